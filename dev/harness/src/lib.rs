@@ -1,0 +1,67 @@
+//! Everything around the two functions, played on loopback, so that tests can run the real binaries fast
+//! and with faults.
+//!
+//! - [`Function`] runs a binary as Lambda does, behind a Runtime API of its own.
+//! - [`Sqs`] stands in for SQS and for SSM parameters; its clock can be put forward.
+//! - [`EventSource`] is the event source mapping between the two.
+//! - [`Receiver`] is Segment or Vero, and misbehaves on command.
+//! - [`When`] says which requests a fault meets.
+//!
+//! Servers run on the runtime that started them and end when they are dropped.
+
+mod clock;
+mod event_source;
+mod events;
+mod function;
+mod http;
+mod receiver;
+mod runtime_api;
+mod sqs;
+mod when;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+
+pub use clock::Clock;
+pub use event_source::{Drained, EventSource, Invocation, kept_after};
+pub use events::{UrlAnswer, sqs_event, url_event};
+pub use function::{Deadline, Function, FunctionError, InitError};
+pub use receiver::{Behaviour, Received, Receiver};
+pub use sqs::{Call, Fault, Message, Queue, QueueSettings, Sqs, State};
+pub use when::When;
+
+/// The region that functions are told they run in.
+pub const REGION: &str = "eu-west-1";
+/// The account that queues and functions belong to.
+pub const ACCOUNT: &str = "000000000000";
+
+/// A binary of this workspace that was built into the target folder of the running test; for tests of other
+/// packages, where `CARGO_BIN_EXE_<name>` is not set.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let found = test.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not built beside this test: cargo build --package {name}"))
+}
+
+/// Waits until the condition holds; an error when it does not in time.
+pub async fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> Result<()> {
+    let poll = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    ensure!(tokio::time::timeout(limit, poll).await.is_ok(), "not within {limit:?}");
+    Ok(())
+}
+
+/// A panic elsewhere while the lock was held is that test's failure, not ours.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}

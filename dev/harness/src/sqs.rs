@@ -1,0 +1,312 @@
+//! A stand-in for SQS and for SSM parameters: AWS's JSON protocol over queues in memory, with a clock that
+//! can be put forward and faults on command.
+
+pub(crate) mod digest;
+mod error;
+mod protocol;
+pub(crate) mod queue;
+mod server;
+mod ssm;
+#[cfg(feature = "tls")]
+mod tls;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use self::error::ApiError;
+use self::queue::{QueueState, Redrive, Stored, Take};
+use self::server::Shared;
+use crate::http::{self, Layer, Plain, Server};
+use crate::{ACCOUNT, Clock, REGION, When, lock};
+
+/// How SQS or SSM fails.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Takes the request and never answers; nothing is done.
+    Hang,
+    /// Breaks the connection with RST; nothing is done.
+    Reset,
+    /// Answers 500 or 503 as AWS does; nothing is done.
+    Status(u16),
+    /// Asks for less; nothing is done.
+    Throttle,
+    /// Does it at once and answers late, even when the caller no longer listens.
+    Slow(Duration),
+    /// Refuses the entries of a batch at these positions, within a 200.
+    EntryFailure {
+        /// Positions in the batch, from 0.
+        entries: Vec<usize>,
+        /// Whether the sender is said to be at fault.
+        sender_fault: bool,
+    },
+    /// Does it, then breaks the connection with RST.
+    LostAnswer,
+}
+
+/// A request that was made.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Such as `SendMessage`.
+    pub operation: String,
+    /// The name of the queue.
+    pub queue: Option<String>,
+    /// How many entries the batch had; 1 of what is no batch.
+    pub entries: usize,
+    /// The request itself.
+    pub request: Value,
+    /// When it came.
+    pub at: Instant,
+    /// The number of the connection that it came on.
+    pub connection: usize,
+    /// What it was answered; none while it is not, or when it never was.
+    pub status: Option<u16>,
+}
+
+/// How a queue is set up; 30 s of visibility and no dead-letter queue by default.
+#[derive(Clone, Debug)]
+pub struct QueueSettings {
+    /// How long a received message stays hidden.
+    pub visibility: Duration,
+    /// After how many receives a message goes to the dead-letter queue.
+    pub max_receive_count: u32,
+    /// The name of the dead-letter queue.
+    pub dead_letter: Option<String>,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self { visibility: Duration::from_secs(30), max_receive_count: 10, dead_letter: None }
+    }
+}
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// To be had by the next receive.
+    Visible,
+    /// Not yet visible for the first time.
+    Delayed,
+    /// Received, and neither deleted nor visible again.
+    InFlight,
+}
+
+/// A message as it lies in a queue.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The id that SQS gave it.
+    pub id: String,
+    /// The body as it was sent.
+    pub body: String,
+    /// The message attributes, binary ones in base64.
+    pub attributes: BTreeMap<String, String>,
+    /// The delay that it was sent with.
+    pub delay: Duration,
+    /// Where it is now.
+    pub state: State,
+    /// How long it stays hidden from now; zero when it is visible.
+    pub hidden_for: Duration,
+    /// How often it was received.
+    pub receive_count: u32,
+    /// When it was sent, in milliseconds since 1970 by the queues' clock.
+    pub sent_ms: u64,
+}
+
+impl Message {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+}
+
+/// The server, until it is dropped.
+pub struct Sqs {
+    server: Server,
+    shared: Arc<Shared>,
+    #[cfg(feature = "tls")]
+    certificate: Option<tempfile::TempPath>,
+}
+
+impl Sqs {
+    /// Without queues or parameters.
+    pub async fn start() -> Result<Self> {
+        let listener = http::listen().await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        Self::serve(listener, url, Plain)
+    }
+
+    /// Behind TLS, with a certificate whose authority is in [`ca_file`](Self::ca_file).
+    #[cfg(feature = "tls")]
+    pub async fn start_tls() -> Result<Self> {
+        let (layer, certificate) = tls::layer()?;
+        let listener = http::listen().await?;
+        let url = format!("https://{}", listener.local_addr()?);
+        Ok(Self { certificate: Some(certificate), ..Self::serve(listener, url, layer)? })
+    }
+
+    /// The PEM file for `SSL_CERT_FILE`.
+    #[cfg(feature = "tls")]
+    pub fn ca_file(&self) -> Option<&std::path::Path> {
+        self.certificate.as_deref()
+    }
+
+    fn serve(listener: TcpListener, url: String, layer: impl Layer) -> Result<Self> {
+        let shared = Arc::new(Shared::new(url));
+        let server = Server::serve(listener, Arc::default(), layer, Arc::clone(&shared))?;
+        Ok(Self {
+            server,
+            shared,
+            #[cfg(feature = "tls")]
+            certificate: None,
+        })
+    }
+
+    /// For `AWS_ENDPOINT_URL`.
+    pub fn url(&self) -> &str {
+        &self.shared.url
+    }
+
+    /// Makes a queue; an existing one of the name is replaced.
+    pub fn queue(&self, name: &str, settings: QueueSettings) -> Queue {
+        let QueueSettings { visibility, max_receive_count, dead_letter } = settings;
+        let redrive = dead_letter.map(|dead_letter| Redrive { dead_letter, max_receive_count });
+        let visibility_ms = visibility.as_millis() as u64;
+        let state = QueueState { visibility_ms, redrive, messages: Vec::new() };
+        lock(&self.shared.queues).insert(name, state);
+        Queue { shared: Arc::clone(&self.shared), name: name.to_owned() }
+    }
+
+    /// Puts a SecureString into the parameter store.
+    pub fn parameter(&self, name: &str, value: &str) {
+        lock(&self.shared.parameters).insert(name.to_owned(), value.to_owned());
+    }
+
+    /// From now on requests that `when` picks meet this fault; a later fault comes before an earlier one.
+    pub fn fail(&self, fault: Fault, when: When) {
+        self.shared.faults.add(fault, when);
+    }
+
+    /// Forgets all faults; requests that hang already keep hanging.
+    pub fn heal(&self) {
+        self.shared.faults.clear();
+    }
+
+    /// Every request so far.
+    pub fn calls(&self) -> Vec<Call> {
+        lock(&self.shared.calls).clone()
+    }
+
+    /// How many requests for this operation there were.
+    pub fn called(&self, operation: &str) -> usize {
+        lock(&self.shared.calls).iter().filter(|call| call.operation == operation).count()
+    }
+
+    /// How many connections were opened.
+    pub fn connections(&self) -> usize {
+        self.server.connections()
+    }
+
+    /// The queues' clock.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Puts the clock forward, and wakes whoever waits in a long poll.
+    pub fn advance(&self, by: Duration) {
+        self.shared.advance(by);
+    }
+
+    /// How long until the next message of any queue becomes visible; zero when one is, none when all
+    /// queues are empty.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.shared.next_due(None)
+    }
+}
+
+/// A queue of the stand-in, reached past its protocol and its faults.
+#[derive(Clone)]
+pub struct Queue {
+    shared: Arc<Shared>,
+    name: String,
+}
+
+impl Queue {
+    /// For `QUEUE_URL`.
+    pub fn url(&self) -> String {
+        self.shared.queue_url(&self.name)
+    }
+
+    /// Its name, the last part of its URL.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What lies in it, in the order of arrival.
+    pub fn messages(&self) -> Vec<Message> {
+        let now_ms = self.shared.clock.now_ms();
+        let queues = lock(&self.shared.queues);
+        let messages = queues.get(&self.name).map(|queue| queue.messages.as_slice()).unwrap_or_default();
+        messages.iter().map(|stored| message(stored, now_ms)).collect()
+    }
+
+    /// Sends a message; an error where SQS would refuse it. Returns its id.
+    pub fn send(&self, body: impl Into<String>) -> Result<String> {
+        let refused = |error: ApiError| anyhow!(error.message);
+        let draft = protocol::draft(&json!({ "MessageBody": body.into() })).map_err(refused)?;
+        let sent = lock(&self.shared.queues).put(&self.name, draft, self.shared.clock.now_ms());
+        self.shared.changed.notify_waiters();
+        sent.map_err(refused)
+    }
+
+    /// How long until its next message becomes visible; zero when one is, none when it is empty.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.shared.next_due(Some(&self.name))
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.shared.advance(by);
+    }
+
+    pub(crate) fn receive(&self, messages: usize, bytes: usize) -> Vec<Stored> {
+        let take = Take { messages, bytes, visibility_ms: None };
+        let now_ms = self.shared.clock.now_ms();
+        // This handle exists, so its queue does.
+        lock(&self.shared.queues).receive(&self.name, &take, now_ms).unwrap_or_default()
+    }
+
+    pub(crate) fn delete(&self, receipt: &str) {
+        // It fails only without a queue.
+        let _ = lock(&self.shared.queues).delete(&self.name, receipt);
+    }
+}
+
+fn message(stored: &Stored, now_ms: u64) -> Message {
+    let hidden_ms = stored.due_ms.saturating_sub(now_ms);
+    let state = match (hidden_ms, stored.receive_count) {
+        (0, _) => State::Visible,
+        (_, 0) => State::Delayed,
+        _ => State::InFlight,
+    };
+    let attributes = stored.attributes.iter().filter_map(|(name, attribute)| {
+        let value = attribute.string_value.as_ref().or(attribute.binary_value.as_ref())?;
+        Some((name.clone(), value.clone()))
+    });
+    Message {
+        id: stored.id.clone(),
+        body: stored.body.clone(),
+        attributes: attributes.collect(),
+        delay: Duration::from_secs(stored.delay_s),
+        state,
+        hidden_for: Duration::from_millis(hidden_ms),
+        receive_count: stored.receive_count,
+        sent_ms: stored.sent_ms,
+    }
+}
+
+fn arn(queue: &str) -> String {
+    format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}")
+}

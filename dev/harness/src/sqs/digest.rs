@@ -1,0 +1,40 @@
+//! The MD5 digests by which SQS lets clients check what it took.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use md5::{Digest, Md5};
+
+use super::queue::Attribute;
+
+pub(crate) fn md5_hex(bytes: &[u8]) -> String {
+    hex(Md5::digest(bytes).as_slice())
+}
+
+/// Over the attributes by name, each as length-prefixed name, type and value with a byte for the kind of
+/// the value before it; none of no attributes.
+pub(super) fn attributes_md5(attributes: &BTreeMap<String, Attribute>) -> Option<String> {
+    if attributes.is_empty() {
+        return None;
+    }
+    let mut hash = Md5::new();
+    for (name, attribute) in attributes {
+        let (kind, value) = attribute.value().unwrap_or_default();
+        for (before, bytes) in
+            [(None, name.as_bytes()), (None, attribute.data_type.as_bytes()), (Some(kind), &value)]
+        {
+            hash.update(before.as_slice());
+            hash.update((bytes.len() as u32).to_be_bytes());
+            hash.update(bytes);
+        }
+    }
+    Some(hex(hash.finalize().as_slice()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,236 @@
+//! Queues in memory: what is where, until when, and what a receive does to it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::error::ApiError;
+
+/// A message attribute as SQS takes it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Attribute {
+    pub(crate) data_type: String,
+    pub(crate) string_value: Option<String>,
+    pub(crate) binary_value: Option<String>,
+}
+
+impl Attribute {
+    /// The bytes of the value, and the byte that stands for its kind in a digest.
+    pub(super) fn value(&self) -> Option<(u8, Vec<u8>)> {
+        match (&self.string_value, &self.binary_value) {
+            (Some(text), None) => Some((1, text.as_bytes().to_vec())),
+            (None, Some(base64)) => STANDARD.decode(base64).ok().map(|bytes| (2, bytes)),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) id: String,
+    pub(crate) body: String,
+    pub(crate) attributes: BTreeMap<String, Attribute>,
+    pub(crate) sent_ms: u64,
+    pub(crate) delay_s: u64,
+    /// Hidden until then, by its delay or by a receive.
+    pub(crate) due_ms: u64,
+    pub(crate) receive_count: u32,
+    first_received_ms: u64,
+    /// Of the latest receive: an older one no longer counts.
+    receipt: Option<String>,
+    dead_letter_source: Option<String>,
+}
+
+impl Stored {
+    pub(crate) fn receipt(&self) -> &str {
+        self.receipt.as_deref().unwrap_or_default()
+    }
+
+    /// The attributes that SQS itself keeps.
+    pub(crate) fn system_attributes(&self) -> Map<String, Value> {
+        let mut all = Map::new();
+        let mut put = |name: &str, value: String| all.insert(name.to_owned(), value.into());
+        put("ApproximateFirstReceiveTimestamp", self.first_received_ms.to_string());
+        put("ApproximateReceiveCount", self.receive_count.to_string());
+        put("SenderId", "AROAEXAMPLE:harness".to_owned());
+        put("SentTimestamp", self.sent_ms.to_string());
+        if let Some(source) = &self.dead_letter_source {
+            put("DeadLetterQueueSourceArn", super::arn(source));
+        }
+        all
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Redrive {
+    pub(crate) dead_letter: String,
+    pub(crate) max_receive_count: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct QueueState {
+    pub(crate) visibility_ms: u64,
+    pub(crate) redrive: Option<Redrive>,
+    pub(crate) messages: Vec<Stored>,
+}
+
+/// A message that was checked and can be kept.
+pub(crate) struct Draft {
+    pub(crate) body: String,
+    pub(crate) attributes: BTreeMap<String, Attribute>,
+    pub(crate) delay_s: u64,
+}
+
+/// How much one receive may take.
+pub(crate) struct Take {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    /// In place of the queue's own.
+    pub(crate) visibility_ms: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    by_name: BTreeMap<String, QueueState>,
+    serial: u64,
+}
+
+impl Queues {
+    /// Its dead-letter queue is made too, unless it is there.
+    pub(crate) fn insert(&mut self, name: &str, queue: QueueState) {
+        if let Some(Redrive { dead_letter, .. }) = &queue.redrive {
+            let plain = || QueueState { visibility_ms: 30_000, redrive: None, messages: Vec::new() };
+            self.by_name.entry(dead_letter.clone()).or_insert_with(plain);
+        }
+        self.by_name.insert(name.to_owned(), queue);
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&QueueState> {
+        self.by_name.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Result<&mut QueueState, ApiError> {
+        self.by_name.get_mut(name).ok_or_else(ApiError::no_queue)
+    }
+
+    /// Keeps a message and returns its id.
+    pub(crate) fn put(&mut self, name: &str, draft: Draft, now_ms: u64) -> Result<String, ApiError> {
+        self.serial += 1;
+        let id = format!("5fea7756-0ea4-451a-a703-{:012x}", self.serial);
+        self.get_mut(name)?.messages.push(Stored {
+            id: id.clone(),
+            body: draft.body,
+            attributes: draft.attributes,
+            sent_ms: now_ms,
+            delay_s: draft.delay_s,
+            due_ms: now_ms + draft.delay_s * 1000,
+            receive_count: 0,
+            first_received_ms: 0,
+            receipt: None,
+            dead_letter_source: None,
+        });
+        Ok(id)
+    }
+
+    /// Hands out what is visible and hides it; what has been received too often goes to the dead-letter
+    /// queue, and as on AWS it does so only now.
+    pub(crate) fn receive(&mut self, name: &str, take: &Take, now_ms: u64) -> Result<Vec<Stored>, ApiError> {
+        let serial = &mut self.serial;
+        let queue = self.by_name.get_mut(name).ok_or_else(ApiError::no_queue)?;
+        let visibility_ms = take.visibility_ms.unwrap_or(queue.visibility_ms);
+        let redrive = queue.redrive.clone();
+        let (mut taken, mut dead, mut bytes) = (Vec::new(), Vec::new(), 0);
+        queue.messages.retain_mut(|message| {
+            if message.due_ms > now_ms || taken.len() == take.messages {
+                return true;
+            }
+            if redrive.as_ref().is_some_and(|redrive| message.receive_count >= redrive.max_receive_count) {
+                message.dead_letter_source = Some(name.to_owned());
+                dead.push(message.clone());
+                return false;
+            }
+            bytes += message.body.len();
+            if bytes > take.bytes && !taken.is_empty() {
+                return true;
+            }
+            *serial += 1;
+            message.receive_count += 1;
+            message.receipt = Some(format!("AQEB{serial:x}.{}", message.id));
+            message.due_ms = now_ms + visibility_ms;
+            if message.first_received_ms == 0 {
+                message.first_received_ms = now_ms;
+            }
+            taken.push(message.clone());
+            true
+        });
+        if let Some(Redrive { dead_letter, .. }) = redrive.filter(|_| !dead.is_empty()) {
+            self.get_mut(&dead_letter)?.messages.append(&mut dead);
+        }
+        Ok(taken)
+    }
+
+    /// Deletes by receipt handle. With an outdated one nothing happens, and AWS does not say so.
+    pub(crate) fn delete(&mut self, name: &str, receipt: &str) -> Result<(), ApiError> {
+        let queue = self.get_mut(name)?;
+        if !receipt.starts_with("AQEB") {
+            return Err(ApiError::bad_receipt());
+        }
+        queue.messages.retain(|message| message.receipt() != receipt);
+        Ok(())
+    }
+
+    /// Hides a message that was received for so long from now.
+    pub(super) fn hide(
+        &mut self,
+        name: &str,
+        receipt: &str,
+        visibility_s: u64,
+        now_ms: u64,
+    ) -> Result<(), ApiError> {
+        let queue = self.get_mut(name)?;
+        if !receipt.starts_with("AQEB") {
+            return Err(ApiError::bad_receipt());
+        }
+        let message = queue.messages.iter_mut().find(|message| message.receipt() == receipt);
+        let message =
+            message.filter(|message| message.due_ms > now_ms).ok_or_else(ApiError::not_in_flight)?;
+        message.due_ms = now_ms + visibility_s * 1000;
+        Ok(())
+    }
+
+    /// When the next message becomes visible; a time in the past when one is.
+    pub(crate) fn next_due_ms(&self, name: Option<&str>) -> Option<u64> {
+        let queues = self.by_name.iter().filter(|(queue, _)| name.is_none_or(|name| name == *queue));
+        queues.flat_map(|(_, queue)| &queue.messages).map(|message| message.due_ms).min()
+    }
+}
+
+impl QueueState {
+    pub(super) fn attributes(&self, name: &str, now_ms: u64) -> Map<String, Value> {
+        let hidden = |message: &&Stored| message.due_ms > now_ms;
+        let in_flight = self.messages.iter().filter(hidden).filter(|m| m.receive_count > 0).count();
+        let delayed = self.messages.iter().filter(hidden).count() - in_flight;
+        let visible = self.messages.len() - in_flight - delayed;
+        let mut all = Map::new();
+        let mut put = |name: &str, value: String| all.insert(name.to_owned(), value.into());
+        put("ApproximateNumberOfMessages", visible.to_string());
+        put("ApproximateNumberOfMessagesDelayed", delayed.to_string());
+        put("ApproximateNumberOfMessagesNotVisible", in_flight.to_string());
+        put("MaximumMessageSize", super::protocol::MAX_BYTES.to_string());
+        put("QueueArn", super::arn(name));
+        put("VisibilityTimeout", (self.visibility_ms / 1000).to_string());
+        if let Some(Redrive { dead_letter, max_receive_count }) = &self.redrive {
+            let policy = json!({
+                "deadLetterTargetArn": super::arn(dead_letter),
+                "maxReceiveCount": max_receive_count,
+            });
+            put("RedrivePolicy", policy.to_string());
+        }
+        all
+    }
+}

@@ -1,0 +1,197 @@
+//! What answers a request: the service it is for, and the fault it meets.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::error::ApiError;
+use super::protocol::{self, Refusal};
+use super::queue::Queues;
+use super::{Call, Fault, ssm};
+use crate::http::{self, Answer, Handler, Request, Reset};
+use crate::when::{Rules, Subject};
+use crate::{ACCOUNT, Clock, lock};
+
+pub(super) struct Shared {
+    pub(super) url: String,
+    pub(super) clock: Clock,
+    pub(super) queues: Mutex<Queues>,
+    pub(super) parameters: Mutex<BTreeMap<String, String>>,
+    pub(super) faults: Rules<Fault>,
+    pub(super) calls: Mutex<Vec<Call>>,
+    /// Something was sent or the clock was put forward: whoever polls should look again.
+    pub(super) changed: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(url: String) -> Self {
+        Self {
+            url,
+            clock: Clock::default(),
+            queues: Mutex::default(),
+            parameters: Mutex::default(),
+            faults: Rules::default(),
+            calls: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn queue_url(&self, name: &str) -> String {
+        format!("{}/{ACCOUNT}/{name}", self.url)
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn next_due(&self, queue: Option<&str>) -> Option<Duration> {
+        let due_ms = lock(&self.queues).next_due_ms(queue)?;
+        Some(Duration::from_millis(due_ms.saturating_sub(self.clock.now_ms())))
+    }
+
+    /// Returns the number under which the answer is to be noted.
+    fn record(&self, operation: &str, request: Value, connection: usize) -> usize {
+        let call = Call {
+            operation: operation.to_owned(),
+            queue: protocol::queue_name(&request).map(str::to_owned),
+            entries: request["Entries"].as_array().map_or(1, Vec::len),
+            request,
+            at: Instant::now(),
+            connection,
+            status: None,
+        };
+        let mut calls = lock(&self.calls);
+        calls.push(call);
+        calls.len() - 1
+    }
+
+    async fn perform(
+        &self,
+        api: Api,
+        operation: &str,
+        request: &Value,
+        refusal: Option<&Refusal<'_>>,
+    ) -> Result<Value, ApiError> {
+        if api == Api::Ssm {
+            return ssm::perform(&lock(&self.parameters), operation, request);
+        }
+        let wait = match operation {
+            "ReceiveMessage" => request["WaitTimeSeconds"].as_u64().unwrap_or_default().min(20),
+            _ => 0,
+        };
+        let end = Instant::now() + Duration::from_secs(wait);
+        loop {
+            let changed = self.changed.notified();
+            let mut answer = {
+                let mut queues = lock(&self.queues);
+                protocol::perform(&mut queues, operation, request, refusal, self.clock.now_ms())?
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || answer.get("Messages").is_some() {
+                if operation == "GetQueueUrl" {
+                    answer["QueueUrl"] =
+                        self.queue_url(answer["QueueUrl"].as_str().unwrap_or_default()).into();
+                }
+                if operation.starts_with("SendMessage") {
+                    self.changed.notify_waiters();
+                }
+                return Ok(answer);
+            }
+            let due = self.next_due(protocol::queue_name(request)).unwrap_or(left);
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(left.min(due.max(Duration::from_millis(1)))) => {}
+            }
+        }
+    }
+
+    async fn answer_with(
+        &self,
+        fault: Option<Fault>,
+        api: Api,
+        operation: &str,
+        request: &Value,
+    ) -> Result<Result<Value, ApiError>, Reset> {
+        let refusal = match &fault {
+            Some(Fault::EntryFailure { entries, sender_fault }) => {
+                Some(Refusal { entries, sender_fault: *sender_fault })
+            }
+            _ => None,
+        };
+        match fault {
+            Some(Fault::Hang) => return pending().await,
+            Some(Fault::Reset) => return Err(Reset),
+            Some(Fault::Status(status)) => return Ok(Err(ApiError::unavailable(status))),
+            Some(Fault::Throttle) => return Ok(Err(api.throttled())),
+            _ => {}
+        }
+        let result = self.perform(api, operation, request, refusal.as_ref()).await;
+        match fault {
+            Some(Fault::LostAnswer) => return Err(Reset),
+            Some(Fault::Slow(time)) => tokio::time::sleep(time).await,
+            _ => {}
+        }
+        Ok(result)
+    }
+}
+
+impl Handler for Shared {
+    async fn answer(&self, request: Request) -> Answer {
+        let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        let (service, operation) = target.and_then(|target| target.split_once('.')).unwrap_or_default();
+        let api = if service == "AmazonSSM" { Api::Ssm } else { Api::Sqs };
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let number = self.record(operation, body.clone(), request.connection);
+        let queue = protocol::queue_name(&body);
+        let fault = self.faults.pick(&Subject { path: &request.path, operation, queue, body: &body });
+        let (status, answer, query_error) = match self.answer_with(fault, api, operation, &body).await? {
+            Ok(answer) => (200, answer, None),
+            Err(error) => {
+                let query_error = (api == Api::Sqs).then(|| error.query_error());
+                (error.status, error.body(api.namespace(&error)), query_error)
+            }
+        };
+        lock(&self.calls)[number].status = Some(status);
+        let id = format!("00000000-0000-4000-8000-{number:012x}");
+        let mut headers = vec![("content-type", api.content_type()), ("x-amzn-requestid", &id)];
+        headers.extend(query_error.as_deref().map(|error| ("x-amzn-query-error", error)));
+        http::respond(status, &headers, http::full(answer.to_string()))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Api {
+    Sqs,
+    Ssm,
+}
+
+impl Api {
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Sqs => "application/x-amz-json-1.0",
+            Self::Ssm => "application/x-amz-json-1.1",
+        }
+    }
+
+    /// What all services refuse alike has a name of AWS's common framework.
+    fn namespace(self, error: &ApiError) -> &'static str {
+        match self {
+            _ if error.name.ends_with("Exception") => "com.amazon.coral.service",
+            Self::Sqs => "com.amazonaws.sqs",
+            Self::Ssm => "com.amazonaws.ssm",
+        }
+    }
+
+    fn throttled(self) -> ApiError {
+        let name = match self {
+            Self::Sqs => "RequestThrottled",
+            Self::Ssm => "ThrottlingException",
+        };
+        ApiError::new(name, name, "Rate exceeded")
+    }
+}

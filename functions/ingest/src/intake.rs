@@ -1,0 +1,228 @@
+//! From the bytes of a request to envelopes. Nothing is re-typed, and nothing is thrown away: what is no webhook
+//! becomes an entry for the dead-letter queue.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use relay_core::envelope::{DeadLetter, DeathCause, Envelope, EventId, MAX_BYTES, Payload, Source};
+use relay_core::json::{self, Kind};
+use relay_core::timestamp::Timestamp;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// How much of a too large webhook is kept, in bytes.
+pub const KEPT_BYTES: usize = 100_000;
+
+/// What a request's body amounts to.
+#[derive(Debug)]
+pub struct Intake {
+    /// At least one envelope: a webhook, or what came in its place.
+    pub received: Vec<Received>,
+    /// The body was an array of webhooks.
+    pub is_array: bool,
+    /// Why the request is refused although all of it is kept.
+    pub fault: Option<Fault>,
+}
+
+/// One envelope on its way to a queue.
+#[derive(Debug)]
+pub struct Received {
+    /// The event's id.
+    pub id: EventId,
+    /// The message body.
+    pub body: String,
+    /// Message attributes, for the operator's eye.
+    pub attributes: Vec<(&'static str, String)>,
+    /// Why it goes to the dead-letter queue, if it does.
+    pub dead: Option<&'static str>,
+}
+
+/// What is wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It has no JSON object, nor a non-empty array of such.
+    NotAWebhook(&'static str),
+    /// An event's envelope is over [`MAX_BYTES`].
+    TooLarge,
+}
+
+impl Intake {
+    /// Takes a body apart: one JSON object is one webhook, an array of objects so many.
+    pub fn of(body: &[u8], received_at: Timestamp) -> Self {
+        // RFC 8259 lets a parser ignore a byte order mark.
+        let json = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+        let (is_array, webhooks) = match webhooks(json) {
+            Ok(found) => found,
+            Err(reason) => return Self::unreadable(body, reason, received_at),
+        };
+        let received: Vec<Received> =
+            webhooks.into_iter().map(|webhook| Received::webhook(webhook, received_at)).collect();
+        let too_large = received.iter().any(|received| received.dead.is_some());
+        Intake { received, is_array, fault: too_large.then_some(Fault::TooLarge) }
+    }
+
+    fn unreadable(body: &[u8], reason: &'static str, received_at: Timestamp) -> Self {
+        let (received, is_whole) = Received::dead(new_id(), body, reason, received_at);
+        let fault = if is_whole { Fault::NotAWebhook(reason) } else { Fault::TooLarge };
+        Intake { received: vec![received], is_array: false, fault: Some(fault) }
+    }
+}
+
+impl Received {
+    fn webhook(webhook: &RawValue, received_at: Timestamp) -> Self {
+        let id = new_id();
+        let envelope = envelope(id.clone(), Payload::Object(webhook), received_at);
+        let body = envelope.to_json();
+        if body.len() > MAX_BYTES {
+            let webhook = webhook.get().as_bytes();
+            return Self::dead(id, &webhook[..webhook.len().min(KEPT_BYTES)], TOO_LARGE, received_at).0;
+        }
+        let mut attributes = vec![("source", Source::Vero.as_str().to_owned())];
+        attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
+        Received { id, body, attributes, dead: None }
+    }
+
+    /// An entry for the dead-letter queue, and whether it holds all of the bytes.
+    fn dead(id: EventId, bytes: &[u8], reason: &'static str, received_at: Timestamp) -> (Self, bool) {
+        let letter = |bytes: &[u8], reason, truncated| {
+            let bytes = STANDARD.encode(bytes);
+            let envelope = envelope(id.clone(), Payload::Base64(&bytes), received_at);
+            let cause = DeathCause { reason, truncated, ..DeathCause::default() };
+            DeadLetter { envelope: &envelope, destination: None, cause }.to_json()
+        };
+        let mut reason = reason;
+        let mut body = letter(bytes, reason, reason == TOO_LARGE);
+        let is_whole = body.len() <= MAX_BYTES;
+        if !is_whole {
+            reason = TOO_LARGE;
+            body = letter(&bytes[..bytes.len().min(KEPT_BYTES)], reason, true);
+        }
+        let attributes = vec![("source", Source::Vero.as_str().to_owned()), ("reason", reason.to_owned())];
+        (Received { id, body, attributes, dead: Some(reason) }, is_whole)
+    }
+}
+
+const TOO_LARGE: &str = "too_large";
+
+fn envelope(id: EventId, payload: Payload<'_>, received_at: Timestamp) -> Envelope<'_> {
+    Envelope { id, source: Source::Vero, received_at, destinations: None, attempt: 0, payload }
+}
+
+/// A UUID v7, which rises within a process.
+fn new_id() -> EventId {
+    EventId::from_uuid(Uuid::now_v7())
+}
+
+/// The objects in a body, and whether they came as an array.
+fn webhooks(body: &[u8]) -> Result<(bool, Vec<&RawValue>), &'static str> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err("empty");
+    }
+    let value: &RawValue = serde_json::from_slice(body).map_err(|_| "not_json")?;
+    match json::kind(value) {
+        Kind::Object => Ok((false, vec![value])),
+        Kind::Array => {
+            let elements: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(|_| "not_json")?;
+            let all_objects = elements.iter().all(|element| json::kind(element) == Kind::Object);
+            if all_objects && !elements.is_empty() {
+                Ok((true, elements))
+            } else {
+                Err("not_an_array_of_objects")
+            }
+        }
+        _ => Err("not_an_object"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn intake(body: &[u8]) -> Intake {
+        Intake::of(body, Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap())
+    }
+
+    fn json(received: &Received) -> serde_json::Value {
+        serde_json::from_str(&received.body).unwrap()
+    }
+
+    #[test]
+    fn a_webhook_travels_to_the_letter() {
+        let webhook =
+            "{\"type\" : \"sent\",\n\t\"n\":1.00, \"id\":12345678901234567890,\"e\":\"\\ud800\\u00e9\"}";
+        let intake = intake(format!("\u{FEFF} {webhook}\r\n").as_bytes());
+        assert!(intake.fault.is_none() && !intake.is_array);
+        let [received] = &intake.received[..] else { panic!("one envelope") };
+        assert!(received.body.ends_with(&format!(r#""payload":{webhook}}}"#)), "{}", received.body);
+        assert_eq!(received.attributes, [("source", "vero".to_owned()), ("type", "sent".to_owned())]);
+    }
+
+    #[test]
+    fn an_array_makes_an_envelope_each_with_rising_ids() {
+        let intake = intake(br#"[{"type":"sent"},{"type":"opened"},{}]"#);
+        assert!(intake.is_array && intake.fault.is_none());
+        assert_eq!(intake.received.len(), 3);
+        assert!(intake.received.is_sorted_by(|a, b| a.id < b.id));
+    }
+
+    #[test]
+    fn what_is_no_webhook_is_kept_with_its_bytes_and_the_reason() {
+        for (body, reason) in [
+            (&b""[..], "empty"),
+            (b" \n", "empty"),
+            (b"{", "not_json"),
+            (b"{} {}", "not_json"),
+            (b"{\"a\":\"\xff\"}", "not_json"),
+            (b"{\"a\":\"\x01\"}", "not_json"),
+            (b"a=b", "not_json"),
+            (b"5", "not_an_object"),
+            (b"null", "not_an_object"),
+            (b"[]", "not_an_array_of_objects"),
+            (b"[{},1]", "not_an_array_of_objects"),
+        ] {
+            let intake = intake(body);
+            assert_eq!(intake.fault, Some(Fault::NotAWebhook(reason)));
+            let letter = json(&intake.received[0]);
+            assert_eq!(letter["reason"], reason);
+            assert_eq!(STANDARD.decode(letter["payload_base64"].as_str().unwrap()).unwrap(), body);
+            assert!(Envelope::parse(&intake.received[0].body).is_ok());
+        }
+    }
+
+    #[test]
+    fn of_a_too_large_webhook_the_head_is_kept() {
+        let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_BYTES));
+        for (body, expected) in [(large.clone(), large.as_str()), (format!("[{{}},{large}]"), large.as_str())]
+        {
+            let intake = intake(body.as_bytes());
+            assert_eq!(intake.fault, Some(Fault::TooLarge));
+            let dead = intake.received.last().unwrap();
+            let letter = json(dead);
+            assert_eq!((&letter["reason"], &letter["truncated"]), (&"too_large".into(), &true.into()));
+            let kept = STANDARD.decode(letter["payload_base64"].as_str().unwrap()).unwrap();
+            assert_eq!(kept, &expected.as_bytes()[..KEPT_BYTES]);
+        }
+        let intake = intake("x".repeat(300_000).as_bytes());
+        assert_eq!((intake.fault, intake.received[0].dead), (Some(Fault::TooLarge), Some("too_large")));
+    }
+
+    #[test]
+    fn the_limit_is_the_envelope_s() {
+        let frame = intake(b"{\"a\":\"\"}").received[0].body.len();
+        let fits = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_BYTES - frame));
+        assert_eq!(intake(fits.as_bytes()).received[0].body.len(), MAX_BYTES);
+        assert!(intake(fits.as_bytes()).fault.is_none());
+        assert!(intake(fits.replacen('x', "xx", 1).as_bytes()).fault.is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_ever_lost(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let intake = intake(&body);
+            prop_assert!(!intake.received.is_empty());
+            for received in &intake.received {
+                prop_assert!(Envelope::parse(&received.body).is_ok());
+            }
+        }
+    }
+}

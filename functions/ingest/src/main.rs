@@ -1,0 +1,28 @@
+//! `ingest`: composes the function and hands it to the Lambda runtime.
+
+use std::process::ExitCode;
+
+use ingest::{Config, Ingest};
+use lambda_http::{Request, run, service_fn};
+use relay_platform::environment::Environment;
+use relay_platform::{log, start};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let environment = Environment::of_process();
+    log::init(&environment);
+    let config = match Config::read(&environment) {
+        Ok(config) => config,
+        Err(faults) => return start::fail(&faults).await,
+    };
+    let ingest = Ingest::new(&environment, config);
+    ingest.warm_up().await;
+    let ingest = &ingest;
+    match run(service_fn(move |request: Request| ingest.handle(request))).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the Lambda runtime gave up");
+            ExitCode::FAILURE
+        }
+    }
+}

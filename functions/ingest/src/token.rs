@@ -1,0 +1,67 @@
+//! The secret in the URL. Vero signs nothing, so this is all that tells Vero from a stranger.
+
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+/// Digests of the tokens that open a route. Several may be live at once, so that a token is rotated without a
+/// lost webhook; the tokens themselves are nowhere in the function.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens(Vec<[u8; 32]>);
+
+impl Tokens {
+    /// Parses hex digests separated by commas; the second value counts the entries that are none.
+    pub fn parse(list: &str) -> (Self, usize) {
+        let entries = || list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let digests: Vec<[u8; 32]> = entries().filter_map(digest).collect();
+        let unreadable = entries().count() - digests.len();
+        (Tokens(digests), unreadable)
+    }
+
+    /// Whether no token would ever do.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this token opens the route. Takes the same time for every token of the same length.
+    pub fn open_for(&self, token: &str) -> bool {
+        let offered: [u8; 32] = Sha256::digest(token).into();
+        let opens = self.0.iter().fold(Choice::from(0), |opens, digest| opens | digest.ct_eq(&offered));
+        opens.into()
+    }
+}
+
+fn digest(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SHA-256 of `test` and of the empty text.
+    const TEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn any_listed_token_opens() {
+        let (tokens, unreadable) = Tokens::parse(&format!(" {}, ,{EMPTY} ,nonsense", TEST.to_uppercase()));
+        assert_eq!((tokens.0.len(), unreadable), (2, 1));
+        assert!(tokens.open_for("test"));
+        assert!(!tokens.open_for("Test") && !tokens.open_for(TEST));
+    }
+
+    #[test]
+    fn without_a_digest_nothing_opens() {
+        for list in ["", ",", "x", &TEST[1..], &format!("{TEST}0"), &format!("é{}", &TEST[2..])] {
+            let (tokens, _) = Tokens::parse(list);
+            assert!(tokens.is_empty() && !tokens.open_for("test") && !tokens.open_for(""), "{list}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The built `ingest`, driven as Lambda drives it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::time::{Duration, Instant};
+
+use harness::{Fault, Function, Queue, QueueSettings, Sqs, UrlAnswer, When, url_event};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "8Zt2mWq4yN1kXo7eRb0uJc5sLf9pHd3aVgTi6YEQxwM";
+
+struct Setup {
+    sqs: Sqs,
+    queue: Queue,
+    dead: Queue,
+    ingest: Function,
+}
+
+async fn setup() -> Setup {
+    setup_with(&[]).await
+}
+
+async fn setup_with(more: &[(&str, &str)]) -> Setup {
+    let sqs = Sqs::start().await.unwrap();
+    let dead = sqs.queue("dead", QueueSettings::default());
+    let queue = sqs.queue("main", QueueSettings::default());
+    let (queue_url, dead_url, url) = (queue.url(), dead.url(), sqs.url().to_owned());
+    let digest = digest();
+    let mut environment = vec![
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("QUEUE_URL", &queue_url),
+        ("DEAD_LETTER_QUEUE_URL", &dead_url),
+        ("WEBHOOK_TOKEN_SHA256", &digest),
+    ];
+    environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    environment.extend(more);
+    let ingest = Function::start(env!("CARGO_BIN_EXE_ingest"), &environment).await.unwrap();
+    Setup { sqs, queue, dead, ingest }
+}
+
+fn digest() -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Setup {
+    async fn ask(&self, method: &str, path: &str, query: &str, body: &[u8], base64: bool) -> UrlAnswer {
+        let headers = [("content-type", "application/json")];
+        let event = url_event(method, path, query, &headers, body, base64);
+        UrlAnswer::of(&self.ingest.invoke(&event).await.unwrap())
+    }
+
+    async fn post(&self, body: &[u8]) -> UrlAnswer {
+        self.ask("POST", &format!("/vero/{TOKEN}"), "", body, false).await
+    }
+}
+
+fn bodies(queue: &Queue) -> Vec<Value> {
+    queue.messages().iter().map(|message| message.json()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_on_the_queue_before_the_answer_says_so() {
+    let setup = setup().await;
+    let webhook = r#"{"type" : "sent", "n":1.00, "id":12345678901234567890}"#;
+    let answer = setup.post(webhook.as_bytes()).await;
+    assert_eq!((answer.status, answer.header("content-type")), (202, Some("application/json")));
+    let [message] = &setup.queue.messages()[..] else { panic!("one message") };
+    assert!(message.body.ends_with(&format!(r#""payload":{webhook}}}"#)), "{}", message.body);
+    let envelope: Value = serde_json::from_str(&message.body).unwrap();
+    assert_eq!((&envelope["version"], &envelope["source"]), (&json!(1), &json!("vero")));
+    assert_eq!(envelope["id"], answer.json()["id"]);
+    assert_eq!(message.attributes.get("type").map(String::as_str), Some("sent"));
+    assert!(
+        setup.ingest.logs().is_empty(),
+        "a webhook that went well costs no log line: {:?}",
+        setup.ingest.logs()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_form_of_url_and_body() {
+    let setup = setup().await;
+    let vero = format!("/vero/{TOKEN}");
+    for (path, query, base64) in [
+        (vero.as_str(), "", false),
+        (&format!("{vero}/"), "", true),
+        ("/vero", &*format!("token={TOKEN}"), false),
+        ("/vero/", &*format!("token={TOKEN}"), true),
+    ] {
+        assert_eq!(setup.ask("POST", path, query, b"{}", base64).await.status, 202, "{path}?{query}");
+    }
+    assert_eq!(setup.queue.messages().len(), 4);
+    let answer = setup.post(br#"[{"type":"sent"},{"type":"opened"}]"#).await;
+    assert_eq!((answer.status, answer.json()["ids"].as_array().unwrap().len()), (202, 2));
+    assert_eq!(setup.queue.messages().len(), 6);
+    for (method, path, status, allow) in [
+        ("GET", "/health", 200, None),
+        ("POST", "/health", 405, Some("GET")),
+        ("GET", vero.as_str(), 405, Some("POST")),
+        ("GET", "/", 404, None),
+        ("POST", "/segment/x", 404, None),
+    ] {
+        let answer = setup.ask(method, path, "", b"", false).await;
+        assert_eq!((answer.status, answer.header("allow")), (status, allow), "{method} {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_leaves_no_trace() {
+    let setup = setup().await;
+    for path in ["/vero/SPY-TOKEN-0123456789012345678901234567890", "/vero", "/vero/"] {
+        let answer = setup.ask("POST", path, "", br#"{"secret":"SPY-BODY"}"#, false).await;
+        assert_eq!(answer.status, 401);
+        assert!(answer.json()["error"].is_string());
+    }
+    assert!(setup.queue.messages().is_empty() && setup.dead.messages().is_empty());
+    assert!(!setup.ingest.logs().concat().contains("SPY"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_webhook_is_kept_and_refused() {
+    let setup = setup().await;
+    for (index, body) in
+        [&b"not json"[..], b"", b"5", b"[]", b"[{},1]", b"\xff\xfe\x00"].into_iter().enumerate()
+    {
+        let answer = setup.post(body).await;
+        assert_eq!(answer.status, 400, "{body:?}");
+        let answer = answer.json();
+        assert!(answer["error"].is_string());
+        let kept = bodies(&setup.dead);
+        assert_eq!(kept.len(), index + 1);
+        assert_eq!(kept[index]["id"], answer["id"]);
+        assert!(kept[index]["reason"].is_string() && kept[index]["payload_base64"].is_string());
+    }
+    assert!(setup.queue.messages().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_too_large_webhook_keeps_its_head() {
+    let setup = setup().await;
+    let answer = setup.post(format!(r#"{{"a":"{}"}}"#, "x".repeat(300_000)).as_bytes()).await;
+    assert_eq!(answer.status, 413);
+    assert!(answer.json()["error"].as_str().unwrap().contains("256 KiB"));
+    let [kept] = &bodies(&setup.dead)[..] else { panic!("one dead letter") };
+    assert_eq!(kept["truncated"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_sqs_does_the_answer_comes_within_four_seconds() {
+    for fault in [
+        Fault::Hang,
+        Fault::Reset,
+        Fault::Status(500),
+        Fault::Throttle,
+        Fault::Slow(Duration::from_secs(10)),
+        Fault::LostAnswer,
+    ] {
+        let setup = setup().await;
+        setup.sqs.fail(fault.clone(), When::always());
+        let webhook = format!(r#"{{"type":"sent","x":"{}"}}"#, "é\\\"".repeat(15_000));
+        for body in [webhook.clone(), format!("[{webhook},{webhook}]"), "not json".to_owned()] {
+            let start = Instant::now();
+            let answer = setup.post(body.as_bytes()).await;
+            assert!(start.elapsed() < Duration::from_secs(4), "{fault:?}: {:?}", start.elapsed());
+            assert_eq!(answer.status, 503, "{fault:?}");
+            assert!(answer.header("retry-after").is_some() && answer.json()["error"].is_string());
+        }
+        let lines: Vec<Value> = setup.ingest.log_entries();
+        let unqueued: Vec<&Value> =
+            lines.iter().filter(|line| line["message"] == "unqueued_webhook").collect();
+        let mut ids: Vec<&str> = unqueued.iter().map(|line| line["id"].as_str().unwrap()).collect();
+        ids.dedup();
+        assert_eq!(ids.len(), 4, "one webhook, an array of two, one that is none");
+        for id in ids {
+            let parts: Vec<&&Value> = unqueued.iter().filter(|line| line["id"] == id).collect();
+            assert!(parts.iter().enumerate().all(|(index, line)| {
+                line["part"] == json!(index + 1)
+                    && line["parts"] == json!(parts.len())
+                    && line["level"] == "ERROR"
+                    && line["timestamp"].is_string()
+                    && line["envelope"].as_str().unwrap().len() <= 32_000
+            }));
+            let envelope: String = parts.iter().map(|line| line["envelope"].as_str().unwrap()).collect();
+            assert_eq!(serde_json::from_str::<Value>(&envelope).unwrap()["id"], id);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_partly_queued_array_only_the_rest_is_logged() {
+    let setup = setup().await;
+    setup.sqs.fail(Fault::EntryFailure { entries: vec![1], sender_fault: true }, When::always());
+    let answer = setup.post(br#"[{"n":0},{"n":1},{"n":2}]"#).await;
+    assert_eq!((answer.status, answer.json()["ids"].as_array().unwrap().len()), (503, 3));
+    assert_eq!(setup.queue.messages().len(), 2);
+    let logged: Vec<Value> =
+        setup.ingest.log_entries().into_iter().filter(|line| line["message"] == "unqueued_webhook").collect();
+    let [line] = &logged[..] else { panic!("one line: {logged:?}") };
+    assert_eq!(line["id"], answer.json()["ids"][1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passing_fault_is_ridden_out() {
+    for fault in [Fault::Hang, Fault::Reset, Fault::Status(500), Fault::Throttle] {
+        let setup = setup().await;
+        setup.sqs.fail(fault.clone(), When::first(2).operation("SendMessage"));
+        assert_eq!(setup.post(b"{}").await.status, 202, "{fault:?}");
+        assert_eq!(setup.queue.messages().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_in_the_configuration_are_told_and_strictness_loses_no_webhook() {
+    for (name, value) in
+        [("QUEUE_URL", ""), ("DEAD_LETTER_QUEUE_URL", "queue"), ("WEBHOOK_TOKEN_SHA256", "hush")]
+    {
+        let setup = setup_with(&[(name, value)]).await;
+        let error = setup.ingest.init_error().await.unwrap();
+        let message = error.body["errorMessage"].as_str().unwrap();
+        assert!(message.contains(name) && message.contains("for example"), "{message}");
+        assert!(!message.contains("hush"));
+        assert_eq!(error.code, Some(1));
+    }
+    let setup = setup_with(&[("WEBHOOK_TOKEN_SHA256", &format!("nonsense,{}", digest()))]).await;
+    assert_eq!(setup.post(b"{}").await.status, 202);
+    assert!(setup.ingest.logs().concat().contains("WEBHOOK_TOKEN_SHA256"));
+}

@@ -1,0 +1,172 @@
+//! Lambda's side: the batch of SQS messages that comes in, and the partial batch response that goes out.
+
+use std::borrow::Cow;
+
+use relay_core::json;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// One received message.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// SQS's id, never empty. It changes on redrive: the event's id is in the envelope.
+    pub id: MessageId<'a>,
+    /// For changing the message's visibility.
+    pub receipt_handle: Option<Cow<'a, str>>,
+    /// How often it has been received.
+    pub receive_count: u32,
+    /// The envelope, it is to be hoped.
+    pub body: Cow<'a, str>,
+}
+
+/// The id of a message of the batch at hand. Only [`parse`] makes one, so that an answer can only name messages
+/// that Lambda asked about: an empty or made-up id would bring the whole batch back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MessageId<'a>(Cow<'a, str>);
+
+/// The event is no batch of SQS messages.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the event is no batch of SQS messages: {0}. The worker is meant to be invoked by an SQS event source mapping"
+)]
+pub struct NotAnSqsEvent(&'static str);
+
+impl From<NotAnSqsEvent> for lambda_runtime::Diagnostic {
+    fn from(error: NotAnSqsEvent) -> Self {
+        lambda_runtime::Diagnostic { error_type: "NotAnSqsEvent".into(), error_message: error.to_string() }
+    }
+}
+
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow, rename = "Records")]
+    records: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Record<'a> {
+    #[serde(borrow, rename = "messageId")]
+    message_id: &'a RawValue,
+    #[serde(borrow, rename = "receiptHandle")]
+    receipt_handle: Option<&'a RawValue>,
+    #[serde(borrow)]
+    body: &'a RawValue,
+    #[serde(borrow)]
+    attributes: Option<&'a RawValue>,
+}
+
+/// Takes a batch apart, the most received messages first: what there was no time for last time goes first now.
+///
+/// # Errors
+/// If the event is none of SQS's, or a record has no id or body: such a record could not be reported back.
+pub fn parse(event: &RawValue) -> Result<Vec<Message<'_>>, NotAnSqsEvent> {
+    let batch: Batch<'_> =
+        serde_json::from_str(event.get()).map_err(|_| NotAnSqsEvent("it has no list of Records"))?;
+    let mut messages = batch.records.into_iter().map(Message::parse).collect::<Result<Vec<_>, _>>()?;
+    messages.sort_by_key(|message| std::cmp::Reverse(message.receive_count));
+    Ok(messages)
+}
+
+impl<'a> Message<'a> {
+    fn parse(record: &'a RawValue) -> Result<Self, NotAnSqsEvent> {
+        #[derive(Deserialize)]
+        struct Attributes<'a> {
+            #[serde(borrow, rename = "ApproximateReceiveCount")]
+            receive_count: Option<&'a RawValue>,
+        }
+        let record: Record<'a> = serde_json::from_str(record.get())
+            .map_err(|_| NotAnSqsEvent("a record has no messageId or no body"))?;
+        let id = json::text(record.message_id)
+            .filter(|id| !id.is_empty())
+            .ok_or(NotAnSqsEvent("a record's messageId is no text"))?;
+        let receive_count = record
+            .attributes
+            .and_then(|attributes| serde_json::from_str::<Attributes<'_>>(attributes.get()).ok())
+            .and_then(|attributes| attributes.receive_count?.get().trim_matches('"').parse().ok());
+        Ok(Message {
+            id: MessageId(id),
+            receipt_handle: record.receipt_handle.and_then(json::text),
+            receive_count: receive_count.unwrap_or(1),
+            body: json::text(record.body).ok_or(NotAnSqsEvent("a record's body is no text"))?,
+        })
+    }
+}
+
+/// Lambda's partial batch response: exactly the messages that must come back.
+///
+/// Lambda takes an answer that it cannot read for a failure of the whole batch, and a misspelt outer key for a
+/// success of the whole (Lambda developer guide, "Reporting batch item failures"); so there is this one type.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct BatchResponse {
+    #[serde(rename = "batchItemFailures")]
+    failures: Vec<Failure>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Failure {
+    #[serde(rename = "itemIdentifier")]
+    item_identifier: MessageId<'static>,
+}
+
+impl BatchResponse {
+    /// Names the messages that must come back.
+    pub fn of(returned: Vec<MessageId<'_>>) -> Self {
+        let failures = returned
+            .into_iter()
+            .map(|MessageId(id)| Failure { item_identifier: MessageId(Cow::Owned(id.into_owned())) })
+            .collect();
+        BatchResponse { failures }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_answer_is_lambda_s_to_the_letter() {
+        let event = raw(r#"{"Records":[{"messageId":"a","body":""},{"messageId":"b","body":"{}"}]}"#);
+        let ids = parse(&event).unwrap().into_iter().map(|message| message.id).collect();
+        assert_eq!(
+            serde_json::to_string(&BatchResponse::of(ids)).unwrap(),
+            r#"{"batchItemFailures":[{"itemIdentifier":"a"},{"itemIdentifier":"b"}]}"#
+        );
+        assert_eq!(serde_json::to_string(&BatchResponse::of(vec![])).unwrap(), r#"{"batchItemFailures":[]}"#);
+    }
+
+    #[test]
+    fn the_most_received_go_first() {
+        let record = |id, count| {
+            format!(
+                r#"{{"messageId":"{id}","body":"","attributes":{{"ApproximateReceiveCount":"{count}"}}}}"#
+            )
+        };
+        let event =
+            raw(&format!(r#"{{"Records":[{},{},{}]}}"#, record("a", 1), record("b", 3), record("c", 1)));
+        let ids: Vec<String> =
+            parse(&event).unwrap().iter().map(|message| message.id.0.to_string()).collect();
+        assert_eq!(ids, ["b", "a", "c"]);
+    }
+
+    #[test]
+    fn strangers_are_refused_before_anything_happens() {
+        for event in [
+            "null",
+            "{}",
+            "[]",
+            r#"{"Records":{}}"#,
+            r#"{"Records":[1]}"#,
+            r#"{"Records":[{"body":""}]}"#,
+            r#"{"Records":[{"messageId":"","body":""}]}"#,
+            r#"{"Records":[{"messageId":"a"}]}"#,
+            r#"{"Records":[{"messageId":"a","body":5}]}"#,
+        ] {
+            assert!(parse(&raw(event)).is_err(), "{event}");
+        }
+        assert!(parse(&raw(r#"{"Records":[],"more":1}"#)).unwrap().is_empty());
+    }
+}

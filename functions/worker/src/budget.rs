@@ -1,0 +1,47 @@
+//! The time that an invocation has. Nothing is started that cannot finish.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// The worker's timeout in the template; counts where the deadline is unknown.
+const TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Kept for sending back what is owed, and for the answer.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// When deliveries and when everything must be over.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// No delivery runs beyond this.
+    pub delivery_ends: Instant,
+    /// Nothing runs beyond this.
+    pub ends: Instant,
+}
+
+impl Budget {
+    /// From Lambda's deadline. Local emulators send deadlines of 1970: one in the past counts as unknown.
+    pub fn until(deadline: SystemTime, now: SystemTime) -> Self {
+        let left = deadline.duration_since(now).ok().filter(|left| !left.is_zero()).unwrap_or(TIMEOUT);
+        let settling = SETTLING.min(left / 3);
+        let start = Instant::now();
+        Budget { delivery_ends: start + left - settling, ends: start + left - settling / 5 }
+    }
+
+    /// Whether a call that may take so long can still be made.
+    pub fn allows(&self, longest: Duration) -> bool {
+        Instant::now() + longest <= self.delivery_ends
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_in_the_past_is_no_deadline() {
+        let now = SystemTime::now();
+        let allows = |deadline, seconds| Budget::until(deadline, now).allows(Duration::from_secs(seconds));
+        assert!(allows(SystemTime::UNIX_EPOCH, 19) && !allows(SystemTime::UNIX_EPOCH, 21));
+        let soon = now + Duration::from_secs(10);
+        assert!(allows(soon, 6) && !allows(soon, 7));
+    }
+}

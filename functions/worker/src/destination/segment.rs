@@ -1,0 +1,147 @@
+//! Segment's HTTP Tracking API: as few requests as its limits allow.
+
+use std::io::Write;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt};
+use relay_core::delivery::{Admission, Outcome, Trouble, Verdict};
+use relay_core::envelope::DeathCause;
+use relay_core::mapping::segment::{batch_body, messages, plan_batches};
+use relay_core::names::Naming;
+use relay_core::timestamp::Timestamp;
+use reqwest::RequestBuilder;
+use reqwest::header::CONTENT_ENCODING;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Destination;
+use super::client::Client;
+use crate::budget::Budget;
+use crate::config::Config;
+use crate::event::Event;
+use crate::secrets::Secrets;
+
+pub(super) const NAME: &str = "segment";
+
+/// Requests in flight. Segment asks its partners to stay under 50 requests a second (Partner sources).
+const IN_FLIGHT: usize = 4;
+
+/// How many requests an invocation may spend on finding the bad events of refused batches.
+const MAX_SEARCH_CALLS: usize = 64;
+
+pub(super) struct Segment {
+    client: Client,
+    url: String,
+    write_key: SecretString,
+    naming: Naming,
+}
+
+/// The messages of one event: they are delivered, and refused, together.
+type Messages = Vec<String>;
+
+impl Segment {
+    pub(super) fn new(config: &Config, secrets: &Secrets) -> Option<Self> {
+        Some(Segment {
+            client: Client::new(false),
+            url: format!("{}/v1/batch", config.segment.as_ref()?.endpoint),
+            write_key: secrets.segment.clone()?,
+            naming: config.naming.clone(),
+        })
+    }
+
+    fn request(&self, events: &[Messages]) -> RequestBuilder {
+        let sent_at = Timestamp::from_system(SystemTime::now()).iso();
+        let body = batch_body(events.iter().flatten().map(String::as_str), &sent_at);
+        let request = self.client.post(&self.url).basic_auth(self.write_key.expose_secret(), Some(""));
+        match gzipped(body.as_bytes()) {
+            Ok(gzipped) => request.header(CONTENT_ENCODING, "gzip").body(gzipped),
+            // Writing into memory does not fail; if it did, the plain body would do.
+            Err(_) => request.body(body),
+        }
+    }
+
+    /// Sends one planned batch. A refused one is halved until the bad events are found, so that none takes
+    /// others along.
+    async fn send(&self, events: &[Messages], searched: &AtomicUsize, budget: &Budget) -> Vec<Outcome> {
+        let mut outcomes = vec![Outcome::NotStarted; events.len()];
+        let mut refusal: Option<Trouble> = None;
+        let mut todo: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
+        while let Some(part) = todo.pop() {
+            let events = &events[part.clone()];
+            let is_search = refusal.is_some();
+            if let (true, Some(refusal)) = (searched.load(Ordering::Relaxed) >= MAX_SEARCH_CALLS, &refusal) {
+                outcomes[part].fill(Outcome::Owed(refusal.clone()));
+                continue;
+            }
+            searched.fetch_add(usize::from(is_search), Ordering::Relaxed);
+            let outcome = match self.client.call(budget, || self.request(events)).await {
+                Err(outcome) => outcome,
+                Ok(Verdict::Accepted) => Outcome::Accepted,
+                Ok(Verdict::Again(trouble) | Verdict::Operator(trouble)) => Outcome::Owed(trouble),
+                Ok(Verdict::Refused(trouble)) => {
+                    let can_be_split = matches!(trouble.status, Some(400 | 413));
+                    if can_be_split && part.len() > 1 {
+                        let middle = part.start + part.len() / 2;
+                        todo.extend([middle..part.end, part.start..middle]);
+                        refusal = Some(trouble);
+                        continue;
+                    }
+                    let (reason, status, excerpt) = (trouble.reason, trouble.status, trouble.excerpt);
+                    Outcome::Dead(DeathCause { reason, status, excerpt, truncated: false })
+                }
+            };
+            outcomes[part].fill(outcome);
+        }
+        if let Some(refusal) = refusal
+            && !outcomes.contains(&Outcome::Accepted)
+        {
+            // Not one event in it is good? Then it is not the events: wrong endpoint, wrong proxy, wrong day.
+            for outcome in &mut outcomes {
+                if matches!(outcome, Outcome::Dead(_)) {
+                    *outcome = Outcome::Owed(refusal.clone());
+                }
+            }
+        }
+        outcomes
+    }
+}
+
+impl Destination for Segment {
+    type Item = Messages;
+
+    const NAME: &'static str = NAME;
+
+    fn prepare(&self, event: &Event<'_>) -> Result<Messages, Outcome> {
+        messages(&event.envelope.id, &event.webhook, &self.naming)
+            .map_err(|_| Outcome::Dead(DeathCause { reason: "too_large", ..DeathCause::default() }))
+    }
+
+    fn deliver<'a>(&'a self, events: Vec<Messages>, budget: &'a Budget) -> BoxFuture<'a, Vec<Outcome>> {
+        Box::pin(async move {
+            let size = |event: &Messages| (event.len(), event.iter().map(String::len).sum());
+            let ends = plan_batches(events.iter().map(size));
+            let starts = std::iter::once(0).chain(ends.iter().copied());
+            let mut batches: Vec<&[Messages]> =
+                starts.zip(&ends).map(|(start, end)| &events[start..*end]).collect();
+            let searched = AtomicUsize::new(0);
+            let mut outcomes = Vec::with_capacity(events.len());
+            if self.client.admits() == Admission::Trial && !batches.is_empty() {
+                outcomes.extend(self.send(batches.remove(0), &searched, budget).await);
+            }
+            let rest: Vec<_> = batches.into_iter().map(|batch| self.send(batch, &searched, budget)).collect();
+            let rest = stream::iter(rest).buffered(IN_FLIGHT);
+            outcomes.extend(rest.collect::<Vec<_>>().await.into_iter().flatten());
+            outcomes
+        })
+    }
+}
+
+fn gzipped(body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
+    encoder.write_all(body)?;
+    encoder.finish()
+}

@@ -1,0 +1,125 @@
+//! `worker` drains the queue and delivers each event to every destination that wants it.
+//!
+//! The way of a batch: `batch` (records to messages) → `event` (messages to events) → `destination`, side by
+//! side, each on its own terms → `relay_core::delivery::settle`, what happens to each message → `settlement`,
+//! which sends what is owed before it acknowledges what was received.
+
+mod batch;
+mod budget;
+mod config;
+mod destination;
+mod event;
+mod secrets;
+mod settlement;
+mod tally;
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use relay_core::delivery::{Outcome, settle};
+use relay_core::envelope::DeathCause;
+use relay_platform::aws::{Aws, Patience};
+use relay_platform::environment::Environment;
+use serde_json::value::RawValue;
+
+pub use batch::{BatchResponse, NotAnSqsEvent};
+pub use config::Config;
+pub use secrets::SecretError;
+
+use crate::budget::Budget;
+use crate::destination::Lane;
+use crate::event::{Event, Sorted};
+use crate::settlement::{Decision, Desk};
+use crate::tally::Tally;
+
+/// Well inside the time that the budget keeps for settling.
+const SQS: Patience = Patience {
+    connect: Duration::from_millis(800),
+    attempt: Duration::from_millis(1_200),
+    operation: Duration::from_millis(3_500),
+    attempts: 4,
+};
+
+/// The function, ready for batches.
+pub struct Worker {
+    lanes: Vec<Box<dyn Lane>>,
+    desk: Desk,
+}
+
+impl Worker {
+    /// Reads the secrets and makes the clients, one a destination for the life of the process.
+    ///
+    /// # Errors
+    /// When a secret cannot be had.
+    pub async fn start(environment: &Environment, config: Config) -> Result<Self, SecretError> {
+        let aws = Aws::from_environment(environment, SQS);
+        let secrets = secrets::read(&aws, &config).await?;
+        let desk = Desk::new(aws.sqs(), &config);
+        desk.warm_up().await;
+        Ok(Worker { lanes: destination::lanes(&config, &secrets), desk })
+    }
+
+    /// Works on one batch. `deadline` is when Lambda will end the process.
+    ///
+    /// # Errors
+    /// Only for an event that SQS did not send; nothing has been done then.
+    pub async fn handle(
+        &self,
+        event: &RawValue,
+        deadline: SystemTime,
+    ) -> Result<BatchResponse, NotAnSqsEvent> {
+        let budget = Budget::until(deadline, SystemTime::now());
+        let messages = batch::parse(event)?;
+        let mut tally = Tally::new(messages.len());
+        let mut decisions: Vec<Decision<'_>> = Vec::with_capacity(messages.len());
+        let mut events = Vec::with_capacity(messages.len());
+        for message in &messages {
+            match Event::read(message) {
+                Sorted::Event(event) => events.push(event),
+                Sorted::Poison(reason) => decisions.push(Decision::poison(message, reason)),
+                Sorted::Later => decisions.push(Decision::later(message)),
+            }
+        }
+        let outcomes = self.deliver(&events, &budget, &mut tally).await;
+        for (event, outcomes) in events.iter().zip(outcomes) {
+            let settlement = settle(event.envelope.attempt, outcomes, fastrand::f64());
+            decisions.push(Decision::settled(event, settlement));
+        }
+        let returned = self.desk.carry_out(decisions, &budget, &mut tally).await;
+        tally.log(returned.len());
+        Ok(BatchResponse::of(returned))
+    }
+
+    /// Hands every event to the destinations that it is owed to; the answer has the events' order.
+    async fn deliver(
+        &self,
+        events: &[Event<'_>],
+        budget: &Budget,
+        tally: &mut Tally,
+    ) -> Vec<Vec<(String, Outcome)>> {
+        let mut all: Vec<Vec<(String, Outcome)>> = vec![Vec::new(); events.len()];
+        let runs = self.lanes.iter().map(|lane| {
+            let mine: Vec<usize> =
+                (0..events.len()).filter(|index| events[*index].is_owed_to(lane.name())).collect();
+            async move {
+                let outcomes = lane.run(mine.iter().map(|index| &events[*index]).collect(), budget).await;
+                (lane.name(), mine, outcomes)
+            }
+        });
+        for (name, mine, outcomes) in join_all(runs).await {
+            for (index, outcome) in mine.into_iter().zip(outcomes) {
+                all[index].push((name.to_owned(), outcome));
+            }
+        }
+        for (event, outcomes) in events.iter().zip(&mut all) {
+            let is_on = |name: &String| self.lanes.iter().any(|lane| lane.name() == name);
+            let off = event.envelope.destinations.iter().flatten().filter(|name| !is_on(name));
+            let cause = DeathCause { reason: "destination_off", ..DeathCause::default() };
+            outcomes.extend(off.map(|name| (name.clone(), Outcome::Dead(cause.clone()))));
+            for (name, outcome) in outcomes {
+                tally.count(event, name, outcome);
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,34 @@
+//! `worker`: composes the function and hands it to the Lambda runtime.
+
+use std::process::ExitCode;
+
+use lambda_runtime::{LambdaEvent, run, service_fn};
+use relay_platform::environment::Environment;
+use relay_platform::{log, start};
+use serde_json::value::RawValue;
+use worker::{Config, Worker};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let environment = Environment::of_process();
+    log::init(&environment);
+    let config = match Config::read(&environment) {
+        Ok(config) => config,
+        Err(faults) => return start::fail(&faults).await,
+    };
+    let worker = match Worker::start(&environment, config).await {
+        Ok(worker) => worker,
+        Err(error) => return start::fail(&error).await,
+    };
+    let worker = &worker;
+    let handle = move |event: LambdaEvent<Box<RawValue>>| async move {
+        worker.handle(&event.payload, event.context.deadline()).await
+    };
+    match run(service_fn(handle)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the Lambda runtime gave up");
+            ExitCode::FAILURE
+        }
+    }
+}

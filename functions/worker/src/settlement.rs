@@ -1,0 +1,166 @@
+//! Carries out what was decided: what is owed is on a queue before the received message is acknowledged.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
+use futures_util::future::join_all;
+use relay_core::delivery::{MAX_DELAY, Settlement};
+use relay_core::envelope::{DeadLetter, Envelope};
+use relay_platform::queue::{Outgoing, Queue};
+
+use crate::batch::{Message, MessageId};
+use crate::budget::Budget;
+use crate::config::Config;
+use crate::event::Event;
+use crate::tally::Tally;
+
+/// A cold start need not wait longer than this for a connection.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// What is to happen to a message.
+#[derive(Debug)]
+pub struct Decision<'a> {
+    message: &'a Message<'a>,
+    /// The message itself comes back at once, and nothing is sent.
+    comes_back: bool,
+    resend: Vec<Outgoing>,
+    dead: Vec<Outgoing>,
+}
+
+impl<'a> Decision<'a> {
+    /// Poison goes to the dead-letter queue as it is.
+    pub fn poison(message: &'a Message<'a>, reason: &'static str) -> Self {
+        tracing::error!(message_id = ?message.id, reason, "to the dead-letter queue");
+        let attributes = vec![("reason", reason.to_owned())];
+        let dead = Outgoing { body: message.body.to_string(), attributes, delay: Duration::ZERO };
+        Decision { message, comes_back: false, resend: Vec::new(), dead: vec![dead] }
+    }
+
+    /// A later release's envelope waits for it, as it is.
+    pub fn later(message: &'a Message<'a>) -> Self {
+        tracing::warn!(message_id = ?message.id, "an envelope of a later release is put back to wait");
+        let copy = Outgoing { body: message.body.to_string(), attributes: Vec::new(), delay: MAX_DELAY };
+        Decision { message, comes_back: false, resend: vec![copy], dead: Vec::new() }
+    }
+
+    /// What was decided for an event.
+    pub fn settled(event: &Event<'a>, settlement: Settlement) -> Self {
+        let message = event.message;
+        let Settlement::Acknowledge { resend, dead } = settlement else {
+            return Decision { message, comes_back: true, resend: Vec::new(), dead: Vec::new() };
+        };
+        let envelope = &event.envelope;
+        let mut attributes = vec![("source", envelope.source.as_str().to_owned())];
+        attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
+        let copies = resend.into_iter().map(|copy| {
+            let envelope =
+                Envelope { destinations: Some(copy.destinations), attempt: copy.attempt, ..envelope.clone() };
+            Outgoing { body: envelope.to_json(), attributes: attributes.clone(), delay: copy.delay }
+        });
+        let letters = dead.into_iter().map(|(destination, cause)| {
+            let mut attributes = attributes.clone();
+            attributes.push(("reason", cause.reason.to_owned()));
+            let letter = DeadLetter { envelope, destination: Some(&destination), cause };
+            Outgoing { body: letter.to_json(), attributes, delay: Duration::ZERO }
+        });
+        Decision { message, comes_back: false, resend: copies.collect(), dead: letters.collect() }
+    }
+}
+
+/// Where messages are settled.
+#[derive(Debug)]
+pub struct Desk {
+    client: Client,
+    queue_url: String,
+    queue: Queue,
+    dead_letters: Queue,
+}
+
+impl Desk {
+    /// Makes the queues' clients.
+    pub fn new(client: Client, config: &Config) -> Self {
+        Desk {
+            queue: Queue::new(client.clone(), config.queue_url.clone()),
+            dead_letters: Queue::new(client.clone(), config.dead_letter_queue_url.clone()),
+            queue_url: config.queue_url.clone(),
+            client,
+        }
+    }
+
+    /// Opens the connection to SQS.
+    pub async fn warm_up(&self) {
+        self.queue.warm_up(WARM_UP).await;
+    }
+
+    /// Sends what is owed and what is dead; the answer names the messages that must come back, be it because
+    /// there was no time for them or because something of theirs could not be sent.
+    pub async fn carry_out<'a>(
+        &self,
+        decisions: Vec<Decision<'a>>,
+        budget: &Budget,
+        tally: &mut Tally,
+    ) -> Vec<MessageId<'a>> {
+        let deadline = tokio::time::Instant::from_std(budget.ends);
+        let (mut resend, mut dead, mut owners) = (Vec::new(), Vec::new(), (Vec::new(), Vec::new()));
+        let mut comes_back = vec![false; decisions.len()];
+        let mut messages = Vec::with_capacity(decisions.len());
+        for (index, decision) in decisions.into_iter().enumerate() {
+            comes_back[index] = decision.comes_back;
+            messages.push(decision.message);
+            owners.0.extend(decision.resend.iter().map(|_| index));
+            owners.1.extend(decision.dead.iter().map(|_| index));
+            resend.extend(decision.resend);
+            dead.extend(decision.dead);
+        }
+        let unstarted: Vec<&Message<'_>> = messages
+            .iter()
+            .zip(&comes_back)
+            .filter(|(_, back)| **back)
+            .map(|(message, _)| *message)
+            .collect();
+        let (resent, buried, ()) = tokio::join!(
+            self.queue.send_all(resend, deadline),
+            self.dead_letters.send_all(dead, deadline),
+            self.show_again(&unstarted, deadline),
+        );
+        let sends = owners.0.into_iter().zip(resent).chain(owners.1.into_iter().zip(buried));
+        for (index, result) in sends {
+            if let Err(error) = result {
+                tracing::error!(message_id = ?messages[index].id, %error, "could not be put back: the message returns");
+                tally.add("unsent");
+                comes_back[index] = true;
+            }
+        }
+        messages
+            .iter()
+            .zip(comes_back)
+            .filter(|(_, back)| *back)
+            .map(|(message, _)| message.id.clone())
+            .collect()
+    }
+
+    /// Makes messages visible at once. If that fails they come back later, by the queue's visibility timeout.
+    async fn show_again(&self, messages: &[&Message<'_>], deadline: tokio::time::Instant) {
+        let entry = |(index, message): (usize, &&Message<'_>)| {
+            ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(message.receipt_handle.as_deref()?)
+                .visibility_timeout(0)
+                .build()
+                .ok()
+        };
+        let calls = messages.chunks(10).map(|messages| {
+            let entries = messages.iter().enumerate().filter_map(entry).collect();
+            let call = self.client.change_message_visibility_batch().queue_url(&self.queue_url);
+            tokio::time::timeout_at(deadline, call.set_entries(Some(entries)).send())
+        });
+        let failed = join_all(calls).await.into_iter().filter(|call| !matches!(call, Ok(Ok(_)))).count();
+        if failed > 0 {
+            tracing::warn!(
+                calls = failed,
+                "some messages will come back late: their visibility could not be changed"
+            );
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! An account of every event: one line an invocation, and one a failure.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use relay_core::delivery::{Outcome, Trouble};
+
+use crate::event::Event;
+
+/// Counts what became of a batch.
+#[derive(Debug)]
+pub struct Tally {
+    started: Instant,
+    messages: usize,
+    counts: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    /// Of a batch of so many messages.
+    pub fn new(messages: usize) -> Self {
+        Tally { started: Instant::now(), messages, counts: BTreeMap::new() }
+    }
+
+    /// Counts what became of an event at a destination, and logs what the operator must know.
+    pub fn count(&mut self, event: &Event<'_>, destination: &str, outcome: &Outcome) {
+        let id = &event.envelope.id;
+        let attempt = event.envelope.attempt + 1;
+        let outcome = match outcome {
+            Outcome::Accepted => "accepted",
+            Outcome::Skipped(reason) => {
+                tracing::debug!(%id, destination, reason, "skipped");
+                "skipped"
+            }
+            Outcome::NotStarted => "not_started",
+            Outcome::Paused => "paused",
+            Outcome::Owed(Trouble { reason, status, maybe_taken, .. }) => {
+                if *maybe_taken {
+                    self.add(format!("{destination}.maybe_doubled"));
+                }
+                tracing::warn!(%id, destination, attempt, reason, status, "still owed");
+                "owed"
+            }
+            Outcome::Dead(cause) => {
+                let (reason, status) = (cause.reason, cause.status);
+                tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue");
+                "dead"
+            }
+        };
+        self.add(format!("{destination}.{outcome}"));
+    }
+
+    /// Counts something that has no destination.
+    pub fn add(&mut self, what: impl Into<String>) {
+        *self.counts.entry(what.into()).or_default() += 1;
+    }
+
+    /// Writes the invocation's line.
+    pub fn log(&self, returned: usize) {
+        let counts = serde_json::to_string(&self.counts).unwrap_or_default();
+        let duration_ms = self.started.elapsed().as_millis() as u64;
+        tracing::info!(messages = self.messages, returned, duration_ms, counts, "batch");
+    }
+}

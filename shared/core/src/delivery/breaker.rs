@@ -1,0 +1,109 @@
+//! A destination that is down costs an invocation milliseconds, not its time-outs.
+
+use std::time::{Duration, Instant};
+
+const THRESHOLD: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Whether a destination may be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// As usual.
+    Open,
+    /// Once, to see whether it is back; the rest waits for that answer.
+    Trial,
+    /// Not now.
+    Paused,
+}
+
+/// Counts outages in a row, and after three pauses the calls: for 10 s, doubling to 60 s, or as long as the
+/// destination asked for. Then one trial; a success closes it.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    outages: u32,
+    pause: Option<Pause>,
+}
+
+#[derive(Debug)]
+struct Pause {
+    until: Instant,
+    length: Duration,
+}
+
+impl Breaker {
+    /// Whether a call may be made now.
+    pub fn admits(&self, now: Instant) -> Admission {
+        match &self.pause {
+            None => Admission::Open,
+            Some(pause) if now >= pause.until => Admission::Trial,
+            Some(_) => Admission::Paused,
+        }
+    }
+
+    /// A call was answered in a way that shows the destination alive.
+    pub fn succeeded(&mut self) {
+        *self = Breaker::default();
+    }
+
+    /// A call ran into an outage.
+    pub fn failed(&mut self, now: Instant, retry_after: Option<Duration>) {
+        self.outages = self.outages.saturating_add(1);
+        let length = match &self.pause {
+            // Calls that were under way when the pause began tell nothing new.
+            Some(pause) if now < pause.until => return,
+            Some(pause) => (pause.length * 2).min(LONGEST_PAUSE),
+            None if self.outages < THRESHOLD => return,
+            None => FIRST_PAUSE,
+        };
+        self.pause = Some(Pause { until: now + retry_after.unwrap_or(length), length });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_after_three_outages_in_a_row() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        for _ in 0..5 {
+            breaker.failed(now, None);
+            breaker.failed(now, None);
+            assert_eq!(breaker.admits(now), Admission::Open);
+            breaker.succeeded();
+        }
+        (0..3).for_each(|_| breaker.failed(now, None));
+        assert_eq!(breaker.admits(now + Duration::from_millis(9_999)), Admission::Paused);
+        assert_eq!(breaker.admits(now + FIRST_PAUSE), Admission::Trial);
+        breaker.succeeded();
+        assert_eq!(breaker.admits(now), Admission::Open);
+    }
+
+    #[test]
+    fn failed_trials_double_the_pause_up_to_a_minute() {
+        let (mut breaker, mut now) = (Breaker::default(), Instant::now());
+        (0..3).for_each(|_| breaker.failed(now, None));
+        for seconds in [10, 20, 40, 60, 60] {
+            assert_eq!(breaker.admits(now + Duration::from_secs(seconds - 1)), Admission::Paused);
+            now += Duration::from_secs(seconds);
+            assert_eq!(breaker.admits(now), Admission::Trial);
+            breaker.failed(now, None);
+        }
+    }
+
+    #[test]
+    fn the_destination_may_ask_for_another_pause() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        (0..3).for_each(|_| breaker.failed(now, Some(Duration::from_secs(300))));
+        assert_eq!(breaker.admits(now + Duration::from_secs(299)), Admission::Paused);
+        assert_eq!(breaker.admits(now + Duration::from_secs(300)), Admission::Trial);
+    }
+
+    #[test]
+    fn calls_under_way_do_not_prolong_the_pause() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        (0..20).for_each(|_| breaker.failed(now, None));
+        assert_eq!(breaker.admits(now + FIRST_PAUSE), Admission::Trial);
+    }
+}

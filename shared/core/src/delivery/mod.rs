@@ -1,0 +1,11 @@
+//! What an answer means, and what happens to an event next. Decisions only: the requests are the worker's.
+
+mod answer;
+mod backoff;
+mod breaker;
+mod settle;
+
+pub use answer::{Answer, TransportError, Trouble, Verdict, retry_after};
+pub use backoff::{MAX_ATTEMPTS, MAX_DELAY, delay};
+pub use breaker::{Admission, Breaker};
+pub use settle::{Outcome, Resend, Settlement, settle};

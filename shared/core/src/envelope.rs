@@ -1,0 +1,334 @@
+//! The envelope: what travels through SQS, from `ingest` to `worker` and round again.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::json::{self, ObjectWriter};
+use crate::timestamp::Timestamp;
+
+/// The version of the envelope that this code writes, and the latest that it reads.
+pub const VERSION: u64 = 1;
+
+/// The largest envelope that `ingest` queues, in bytes. SQS takes 1 MiB; the margin leaves room for what the
+/// worker adds, and keeps four events in one SendMessageBatch.
+pub const MAX_BYTES: usize = 256 * 1024;
+
+/// The id of one received webhook: the idempotency key everywhere. It never changes on retry or redrive.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(String);
+
+impl EventId {
+    /// Takes 1 to 64 characters of `[A-Za-z0-9_.-]`; `ingest` makes UUIDs, but a message that someone queued
+    /// by hand is no reason for a loss.
+    pub fn parse(id: impl Into<String>) -> Option<Self> {
+        let id = id.into();
+        is_plain(&id).then_some(EventId(id))
+    }
+
+    /// From a UUID.
+    pub fn from_uuid(id: uuid::Uuid) -> Self {
+        EventId(id.to_string())
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where an event came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A webhook of Vero's.
+    Vero,
+}
+
+impl Source {
+    /// Its name in the envelope and in the message attribute `source`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Vero => "vero",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        (name == Source::Vero.as_str()).then_some(Source::Vero)
+    }
+}
+
+/// What a sender sent.
+#[derive(Debug, Clone, Copy)]
+pub enum Payload<'a> {
+    /// The JSON object as received, not re-typed.
+    Object(&'a RawValue),
+    /// What was no JSON object: its bytes in base64, a text that needs no escapes. Such an envelope lives in
+    /// the dead-letter queue only.
+    Base64(&'a str),
+}
+
+/// One received event, and where it is still owed.
+#[derive(Debug, Clone)]
+pub struct Envelope<'a> {
+    /// The event's id.
+    pub id: EventId,
+    /// Where it came from.
+    pub source: Source,
+    /// When `ingest` received it.
+    pub received_at: Timestamp,
+    /// The destinations still owed; `None` before the first try: all that are on.
+    pub destinations: Option<Vec<String>>,
+    /// Tries so far; 0 before the first.
+    pub attempt: u32,
+    /// The event.
+    pub payload: Payload<'a>,
+}
+
+/// Why a message body cannot be worked on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// No envelope at all: poison, for the dead-letter queue as it is.
+    #[error("not an envelope: {0}")]
+    NotAnEnvelope(&'static str),
+    /// An envelope of a later release, which a rolled-back or not yet updated worker must leave alone.
+    #[error("an envelope of a later release (version {version}, source {source_name:?})")]
+    Later {
+        /// The envelope's `version`.
+        version: u64,
+        /// The envelope's `source`.
+        source_name: String,
+    },
+}
+
+/// Everything but the version may change its type in a later release, and is looked at after the version.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    version: u64,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    source: Option<&'a RawValue>,
+    #[serde(borrow)]
+    received_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    destinations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    attempt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    #[serde(borrow)]
+    payload_base64: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a message body. Fields it does not know (`reason`, `status`, `excerpt` of a redriven dead letter)
+    /// are ignored.
+    ///
+    /// # Errors
+    /// [`Unreadable`] tells poison from what a later release will understand.
+    pub fn parse(body: &'a str) -> Result<Self, Unreadable> {
+        use Unreadable::NotAnEnvelope;
+        let wire: Wire<'a> =
+            serde_json::from_str(body).map_err(|_| NotAnEnvelope("it is no JSON object with a version"))?;
+        let source = wire.source.and_then(json::text);
+        if wire.version > VERSION {
+            let source_name = source.unwrap_or_default().into_owned();
+            return Err(Unreadable::Later { version: wire.version, source_name });
+        }
+        let source = source.ok_or(NotAnEnvelope("source is no text"))?;
+        let Some(source) = Source::parse(&source) else {
+            return Err(Unreadable::Later { version: wire.version, source_name: source.into_owned() });
+        };
+        let id = wire.id.and_then(json::text).and_then(EventId::parse);
+        let received_at = wire.received_at.and_then(json::text).and_then(|time| Timestamp::parse(&time));
+        let payload = match (wire.payload, wire.payload_base64) {
+            (Some(object), None) if json::kind(object) == json::Kind::Object => Payload::Object(object),
+            (None, Some(bytes)) if json::kind(bytes) == json::Kind::Text => {
+                Payload::Base64(bytes.get().trim_matches('"'))
+            }
+            _ => return Err(NotAnEnvelope("payload is no object")),
+        };
+        Ok(Envelope {
+            id: id.ok_or(NotAnEnvelope("id is not 1 to 64 characters of [A-Za-z0-9_.-]"))?,
+            source,
+            received_at: received_at.ok_or(NotAnEnvelope("received_at is no RFC 3339 time"))?,
+            destinations: parsed(wire.destinations)
+                .map_err(|_| NotAnEnvelope("destinations is no list of texts"))?,
+            attempt: parsed(wire.attempt).map_err(|_| NotAnEnvelope("attempt is no count"))?.unwrap_or(0),
+            payload,
+        })
+    }
+
+    /// The message body, in characters that SQS takes.
+    pub fn to_json(&self) -> String {
+        json::sqs_safe(self.write(self.destinations.as_deref()).finish())
+    }
+
+    /// The webhook's type, when it is fit for a message attribute: 1 to 64 of `[A-Za-z0-9_.-]`.
+    pub fn type_attribute(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Typed<'a> {
+            #[serde(borrow, rename = "type")]
+            kind: Option<&'a RawValue>,
+        }
+        let Payload::Object(payload) = self.payload else { return None };
+        // A payload with two `type`s fails here: then it has no attribute, which decides nothing.
+        let typed: Typed<'_> = serde_json::from_str(payload.get()).ok()?;
+        typed.kind.and_then(json::text).map(|kind| kind.into_owned()).filter(|kind| is_plain(kind))
+    }
+
+    fn write(&self, destinations: Option<&[String]>) -> ObjectWriter {
+        let mut envelope = ObjectWriter::new();
+        envelope.raw("version", &VERSION.to_string());
+        envelope.text("id", self.id.as_str());
+        envelope.text("source", self.source.as_str());
+        envelope.text("received_at", &self.received_at.iso());
+        if let Some(names) = destinations {
+            let names: Vec<String> = names.iter().map(|name| json::quote(name)).collect();
+            envelope.raw("destinations", &format!("[{}]", names.join(",")));
+        }
+        if self.attempt > 0 {
+            envelope.raw("attempt", &self.attempt.to_string());
+        }
+        match self.payload {
+            Payload::Object(object) => envelope.raw("payload", object.get()),
+            Payload::Base64(bytes) => envelope.raw("payload_base64", &format!("\"{bytes}\"")),
+        }
+        envelope
+    }
+}
+
+fn parsed<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> serde_json::Result<Option<T>> {
+    // serde gives an absent field and a null alike.
+    value.map(|value| serde_json::from_str(value.get())).transpose()
+}
+
+/// The longest excerpt of a destination's answer in a dead letter, in characters.
+pub const MAX_EXCERPT: usize = 500;
+
+/// Why an event lies in the dead-letter queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeathCause {
+    /// A snake_case code.
+    pub reason: &'static str,
+    /// The HTTP status of the destination's answer.
+    pub status: Option<u16>,
+    /// The head of the destination's answer; cut to [`MAX_EXCERPT`] when written.
+    pub excerpt: Option<String>,
+    /// The payload is only the head of what was sent.
+    pub truncated: bool,
+}
+
+/// An entry of the dead-letter queue: an envelope that says who refused it, and why.
+#[derive(Debug)]
+pub struct DeadLetter<'e, 'a> {
+    /// The event.
+    pub envelope: &'e Envelope<'a>,
+    /// The one destination that refused it; `None` when it never got that far.
+    pub destination: Option<&'e str>,
+    /// Why.
+    pub cause: DeathCause,
+}
+
+impl DeadLetter<'_, '_> {
+    /// The message body, in characters that SQS takes.
+    pub fn to_json(&self) -> String {
+        let destination = self.destination.map(str::to_owned);
+        let owed = destination.as_ref().map(std::slice::from_ref).or(self.envelope.destinations.as_deref());
+        let mut letter = self.envelope.write(owed);
+        letter.text("reason", self.cause.reason);
+        if let Some(status) = self.cause.status {
+            letter.raw("status", &status.to_string());
+        }
+        if let Some(excerpt) = &self.cause.excerpt {
+            letter.text("excerpt", &excerpt.chars().take(MAX_EXCERPT).collect::<String>());
+        }
+        if self.cause.truncated {
+            letter.raw("truncated", "true");
+        }
+        json::sqs_safe(letter.finish())
+    }
+}
+
+/// 1 to 64 characters of `[A-Za-z0-9_.-]`: safe in an attribute, a log line and an id.
+fn is_plain(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = r#"{"version":1,"id":"01935f3a-0000-7000-8000-000000000001","source":"vero","received_at":"2026-11-21T05:04:03.123Z","destinations":["vero_track"],"attempt":2,"payload":{"type":"sent","n":1.0}}"#;
+
+    #[test]
+    fn a_body_survives_the_round_trip_to_the_letter() {
+        assert_eq!(Envelope::parse(BODY).unwrap().to_json(), BODY);
+    }
+
+    #[test]
+    fn a_dead_letter_can_be_redriven() {
+        let envelope = Envelope::parse(BODY).unwrap();
+        let cause = DeathCause {
+            reason: "refused",
+            status: Some(422),
+            excerpt: Some("\u{FFFF}".repeat(600)),
+            ..DeathCause::default()
+        };
+        let letter = DeadLetter { envelope: &envelope, destination: Some("segment"), cause }.to_json();
+        assert!(!letter.contains('\u{FFFF}'));
+        let redriven = Envelope::parse(&letter).unwrap();
+        assert_eq!(redriven.destinations.as_deref(), Some(&["segment".to_owned()][..]));
+        assert_eq!(redriven.attempt, 2);
+        let json: serde_json::Value = serde_json::from_str(&letter).unwrap();
+        assert_eq!(json["excerpt"].as_str().unwrap().chars().count(), 500);
+        assert_eq!((json["reason"].as_str(), json["status"].as_u64()), (Some("refused"), Some(422)));
+    }
+
+    #[test]
+    fn strangers_are_told_from_later_releases() {
+        for body in ["", "{}", "[]", "null", "\"x\"", r#"{"version":1}"#, r#"{"version":"1"}"#] {
+            assert!(matches!(Envelope::parse(body), Err(Unreadable::NotAnEnvelope(_))), "{body}");
+        }
+        for (from, to) in [
+            ("\"payload\":{", "\"payload\":[{"),
+            ("2026-11-21T05:04:03.123Z", "yesterday"),
+            ("01935f3a-0000-7000-8000-000000000001", "a b"),
+        ] {
+            assert!(
+                matches!(Envelope::parse(&BODY.replace(from, to)), Err(Unreadable::NotAnEnvelope(_))),
+                "{to}"
+            );
+        }
+        for (from, to) in
+            [("\"version\":1", "\"version\":2"), ("\"source\":\"vero\"", "\"source\":\"segment\"")]
+        {
+            assert!(
+                matches!(Envelope::parse(&BODY.replace(from, to)), Err(Unreadable::Later { .. })),
+                "{to}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_type_attribute_is_for_plain_types_only() {
+        let of = |payload: &str| {
+            let body = BODY.replace(r#"{"type":"sent","n":1.0}"#, payload);
+            Envelope::parse(&body).unwrap().type_attribute()
+        };
+        assert_eq!(of(r#"{"type":"sent"}"#).as_deref(), Some("sent"));
+        for payload in
+            [r#"{}"#, r#"{"type":5}"#, r#"{"type":""}"#, r#"{"type":"a b"}"#, r#"{"type":"a","type":"b"}"#]
+        {
+            assert_eq!(of(payload), None, "{payload}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The pure core of vero-relay, without I/O: what `ingest` puts on the queue and how `worker` decides.
+//!
+//! The way of an event: a webhook's bytes → [`envelope::Envelope`] (SQS) → [`webhook::Webhook`], read once →
+//! [`mapping`], one file a destination → [`delivery`], what an answer means and what happens next.
+
+pub mod delivery;
+pub mod envelope;
+pub mod json;
+pub mod mapping;
+pub mod names;
+pub mod timestamp;
+pub mod webhook;

@@ -1,0 +1,166 @@
+//! A webhook as a call of Vero's Track API, so that journeys can react to what happened to a message.
+
+use crate::envelope::EventId;
+use crate::json::ObjectWriter;
+use crate::names::Naming;
+use crate::webhook::{Content, User, VERO_TEXT_LIMIT, Webhook};
+
+/// `extras.source` of every call.
+pub const SOURCE: &str = "vero-relay";
+
+/// Why a webhook is not sent to Vero Track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// Its type is not among `VERO_TRACK_TYPES`.
+    TypeNotTracked,
+    /// Its campaign was set off by an event of ours.
+    Loop,
+    /// It names nobody: Vero refuses a call without an id or an address.
+    NoIdentity,
+}
+
+impl Skip {
+    /// A snake_case code for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Skip::TypeNotTracked => "type_not_tracked",
+            Skip::Loop => "loop",
+            Skip::NoIdentity => "no_identity",
+        }
+    }
+}
+
+/// One call of `POST /api/v2/events/track`, without the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Whom it is about: an id, an address, or both; each of a length that Vero takes.
+    identity: User,
+    event_name: String,
+    data: String,
+    created_at: String,
+}
+
+impl Call {
+    /// The request's body.
+    pub fn body(&self, auth_token: &str) -> String {
+        let mut body = ObjectWriter::new();
+        body.text("auth_token", auth_token);
+        body.object("identity", |identity| {
+            for (key, value) in [("id", &self.identity.id), ("email", &self.identity.email)] {
+                if let Some(value) = value {
+                    identity.text(key, value);
+                }
+            }
+        });
+        body.text("event_name", &self.event_name);
+        body.raw("data", &self.data);
+        body.object("extras", |extras| {
+            extras.text("source", SOURCE);
+            extras.text("created_at", &self.created_at);
+        });
+        body.finish()
+    }
+
+    /// The same call without the address, when there is an id besides: Vero answers 400 to an address that it
+    /// does not believe, and loses nothing that the profile does not have.
+    pub fn without_email(&self) -> Option<Call> {
+        let User { id: Some(id), email: Some(_) } = &self.identity else { return None };
+        Some(Call { identity: User { id: Some(id.clone()), email: None }, ..self.clone() })
+    }
+}
+
+/// The call that a webhook becomes.
+///
+/// Nothing in `data` changes between attempts, and no two webhooks have the same: Vero drops an event with the
+/// same name, identity and data for some minutes (Track API reference, "Deduplication").
+///
+/// # Errors
+/// Why it is skipped.
+pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call, Skip> {
+    let kind = webhook.kind.as_deref();
+    if !naming.is_tracked(kind) {
+        return Err(Skip::TypeNotTracked);
+    }
+    let channel = webhook.channel();
+    if webhook.trigger_event().is_some_and(|name| naming.is_own(&name, channel.as_deref())) {
+        return Err(Skip::Loop);
+    }
+    let User { id: user_id, email } = webhook.user.clone();
+    let identity = User { id: user_id.filter(|id| id.chars().count() < VERO_TEXT_LIMIT), email };
+    if identity == User::default() {
+        return Err(Skip::NoIdentity);
+    }
+    let mut data = ObjectWriter::new();
+    match &webhook.content {
+        Content::Event(properties) => {
+            for property in properties.iter().filter(|property| property.is_scalar) {
+                data.raw(property.name, &property.json);
+            }
+        }
+        Content::Created(traits) | Content::Updated { traits, .. } => traits.write(&mut data),
+    }
+    data.text("webhook_id", id.as_str());
+    let event_name = naming.event(kind, channel.as_deref()).chars().take(VERO_TEXT_LIMIT - 1).collect();
+    Ok(Call { identity, event_name, data: data.finish(), created_at: webhook.time.vero() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{EventNames, TrackTypes};
+    use crate::timestamp::Timestamp;
+
+    fn map(payload: &str, types: &str) -> Result<serde_json::Value, Skip> {
+        let naming = Naming::new(EventNames::default(), TrackTypes::parse(types).unwrap(), true);
+        let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
+        let webhook = Webhook::read(serde_json::from_str(payload).unwrap(), received_at);
+        let call = call(&EventId::parse("e1").unwrap(), &webhook, &naming)?;
+        Ok(serde_json::from_str(&call.body("t")).unwrap())
+    }
+
+    #[test]
+    fn only_tracked_types_of_somebody_go_to_vero() {
+        let sent = r#"{"type":"sent","user":{"id":1}}"#;
+        assert_eq!(map(sent, "none"), Err(Skip::TypeNotTracked));
+        assert_eq!(map(r#"{"user":{"id":1}}"#, "sent"), Err(Skip::TypeNotTracked));
+        assert_eq!(map(r#"{"type":"sent"}"#, "sent"), Err(Skip::NoIdentity));
+        assert_eq!(map(sent, "sent").unwrap()["identity"], serde_json::json!({"id": "1"}));
+        assert_eq!(map(r#"{"user":{"email":"a@b.c"}}"#, "all").unwrap()["event_name"], "Vero Event");
+    }
+
+    #[test]
+    fn an_id_that_vero_would_refuse_gives_way_to_the_address() {
+        let long = "x".repeat(255);
+        let payload = format!(r#"{{"type":"sent","user":{{"id":"{long}","email":"a@b.c"}}}}"#);
+        assert_eq!(map(&payload, "all").unwrap()["identity"], serde_json::json!({"email": "a@b.c"}));
+    }
+
+    #[test]
+    fn profile_events_carry_the_traits() {
+        let call = map(r#"{"type":"user_created","user":{"id":1,"plan":{"a":1}}}"#, "user_created").unwrap();
+        assert_eq!(call["event_name"], "User Created");
+        assert_eq!(call["data"], serde_json::json!({"plan": {"a": 1}, "webhook_id": "e1"}));
+    }
+
+    #[test]
+    fn only_scalars_go_into_data() {
+        let payload = r#"{"type":"sent","user":{"id":1},"event":{"name":"n"},"bounce_code":5,"bounce_type":false,
+            "campaign":{"name":{"a":1},"group":7,"tags":["x"],"unlisted":"y"}}"#;
+        assert_eq!(
+            map(payload, "all").unwrap()["data"],
+            serde_json::json!({"bounce_code": "5", "bounce_type": false, "campaign_group": 7, "webhook_id": "e1"})
+        );
+    }
+
+    #[test]
+    fn the_address_can_be_left_out_once_an_id_is_there() {
+        let of = |user: &str| {
+            let payload = format!(r#"{{"type":"sent","user":{user}}}"#);
+            let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
+            let webhook = Webhook::read(serde_json::from_str(&payload).unwrap(), received_at);
+            call(&EventId::parse("e1").unwrap(), &webhook, &Naming::default()).unwrap().without_email()
+        };
+        assert!(of(r#"{"id":1}"#).is_none() && of(r#"{"email":"a@b.c"}"#).is_none());
+        assert!(!of(r#"{"id":1,"email":"a@b.c"}"#).unwrap().body("t").contains("a@b.c"));
+    }
+}

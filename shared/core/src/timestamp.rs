@@ -1,0 +1,153 @@
+//! Points in time, as webhooks tell them and as destinations want them.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::value::RawValue;
+use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::{Iso8601, Rfc3339};
+use time::macros::{datetime, format_description};
+use time::{Date, OffsetDateTime, PrimitiveDateTime, UtcOffset};
+
+use crate::json;
+
+const MILLISECONDS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+const VERO: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]+0000");
+
+/// From here on a bare number is taken for milliseconds: as seconds it would lie in the year 5138.
+const FIRST_MILLISECONDS: f64 = 1e11;
+
+/// Vero did not exist before; an earlier time is a unit mix-up or a sample.
+const EARLIEST: OffsetDateTime = datetime!(2000-01-01 0:00 UTC);
+
+/// Clocks differ, time zones get lost: a webhook's own time may lie this far after its receipt.
+const TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A point in time in UTC, to the millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(OffsetDateTime);
+
+impl Timestamp {
+    /// From the system's clock.
+    pub fn from_system(time: SystemTime) -> Self {
+        Timestamp(OffsetDateTime::from(time)).to_milliseconds()
+    }
+
+    /// Parses RFC 3339, the form of `received_at`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        time.checked_to_offset(UtcOffset::UTC).map(|time| Timestamp(time).to_milliseconds())
+    }
+
+    /// What a webhook says of its own time: unix seconds as number or text, milliseconds from 10¹¹ on, or
+    /// ISO 8601 (without a zone: UTC). Source: Vero's samples, all of which have unix seconds.
+    pub fn told_by(value: &RawValue) -> Option<Self> {
+        let time = match json::kind(value) {
+            json::Kind::Number => from_unix(value.get())?,
+            json::Kind::Text => {
+                let text = json::text(value)?;
+                let text = text.trim();
+                from_unix(text).or_else(|| from_iso(text))?
+            }
+            _ => return None,
+        };
+        Some(Timestamp(time).to_milliseconds())
+    }
+
+    /// Whether a webhook's own time can be true, given when the webhook was received.
+    pub fn is_believable(self, received_at: Timestamp) -> bool {
+        self.0 >= EARLIEST && self.0 <= received_at.0 + TOLERANCE
+    }
+
+    /// How long ago `earlier` was; zero when the clocks disagree.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::try_from(self.0 - earlier.0).unwrap_or_default()
+    }
+
+    /// `2015-06-22T23:37:18.000Z`: Segment's form, and the envelope's.
+    pub fn iso(self) -> String {
+        // Formatting into a string fails only for years beyond the format's range, which `is_believable` and
+        // the system clock exclude.
+        self.0.format(MILLISECONDS).unwrap_or_default()
+    }
+
+    /// `2015-06-22T23:37:18+0000`: the form in Vero's Track API documentation.
+    pub fn vero(self) -> String {
+        self.0.format(VERO).unwrap_or_default()
+    }
+
+    fn to_milliseconds(self) -> Self {
+        let millisecond = self.0.millisecond();
+        Timestamp(self.0.replace_millisecond(millisecond).unwrap_or(self.0))
+    }
+}
+
+fn from_unix(number: &str) -> Option<OffsetDateTime> {
+    let number: f64 = number.parse().ok()?;
+    let milliseconds = if number.abs() >= FIRST_MILLISECONDS { number } else { number * 1000.0 };
+    // A NaN becomes 0, which nobody believes; what is beyond an i64 is beyond the calendar.
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds as i64) * 1_000_000).ok()
+}
+
+fn from_iso(text: &str) -> Option<OffsetDateTime> {
+    let text = text.replacen(' ', "T", 1);
+    OffsetDateTime::parse(&text, &Iso8601::DEFAULT)
+        .ok()
+        .or_else(|| {
+            PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT).ok().map(PrimitiveDateTime::assume_utc)
+        })
+        .or_else(|| Date::parse(&text, &Iso8601::DEFAULT).ok().map(|date| date.midnight().assume_utc()))
+        .and_then(|time| time.checked_to_offset(UtcOffset::UTC))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(json: &str) -> Option<String> {
+        Timestamp::told_by(serde_json::from_str(json).unwrap()).map(Timestamp::iso)
+    }
+
+    #[test]
+    fn every_form_of_a_webhook_time() {
+        for (json, expected) in [
+            ("1435016238", "2015-06-22T23:37:18.000Z"),
+            ("1435016238.25", "2015-06-22T23:37:18.250Z"),
+            ("1.435016238e9", "2015-06-22T23:37:18.000Z"),
+            ("\" 1435016238 \"", "2015-06-22T23:37:18.000Z"),
+            ("1435016238123", "2015-06-22T23:37:18.123Z"),
+            ("\"1435016238123\"", "2015-06-22T23:37:18.123Z"),
+            ("\"2015-06-22T23:37:18Z\"", "2015-06-22T23:37:18.000Z"),
+            ("\"2015-06-22T23:37:18+0000\"", "2015-06-22T23:37:18.000Z"),
+            ("\"2015-06-23T01:37:18.5+02:00\"", "2015-06-22T23:37:18.500Z"),
+            ("\"2015-06-22T23:37:18.123456789Z\"", "2015-06-22T23:37:18.123Z"),
+            ("\"2015-06-22 23:37:18\"", "2015-06-22T23:37:18.000Z"),
+            ("\"2015-06-22\"", "2015-06-22T00:00:00.000Z"),
+        ] {
+            assert_eq!(told(json).as_deref(), Some(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time() {
+        for json in ["null", "true", "{}", "[1435016238]", "\"\"", "\"soon\"", "1e300", "\"inf\""] {
+            assert_eq!(told(json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn belief_ends_before_2000_and_a_day_after_receipt() {
+        let received = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
+        let believed = |text| Timestamp::parse(text).unwrap().is_believable(received);
+        assert!(believed("2000-01-01T00:00:00Z"));
+        assert!(!believed("1999-12-31T23:59:59Z"));
+        assert!(believed("2026-11-22T05:04:03.123Z"));
+        assert!(!believed("2026-11-22T05:04:03.124Z"));
+    }
+
+    #[test]
+    fn vero_wants_an_offset_without_colon() {
+        assert_eq!(Timestamp::parse("2015-06-22T23:37:18.9Z").unwrap().vero(), "2015-06-22T23:37:18+0000");
+    }
+}

@@ -1,0 +1,368 @@
+//! A webhook of Vero's, read once for every destination.
+//!
+//! Vero documents twelve types and has changed their fields over the years, so nothing is required here: what
+//! can be used is used, and every other field goes along under its own name.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::json::{self, Kind, Object, ObjectWriter, Path};
+use crate::names::{self, Layout};
+use crate::timestamp::Timestamp;
+
+/// Vero takes ids, addresses and event names of fewer characters than this (Track API reference).
+pub const VERO_TEXT_LIMIT: usize = 255;
+
+/// A webhook, taken apart.
+#[derive(Debug)]
+pub struct Webhook<'a> {
+    /// The value of `type`, when it is a text.
+    pub kind: Option<Cow<'a, str>>,
+    /// Whom it is about.
+    pub user: User,
+    /// Its own time where that can be believed, else the time of receipt.
+    pub time: Timestamp,
+    /// What it says.
+    pub content: Content<'a>,
+    /// Every field that was not used, as one JSON object under the original paths.
+    pub rest: Option<String>,
+}
+
+/// Whom a webhook is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    /// The customer's own id, not blank.
+    pub id: Option<String>,
+    /// An address that looks like one.
+    pub email: Option<String>,
+}
+
+/// What a webhook says.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// Something happened: properties of an event.
+    Event(Properties<'a>),
+    /// A profile is new: its traits.
+    Created(Traits<'a>),
+    /// A profile changed.
+    Updated {
+        /// The changed traits, and the address.
+        traits: Traits<'a>,
+        /// Nothing but tags changed, so that there is nothing to identify with.
+        only_tags: bool,
+        /// Tags added and removed.
+        tags: Option<Properties<'a>>,
+    },
+}
+
+/// The listed properties of an event, named as Segment's email specification names them.
+#[derive(Debug, Default)]
+pub struct Properties<'a>(Vec<Property<'a>>);
+
+/// One property: its name and its value as JSON.
+#[derive(Debug)]
+pub struct Property<'a> {
+    /// The name.
+    pub name: &'static str,
+    /// The value, as JSON text.
+    pub json: Cow<'a, str>,
+    /// Text, number or boolean: what Vero's `data` takes.
+    pub is_scalar: bool,
+}
+
+/// The traits of a profile, as pairs of JSON texts.
+#[derive(Debug, Default)]
+pub struct Traits<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+/// How a source becomes a property.
+#[derive(Clone, Copy)]
+enum As {
+    /// A text or a number, always sent as text; anything else is no id.
+    Id,
+    /// A text, trimmed; anything else as it came.
+    Text,
+    /// As it came.
+    Raw,
+}
+
+/// Each listed property with the places where it may stand; the first that is not null wins.
+const LISTED: [(&str, As, &[Path]); 21] = [
+    ("email_id", As::Id, &[&["message_id"], &["campaign", "message_id"]]),
+    ("email_subject", As::Text, &[&["campaign", "subject"], &["campaign", "email_subject"]]),
+    ("campaign_id", As::Id, &[&["campaign", "id"]]),
+    ("campaign_name", As::Text, &[&["campaign", "name"], &["campaign", "campaign_title"]]),
+    ("campaign_type", As::Text, &[&["campaign", "type"]]),
+    ("campaign_group", As::Text, &[&["campaign", "group"]]),
+    ("campaign_channel", As::Text, &[CHANNEL]),
+    ("campaign_trigger_event", As::Text, &[TRIGGER_EVENT]),
+    ("campaign_permalink", As::Text, &[&["campaign", "permalink"]]),
+    ("campaign_variation", As::Text, &[&["campaign", "variation"], &["campaign", "variation_name"]]),
+    ("campaign_locale", As::Text, &[&["campaign", "locale"]]),
+    ("campaign_series", As::Text, &[&["campaign", "series_title"]]),
+    ("campaign_template", As::Text, &[&["campaign", "template"]]),
+    ("campaign_tags", As::Text, &[&["campaign", "tags"]]),
+    ("sent_to", As::Text, &[&["campaign", "sent_to"]]),
+    ("user_agent", As::Text, &[&["user_agent"]]),
+    ("bounce_type", As::Text, &[&["bounce_type"]]),
+    ("bounce_code", As::Id, &[&["bounce_code"]]),
+    ("bounce_message", As::Text, &[&["bounce_message"]]),
+    ("sender_ip", As::Text, &[&["sender_ip"]]),
+    (TRIGGER, As::Raw, &[&["event"]]),
+];
+
+/// The properties of `User Tags Updated`.
+const TAGS: [(&str, As, &[Path]); 2] = [
+    ("tags_added", As::Raw, &[&["changes", "_tags", "add"]]),
+    ("tags_removed", As::Raw, &[&["changes", "_tags", "remove"]]),
+];
+
+const CHANNEL: Path = &["campaign", "channel"];
+const TRIGGER_EVENT: Path = &["campaign", "trigger-event"];
+
+/// The property that holds the customer's own event, with its data.
+pub const TRIGGER: &str = "trigger_event";
+
+impl<'a> Webhook<'a> {
+    /// Takes a webhook apart. Never fails: a payload that is no object reads as one without fields.
+    pub fn read(payload: &'a RawValue, received_at: Timestamp) -> Self {
+        let mut fields = Object::parse(payload).unwrap_or_default();
+        let kind = fields.get("type").and_then(trimmed).filter(|kind| !kind.is_empty());
+        let documented = kind.as_deref().and_then(names::documented);
+        if documented.is_some() {
+            fields.take(&["type"]);
+        }
+        let time = take_time(&mut fields, kind.as_deref(), received_at).unwrap_or(received_at);
+        let layout = documented.map_or(Layout::Message, |row| row.layout);
+        let mut user = take_user(&mut fields);
+        if layout != Layout::Message {
+            // user_updated repeats both at top level, and older payloads may have them only there.
+            user.id = user.id.or_else(|| take_id(&mut fields, &["id"]));
+            user.email = user.email.or_else(|| take_email(&mut fields, &["email"]));
+        }
+        let content = match layout {
+            Layout::Message => Content::Event(Properties::take(&mut fields, &LISTED)),
+            Layout::UserCreated => {
+                Content::Created(Traits::of_new_profile(&mut fields, kind.as_deref(), user.email.as_deref()))
+            }
+            Layout::UserUpdated => read_update(&mut fields, user.email.as_deref()),
+        };
+        Webhook { kind, user, time, content, rest: fields.rest() }
+    }
+
+    /// The message's channel, such as `email` or `sms`.
+    pub fn channel(&self) -> Option<Cow<'_, str>> {
+        self.property("campaign_channel")
+    }
+
+    /// The name of the event that set the campaign off.
+    pub fn trigger_event(&self) -> Option<Cow<'_, str>> {
+        self.property("campaign_trigger_event")
+    }
+
+    /// The reader's user agent.
+    pub fn user_agent(&self) -> Option<Cow<'_, str>> {
+        self.property("user_agent")
+    }
+
+    fn property(&self, name: &str) -> Option<Cow<'_, str>> {
+        let Content::Event(properties) = &self.content else { return None };
+        let property = properties.iter().find(|property| property.name == name)?;
+        let raw: &RawValue = serde_json::from_str(&property.json).ok()?;
+        json::text(raw)
+    }
+}
+
+impl<'a> Properties<'a> {
+    fn take(fields: &mut Object<'a>, listed: &[(&'static str, As, &[Path])]) -> Self {
+        let take = |(name, form, sources): &(&'static str, As, &[Path])| {
+            let source =
+                sources.iter().find(|path| fields.peek(path).is_some_and(|value| form.takes(value)))?;
+            let value = fields.take(source)?;
+            let is_scalar = matches!(json::kind(value), Kind::Text | Kind::Number | Kind::Boolean);
+            Some(Property { name, json: form.write(value), is_scalar })
+        };
+        Properties(listed.iter().filter_map(take).collect())
+    }
+
+    /// In the order of the list.
+    pub fn iter(&self) -> impl Iterator<Item = &Property<'a>> {
+        self.0.iter()
+    }
+}
+
+impl As {
+    fn takes(self, value: &RawValue) -> bool {
+        match self {
+            As::Id => matches!(json::kind(value), Kind::Text | Kind::Number),
+            As::Text | As::Raw => json::kind(value) != Kind::Null,
+        }
+    }
+
+    fn write(self, value: &RawValue) -> Cow<'_, str> {
+        match (self, json::kind(value)) {
+            (As::Raw, _) => value.get().into(),
+            (As::Id, Kind::Number) => format!("\"{}\"", value.get()).into(),
+            (_, Kind::Text) => retrimmed(value),
+            _ => value.get().into(),
+        }
+    }
+}
+
+impl<'a> Traits<'a> {
+    /// The fields of `user` without the id; in older payloads, where `user` has nothing but id and address,
+    /// those at top level.
+    fn of_new_profile(fields: &mut Object<'a>, kind: Option<&str>, email: Option<&str>) -> Self {
+        let mut traits = Traits::default();
+        traits.push_email(email);
+        let has_email = !traits.0.is_empty();
+        let is_trait = |key: &str| key != "id" && !(key == "email" && has_email);
+        let mut own = Vec::new();
+        if let Some(user) = fields.open(&["user"]) {
+            own = user.take_all(|key, _| is_trait(key));
+        }
+        if own.is_empty() {
+            own = fields.take_all(|key, value| {
+                let repeats_type = key == "action" && json::text(value).as_deref() == kind;
+                is_trait(key) && key != "user" && !repeats_type
+            });
+        }
+        traits.0.extend(own.into_iter().map(|(key, value)| (key.get().into(), value.get().into())));
+        traits
+    }
+
+    fn push_email(&mut self, email: Option<&str>) {
+        self.0.extend(email.map(|email| ("\"email\"".into(), json::quote(email).into())));
+    }
+
+    /// Writes the traits into an object.
+    pub fn write(&self, out: &mut ObjectWriter) {
+        for (key, value) in &self.0 {
+            out.raw_json_key(key, value);
+        }
+    }
+}
+
+fn read_update<'a>(fields: &mut Object<'a>, email: Option<&str>) -> Content<'a> {
+    let mut has_tags = false;
+    let mut changed = Vec::new();
+    if let Some(changes) = fields.open(&["changes"]) {
+        has_tags = changes.get("_tags").is_some_and(|tags| json::kind(tags) != Kind::Null);
+        changed = changes.take_all(|key, _| key != "_tags");
+    }
+    let mut traits = Traits::default();
+    if !changed.iter().any(|(key, _)| key.get() == "\"email\"") {
+        traits.push_email(email);
+    }
+    let only_tags = has_tags && changed.is_empty();
+    traits.0.extend(changed.into_iter().map(|(key, value)| (key.get().into(), value.get().into())));
+    let tags = has_tags.then(|| Properties::take(fields, &TAGS));
+    Content::Updated { traits, only_tags, tags }
+}
+
+/// Takes `<type>_at` when it can be believed.
+fn take_time(fields: &mut Object<'_>, kind: Option<&str>, received_at: Timestamp) -> Option<Timestamp> {
+    let key = format!("{}_at", kind?);
+    let time = Timestamp::told_by(fields.get(&key)?)?;
+    time.is_believable(received_at).then(|| {
+        fields.take(&[&key]);
+        time
+    })
+}
+
+fn take_user(fields: &mut Object<'_>) -> User {
+    match fields.open(&["user"]) {
+        Some(user) => User { id: take_id(user, &["id"]), email: take_email(user, &["email"]) },
+        None => User::default(),
+    }
+}
+
+/// Takes an id: a text that is not blank, or a number in its own spelling.
+fn take_id(fields: &mut Object<'_>, path: &[&str]) -> Option<String> {
+    let value = fields.peek(path)?;
+    let id = match json::kind(value) {
+        Kind::Number => value.get().to_owned(),
+        _ => trimmed(value).filter(|id| !id.is_empty())?.into_owned(),
+    };
+    fields.take(path);
+    Some(id)
+}
+
+fn take_email(fields: &mut Object<'_>, path: &[&str]) -> Option<String> {
+    let email = trimmed(fields.peek(path)?).filter(|email| is_email(email))?.into_owned();
+    fields.take(path);
+    Some(email)
+}
+
+/// One `@` with something before it and a dot after it, no white space, under 255 characters: Vero refuses the
+/// whole call for an address that is none (github.com/getvero/vero, issue 52).
+fn is_email(text: &str) -> bool {
+    text.chars().count() < VERO_TEXT_LIMIT
+        && !text.contains(char::is_whitespace)
+        && text
+            .split_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && !domain.contains('@') && domain.contains('.'))
+}
+
+fn trimmed(value: &RawValue) -> Option<Cow<'_, str>> {
+    json::text(value).map(|text| match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    })
+}
+
+/// A text's JSON, trimmed; as it came where there is nothing to trim.
+fn retrimmed(value: &RawValue) -> Cow<'_, str> {
+    match json::text(value) {
+        Some(text) if text.trim().len() < text.len() => json::quote(text.trim()).into(),
+        _ => value.get().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received() -> Timestamp {
+        Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap()
+    }
+
+    fn user(json: &str) -> (User, Option<String>) {
+        let json = format!(r#"{{"type":"sent","user":{json}}}"#);
+        let webhook = Webhook::read(serde_json::from_str(&json).unwrap(), received());
+        (webhook.user, webhook.rest)
+    }
+
+    #[test]
+    fn ids_and_addresses() {
+        for (json, id, email) in [
+            (r#"{"id":123,"email":"a@b.c"}"#, Some("123"), Some("a@b.c")),
+            (r#"{"id":12345678901234567890}"#, Some("12345678901234567890"), None),
+            (r#"{"id":0}"#, Some("0"), None),
+            (r#"{"id":1.50}"#, Some("1.50"), None),
+            (r#"{"id":" x ","email":" a@b.c "}"#, Some("x"), Some("a@b.c")),
+        ] {
+            let (user, rest) = user(json);
+            assert_eq!((user.id.as_deref(), user.email.as_deref()), (id, email), "{json}");
+            assert_eq!(rest, None, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_or_address_goes_along() {
+        for id in ["null", "\" \"", "true", "{}", "[1]"] {
+            let (user, rest) = user(&format!(r#"{{"id":{id}}}"#));
+            assert_eq!(user, User::default());
+            assert_eq!(rest.unwrap(), format!(r#"{{"user":{{"id":{id}}}}}"#));
+        }
+        let long = format!("{}@b.c", "a".repeat(251));
+        for email in ["a", "a@b", "a@b@c.d", "a b@c.d", "@b.c", "", long.as_str()] {
+            let (user, rest) = user(&format!(r#"{{"email":"{email}"}}"#));
+            assert_eq!(user, User::default(), "{email}");
+            assert_eq!(rest.unwrap(), format!(r#"{{"user":{{"email":"{email}"}}}}"#));
+        }
+        for not_object in ["\"steve\"", "[]", "null", "5"] {
+            assert_eq!(user(not_object), (User::default(), Some(format!(r#"{{"user":{not_object}}}"#))));
+        }
+    }
+}

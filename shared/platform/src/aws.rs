@@ -1,0 +1,107 @@
+//! The AWS SDK, set up from what Lambda provides: region and credentials stand in the environment, so that none
+//! of the default chain's look-ups (profiles, instance metadata) is linked or waited for.
+
+use std::time::Duration;
+
+use aws_config_types::SdkConfig;
+use aws_config_types::region::Region;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_sqs::config::{BehaviorVersion, StalledStreamProtectionConfig};
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime::client::retries::RetryPartition;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+
+use crate::environment::Environment;
+
+/// The clock of every call to AWS.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// For one attempt.
+    pub attempt: Duration,
+    /// For all attempts together.
+    pub operation: Duration,
+    /// How many attempts.
+    pub attempts: u32,
+}
+
+/// Below the peer's idle time-out: a connection that it has closed meanwhile costs an attempt.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// What every service's client is made from. The variables are those that AWS documents for its SDKs.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    shared: SdkConfig,
+    sqs_endpoint: Option<String>,
+    ssm_endpoint: Option<String>,
+}
+
+impl Aws {
+    /// From the environment.
+    pub fn from_environment(environment: &Environment, patience: Patience) -> Self {
+        let is_set = |name| environment.flag(name, false).unwrap_or(false);
+        let endpoint = |service: &str| {
+            let own = environment.get(&format!("AWS_ENDPOINT_URL_{service}"));
+            own.or_else(|| environment.get("AWS_ENDPOINT_URL"))
+                .filter(|_| !is_set("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
+                .map(str::to_owned)
+        };
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(patience.connect)
+            .operation_attempt_timeout(patience.attempt)
+            .operation_timeout(patience.operation)
+            .build();
+        // Short steps: `operation` ends the whole, and SQS is a few milliseconds away.
+        let retries = RetryConfig::standard()
+            .with_max_attempts(patience.attempts)
+            .with_initial_backoff(Duration::from_millis(50))
+            .with_max_backoff(Duration::from_millis(400));
+        let http = aws_smithy_http_client::Builder::new()
+            .pool_idle_timeout(IDLE)
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let mut shared = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .sleep_impl(TokioSleep::new())
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .use_fips(is_set("AWS_USE_FIPS_ENDPOINT"))
+            .use_dual_stack(is_set("AWS_USE_DUALSTACK_ENDPOINT"));
+        if let Some(region) = environment.get("AWS_REGION").or_else(|| environment.get("AWS_DEFAULT_REGION"))
+        {
+            shared.set_region(Region::new(region.to_owned()));
+        }
+        if let (Some(id), Some(secret)) =
+            (environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY"))
+        {
+            let session = environment.get("AWS_SESSION_TOKEN").map(str::to_owned);
+            let credentials = Credentials::new(id, secret, session, None, "environment");
+            shared.set_credentials_provider(Some(SharedCredentialsProvider::new(credentials)));
+        }
+        Aws { shared: shared.build(), sqs_endpoint: endpoint("SQS"), ssm_endpoint: endpoint("SSM") }
+    }
+
+    /// A client for SQS.
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        // The SDK's default bucket of retry tokens runs dry in an outage, just when retries count; time and
+        // number bound them here.
+        let unlimited = RetryPartition::custom("sqs")
+            .token_bucket(aws_smithy_runtime::client::retries::TokenBucket::unlimited())
+            .build();
+        let mut config = aws_sdk_sqs::config::Builder::from(&self.shared).retry_partition(unlimited);
+        config.set_endpoint_url(self.sqs_endpoint.clone());
+        aws_sdk_sqs::Client::from_conf(config.build())
+    }
+
+    /// What other services' clients are made from, and the endpoint that the environment names for SSM.
+    pub fn ssm_parts(&self) -> (&SdkConfig, Option<String>) {
+        (&self.shared, self.ssm_endpoint.clone())
+    }
+}

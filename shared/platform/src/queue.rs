@@ -1,0 +1,214 @@
+//! An SQS queue, as far as this product sends to one.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// SQS takes up to 10 messages in one call (API reference, SendMessageBatch).
+const MAX_ENTRIES: usize = 10;
+
+/// SQS takes 1 MiB in one call, all messages and their attributes together; the margin is the attributes'.
+const MAX_CALL_BYTES: usize = 1_000_000;
+
+/// Entries that SQS turned down by its own fault are sent again this many times.
+const ENTRY_RETRIES: u32 = 2;
+
+const ENTRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// A message on its way to a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The message body, in characters that SQS takes.
+    pub body: String,
+    /// Attributes for the operator's eye, name and value. None decides anything.
+    pub attributes: Vec<(&'static str, String)>,
+    /// How long the queue holds it back; whole seconds up to 900.
+    pub delay: Duration,
+}
+
+/// Why a message is not on the queue, or not known to be. Never holds any of the message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// SQS did not answer in time.
+    #[error("SQS did not answer in time")]
+    Timeout,
+    /// No connection, or a broken one.
+    #[error("SQS could not be reached")]
+    Unreachable,
+    /// SQS refused.
+    #[error("SQS refused it: {0}")]
+    Refused(String),
+}
+
+/// A queue to send to.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+impl Queue {
+    /// A queue by its URL.
+    pub fn new(client: Client, url: String) -> Self {
+        Queue { client, url }
+    }
+
+    /// Opens the connection, so that the first message need not wait for DNS, TCP and TLS. Whether SQS likes
+    /// the call does not matter.
+    pub async fn warm_up(&self, patience: Duration) {
+        let call = self.client.get_queue_attributes().queue_url(&self.url).send();
+        if !matches!(timeout(patience, call).await, Ok(Ok(_))) {
+            tracing::debug!("the warm-up call to SQS did not succeed");
+        }
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// [`SendError`]; then the message may still have reached the queue.
+    pub async fn send(&self, message: Outgoing) -> Result<(), SendError> {
+        let mut call = self.client.send_message().queue_url(&self.url).message_body(message.body);
+        if !message.delay.is_zero() {
+            call = call.delay_seconds(seconds(message.delay));
+        }
+        for (name, value) in message.attributes {
+            call = call.message_attributes(name, text_attribute(value)?);
+        }
+        call.send().await.map(|_| ()).map_err(explain)
+    }
+
+    /// Sends messages in as few calls as SQS allows, side by side; the answer has their order. What is not
+    /// known to be sent at the deadline counts as not sent.
+    pub async fn send_all(&self, messages: Vec<Outgoing>, deadline: Instant) -> Vec<Result<(), SendError>> {
+        let calls = packed(messages).into_iter().map(|call| self.send_call(call, deadline));
+        join_all(calls).await.into_iter().flatten().collect()
+    }
+
+    async fn send_call(&self, messages: Vec<Outgoing>, deadline: Instant) -> Vec<Result<(), SendError>> {
+        let count = messages.len();
+        let mut results = vec![Err(SendError::Timeout); count];
+        let mut entries = Vec::with_capacity(count);
+        for (index, message) in messages.into_iter().enumerate() {
+            match entry(index, message) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => results[index] = Err(error),
+            }
+        }
+        for round in 0..=ENTRY_RETRIES {
+            if entries.is_empty() {
+                break;
+            }
+            if round > 0 {
+                tokio::time::sleep(ENTRY_PAUSE).await;
+            }
+            let call = self
+                .client
+                .send_message_batch()
+                .queue_url(&self.url)
+                .set_entries(Some(entries.clone()))
+                .send();
+            let answer = match timeout_at(deadline, call).await.map(|answer| answer.map_err(explain)) {
+                Ok(Ok(answer)) => answer,
+                unsent => {
+                    let error = unsent.ok().and_then(Result::err).unwrap_or(SendError::Timeout);
+                    for result in index_of(entries.iter().map(SendMessageBatchRequestEntry::id), count) {
+                        results[result] = Err(error.clone());
+                    }
+                    break;
+                }
+            };
+            for sent in index_of(answer.successful().iter().map(|entry| entry.id()), count) {
+                results[sent] = Ok(());
+            }
+            for failed in answer.failed() {
+                if let Some(index) = index_of([failed.id()].into_iter(), count).next() {
+                    results[index] = Err(SendError::Refused(failed.code().to_owned()));
+                }
+            }
+            // What SQS calls the sender's fault will not get better by itself.
+            let hopeless: Vec<&str> =
+                answer.failed().iter().filter(|entry| entry.sender_fault()).map(|entry| entry.id()).collect();
+            entries.retain(|entry| {
+                let sent = index_of([entry.id()].into_iter(), count).any(|index| results[index].is_ok());
+                !sent && !hopeless.contains(&entry.id())
+            });
+        }
+        results
+    }
+}
+
+fn index_of<'a>(ids: impl Iterator<Item = &'a str>, count: usize) -> impl Iterator<Item = usize> {
+    ids.filter_map(|id| id.parse().ok()).filter(move |index| *index < count)
+}
+
+fn entry(index: usize, message: Outgoing) -> Result<SendMessageBatchRequestEntry, SendError> {
+    let mut entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(message.body);
+    if !message.delay.is_zero() {
+        entry = entry.delay_seconds(seconds(message.delay));
+    }
+    for (name, value) in message.attributes {
+        entry = entry.message_attributes(name, text_attribute(value)?);
+    }
+    entry.build().map_err(|_| SendError::Refused("an incomplete entry".to_owned()))
+}
+
+fn text_attribute(value: String) -> Result<MessageAttributeValue, SendError> {
+    MessageAttributeValue::builder()
+        .data_type("String")
+        .string_value(value)
+        .build()
+        .map_err(|_| SendError::Refused("an incomplete attribute".to_owned()))
+}
+
+fn seconds(delay: Duration) -> i32 {
+    delay.as_secs().min(900) as i32
+}
+
+/// Groups messages, in order, into calls that SQS takes.
+fn packed(messages: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
+    let mut calls: Vec<Vec<Outgoing>> = Vec::new();
+    let mut bytes = 0;
+    for message in messages {
+        match calls.last_mut() {
+            Some(call) if call.len() < MAX_ENTRIES && bytes + message.body.len() <= MAX_CALL_BYTES => {
+                bytes += message.body.len();
+                call.push(message);
+            }
+            _ => {
+                bytes = message.body.len();
+                calls.push(vec![message]);
+            }
+        }
+    }
+    calls
+}
+
+fn explain<E: ProvideErrorMetadata, R>(error: SdkError<E, R>) -> SendError {
+    match &error {
+        SdkError::TimeoutError(_) => SendError::Timeout,
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => SendError::Timeout,
+        SdkError::ServiceError(service) => {
+            // The code only: AWS's messages may quote the request.
+            SendError::Refused(service.err().code().unwrap_or("without a code").to_owned())
+        }
+        _ => SendError::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_keep_to_both_limits() {
+        let message = |bytes| Outgoing { body: "x".repeat(bytes), attributes: vec![], delay: Duration::ZERO };
+        let lengths = |messages: Vec<Outgoing>| packed(messages).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(lengths(vec![]), Vec::<usize>::new());
+        assert_eq!(lengths(vec![message(10); 25]), [10, 10, 5]);
+        assert_eq!(lengths(vec![message(262_144); 7]), [3, 3, 1]);
+    }
+}

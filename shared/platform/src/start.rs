@@ -1,0 +1,30 @@
+//! The start of a function, as far as it can go wrong.
+
+use std::process::ExitCode;
+
+use lambda_runtime_api_client::body::Body;
+use lambda_runtime_api_client::{Client, build_request};
+
+/// Reports that the function cannot start: one line in the log and on the Runtime API's `init/error`, then exit
+/// code 1. Source: Lambda developer guide, "Using the Lambda runtime API", initialization error.
+pub async fn fail(error: &(dyn std::error::Error + Sync)) -> ExitCode {
+    let message = error.to_string();
+    tracing::error!("{message}");
+    // Outside Lambda nobody listens: the line in the log has to do.
+    if let Err(error) = post(&message).await {
+        tracing::debug!(%error, "no Runtime API to report to");
+    }
+    ExitCode::FAILURE
+}
+
+async fn post(message: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    const ERROR_TYPE: &str = "Configuration.Invalid";
+    let report = serde_json::json!({"errorMessage": message, "errorType": ERROR_TYPE, "stackTrace": []});
+    let request = build_request()
+        .method("POST")
+        .uri("/2018-06-01/runtime/init/error")
+        .header("Lambda-Runtime-Function-Error-Type", ERROR_TYPE)
+        .body(Body::from(report.to_string()))?;
+    Client::builder().build()?.call(request).await?;
+    Ok(())
+}
