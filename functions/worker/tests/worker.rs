@@ -1,0 +1,374 @@
+//! The built `worker`, driven as Lambda drives it, against destinations that misbehave on command.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::time::{Duration, Instant};
+
+use harness::{
+    Behaviour, Deadline, Fault, Function, FunctionError, Queue, QueueSettings, Receiver, Sqs, When, sqs_event,
+};
+use serde_json::{Value, json};
+
+const KEY: &str = "SPY-WRITE-KEY";
+const TOKEN: &str = "SPY-AUTH-TOKEN";
+
+struct Setup {
+    sqs: Sqs,
+    queue: Queue,
+    dead: Queue,
+    segment: Receiver,
+    vero: Receiver,
+    worker: Function,
+}
+
+async fn setup() -> Setup {
+    setup_with(&[]).await
+}
+
+/// A worker with both destinations on; `more` adds variables, and an empty one takes away.
+async fn setup_with(more: &[(&str, &str)]) -> Setup {
+    let sqs = Sqs::start().await.unwrap();
+    let (segment, vero) = (Receiver::start().await.unwrap(), Receiver::start().await.unwrap());
+    let dead = sqs.queue("dead", QueueSettings::default());
+    let queue = sqs.queue("main", QueueSettings::default());
+    sqs.parameter("/relay/vero", TOKEN);
+    let (queue_url, dead_url) = (queue.url(), dead.url());
+    let (url, segment_url, vero_url) = (sqs.url().to_owned(), segment.url(), vero.url());
+    let mut environment = vec![
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("QUEUE_URL", &queue_url),
+        ("DEAD_LETTER_QUEUE_URL", &dead_url),
+        ("SEGMENT_WRITE_KEY", KEY),
+        ("SEGMENT_ENDPOINT", &segment_url),
+        ("VERO_AUTH_TOKEN_PARAMETER", "/relay/vero"),
+        ("VERO_ENDPOINT", &vero_url),
+    ];
+    environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    environment.extend(more);
+    let worker = Function::start(env!("CARGO_BIN_EXE_worker"), &environment).await.unwrap();
+    Setup { sqs, queue, dead, segment, vero, worker }
+}
+
+impl Setup {
+    /// Invokes the worker with messages `m0`, `m1`, …; the answer is the list of ids that must come back.
+    async fn invoke(&self, bodies: &[String]) -> Vec<String> {
+        let ids: Vec<String> = (0..bodies.len()).map(|index| format!("m{index}")).collect();
+        let records: Vec<(&str, &str)> =
+            ids.iter().zip(bodies).map(|(id, body)| (id.as_str(), body.as_str())).collect();
+        let answer = self.worker.invoke(&sqs_event(&records)).await.unwrap();
+        let failures = answer["batchItemFailures"].as_array().unwrap();
+        failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn segment_ids(&self) -> Vec<String> {
+        let id = |message: &Value| message["messageId"].as_str().unwrap().to_owned();
+        self.segment.segment_messages().iter().map(id).collect()
+    }
+
+    fn vero_ids(&self) -> Vec<String> {
+        let id = |(_, call): &(String, Value)| call["data"]["webhook_id"].as_str().unwrap().to_owned();
+        let mut ids: Vec<String> = self.vero.vero_calls().iter().map(id).collect();
+        ids.sort();
+        ids
+    }
+}
+
+fn envelope(id: &str, payload: Value) -> Value {
+    json!({"version": 1, "id": id, "source": "vero", "received_at": "2026-11-21T05:04:03.123Z", "payload": payload})
+}
+
+fn sent(id: &str) -> String {
+    envelope(id, json!({"type": "sent", "user": {"id": 123, "email": "steve@getvero.com"}})).to_string()
+}
+
+fn owed(id: &str, destinations: &[&str], attempt: u32) -> String {
+    let mut owed: Value = serde_json::from_str(&sent(id)).unwrap();
+    owed["destinations"] = json!(destinations);
+    owed["attempt"] = json!(attempt);
+    owed.to_string()
+}
+
+fn bodies(queue: &Queue) -> Vec<Value> {
+    queue.messages().iter().map(|message| message.json()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_destinations_get_every_event_once() {
+    let setup = setup().await;
+    assert!(setup.invoke(&[sent("e1"), sent("e2"), sent("e3")]).await.is_empty());
+    assert_eq!(setup.segment_ids(), ["vr-e1", "vr-e2", "vr-e3"]);
+    assert_eq!(setup.vero_ids(), ["e1", "e2", "e3"]);
+    let [batch] = &setup.segment.requests()[..] else { panic!("one request") };
+    assert_eq!((batch.method.as_str(), batch.path.as_str()), ("POST", "/v1/batch"));
+    assert_eq!(batch.header("content-encoding"), Some("gzip"));
+    assert_eq!(batch.header("authorization"), Some("Basic U1BZLVdSSVRFLUtFWTo="));
+    assert!(batch.json["sentAt"].is_string());
+    let call = &setup.vero.requests()[0];
+    assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/api/v2/events/track"));
+    assert_eq!(call.json["auth_token"], TOKEN);
+    assert!(setup.queue.messages().is_empty() && setup.dead.messages().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_hundred_webhooks_make_few_calls_over_few_connections() {
+    let setup = setup().await;
+    let events: Vec<String> = (0..600).map(|index| sent(&format!("e{index:03}"))).collect();
+    assert!(setup.invoke(&events).await.is_empty());
+    assert!(setup.segment.requests().len() <= 3);
+    assert_eq!(setup.segment_ids().len(), 600);
+    assert_eq!(setup.vero_ids().len(), 600);
+    assert!(setup.vero.connections() <= 16, "{} connections", setup.vero.connections());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_owed_goes_back_as_a_new_message() {
+    let setup = setup().await;
+    setup.vero.behave(Behaviour::status(503), When::always());
+    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    assert_eq!(setup.segment_ids(), ["vr-e1"]);
+    let [copy] = &setup.queue.messages()[..] else { panic!("one copy") };
+    let body = copy.json();
+    assert_eq!((&body["destinations"], &body["attempt"]), (&json!(["vero_track"]), &json!(1)));
+    assert_eq!((&body["id"], &body["payload"]["type"]), (&json!("e1"), &json!("sent")));
+    assert!((15..=30).contains(&copy.delay.as_secs()), "{:?}", copy.delay);
+    assert_eq!(copy.attributes.get("type").map(String::as_str), Some("sent"));
+
+    setup.vero.heal();
+    assert!(setup.invoke(&[copy.body.clone()]).await.is_empty());
+    assert_eq!(setup.segment_ids(), ["vr-e1"], "Segment has it already");
+    assert_eq!(setup.vero_ids(), ["e1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_may_ask_for_patience() {
+    let setup = setup().await;
+    setup.segment.behave(Behaviour::status(429).with_header("retry-after", "200"), When::always());
+    assert!(setup.invoke(&[owed("e1", &["segment"], 1)]).await.is_empty());
+    let [copy] = &setup.queue.messages()[..] else { panic!("one copy") };
+    assert_eq!((copy.delay.as_secs(), &copy.json()["attempt"]), (200, &json!(2)));
+    assert_eq!(setup.segment.count(), 1, "no quick try against its will");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_copy_cannot_be_sent_the_message_comes_back() {
+    let setup = setup().await;
+    setup.sqs.fail(Fault::Status(500), When::always().operation("SendMessage").operation("SendMessageBatch"));
+    setup.vero.behave(Behaviour::status(503), When::always());
+    let mut returned = setup.invoke(&[sent("e1"), "poison".to_owned()]).await;
+    returned.sort();
+    assert_eq!(returned, ["m0", "m1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_event_takes_no_other_along() {
+    let setup = setup().await;
+    let is_bad = |body: &Value| body.to_string().contains("vr-bad");
+    setup.segment.behave(Behaviour::answer(400, "SPY-EXCERPT"), When::always().body(is_bad));
+    let mut events: Vec<String> = (0..30).map(|index| sent(&format!("e{index:02}"))).collect();
+    events.insert(17, sent("bad"));
+    assert!(setup.invoke(&events).await.is_empty());
+    assert_eq!(setup.segment_ids().len(), 30);
+    assert_eq!(setup.vero_ids().len(), 31);
+    let [letter] = &bodies(&setup.dead)[..] else { panic!("one dead letter") };
+    assert_eq!(
+        (&letter["id"], &letter["destinations"], &letter["reason"], &letter["status"], &letter["excerpt"]),
+        (&json!("bad"), &json!(["segment"]), &json!("refused"), &json!(400), &json!("SPY-EXCERPT"))
+    );
+    assert!(!setup.worker.logs().concat().contains("SPY"), "neither keys nor answers are for the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_no_event_is_good_it_is_not_the_events() {
+    let setup = setup().await;
+    setup.segment.behave(Behaviour::status(400), When::always());
+    let events: Vec<String> = (0..10).map(|index| sent(&format!("e{index}"))).collect();
+    assert!(setup.invoke(&events).await.is_empty());
+    assert!(setup.dead.messages().is_empty());
+    assert!(bodies(&setup.queue).iter().all(|body| body["destinations"] == json!(["segment"])));
+    assert_eq!(setup.queue.messages().len(), 10);
+    let many: Vec<String> = (0..200).map(|index| sent(&format!("f{index}"))).collect();
+    setup.segment.clear();
+    assert!(setup.invoke(&many).await.is_empty());
+    assert!(setup.segment.count() <= 65, "{} calls", setup.segment.count());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_lead_where_the_rules_say() {
+    for (status, dead) in [
+        (302, 0),
+        (400, 1),
+        (401, 0),
+        (403, 0),
+        (404, 0),
+        (405, 0),
+        (408, 0),
+        (410, 0),
+        (422, 1),
+        (500, 0),
+        (501, 0),
+    ] {
+        let setup = setup().await;
+        setup.segment.behave(Behaviour::status(status), When::always());
+        setup.vero.behave(Behaviour::status(status), When::always());
+        assert!(setup.invoke(&[sent("e1")]).await.is_empty(), "{status}");
+        assert_eq!(setup.dead.messages().len(), 2 * dead, "{status}");
+        assert_eq!(setup.queue.messages().len(), 1 - dead, "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vero_s_own_terms() {
+    let setup = setup().await;
+    // Refused with an address, taken without.
+    let has_email = |body: &Value| body["identity"].get("email").is_some();
+    setup.vero.behave(Behaviour::status(400), When::always().body(has_email));
+    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    assert_eq!(setup.vero.vero_calls()[0].1["identity"], json!({"id": "123"}));
+    // A no in the body of a 200 is a no.
+    setup.vero.heal();
+    setup.vero.clear();
+    setup.vero.behave(Behaviour::answer(200, r#"{"status":401,"message":"Invalid"}"#), When::always());
+    assert!(setup.invoke(&[owed("e2", &["vero_track"], 0)]).await.is_empty());
+    let [copy] = &bodies(&setup.queue)[..] else { panic!("one copy") };
+    assert_eq!((&copy["id"], &copy["destinations"]), (&json!("e2"), &json!(["vero_track"])));
+    assert!(setup.dead.messages().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_hangs_delays_nothing_at_the_other() {
+    let setup = setup().await;
+    setup.vero.behave(Behaviour::Hang, When::always());
+    let events: Vec<String> = (0..100).map(|index| sent(&format!("e{index:02}"))).collect();
+    let start = Instant::now();
+    assert!(setup.invoke(&events).await.is_empty());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(setup.segment_ids().len(), 100);
+    assert_eq!(setup.queue.messages().len(), 100);
+    // The breaker is open: the next batch costs milliseconds.
+    let start = Instant::now();
+    assert!(setup.invoke(&[sent("f1")]).await.is_empty());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let copies = bodies(&setup.queue);
+    assert_eq!(copies.len(), 101);
+    assert!(copies.iter().all(|copy| copy["attempt"] == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_manners_of_a_destination_are_survived() {
+    for behaviour in [
+        Behaviour::Reset,
+        Behaviour::ResetMidAnswer,
+        Behaviour::Drip,
+        Behaviour::EndlessBody,
+        Behaviour::WrongContentType,
+    ] {
+        let name = format!("{behaviour:?}");
+        let setup = setup().await;
+        setup.segment.behave(behaviour.clone(), When::first(1));
+        setup.vero.behave(behaviour, When::first(1));
+        let start = Instant::now();
+        assert!(setup.invoke(&[sent("e1")]).await.is_empty(), "{name}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{name}: {:?}", start.elapsed());
+        assert_eq!((setup.segment_ids().len(), setup.vero_ids().len()), (1, 1), "{name}");
+        assert!(setup.queue.messages().is_empty() && setup.dead.messages().is_empty(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_there_is_no_time_for_comes_back_at_once_and_unpunished() {
+    let setup = setup().await;
+    setup.vero.behave(Behaviour::Slow(Duration::from_secs(2)), When::always());
+    let bodies: Vec<String> =
+        (0..60).map(|index| owed(&format!("e{index:02}"), &["vero_track"], 5)).collect();
+    let ids: Vec<String> = (0..60).map(|index| format!("m{index}")).collect();
+    let records: Vec<(&str, &str)> =
+        ids.iter().zip(&bodies).map(|(id, body)| (id.as_str(), body.as_str())).collect();
+    let start = Instant::now();
+    let answer = setup.worker.invoke_with(&sqs_event(&records), Duration::from_secs(12)).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(12));
+    let returned = answer["batchItemFailures"].as_array().unwrap().len();
+    assert!(returned > 0 && setup.vero_ids().len() + returned == 60, "{returned} came back");
+    assert!(setup.queue.messages().is_empty(), "no copies: none was tried in vain");
+    assert!(setup.sqs.called("ChangeMessageVisibilityBatch") > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_of_1970_is_none() {
+    let setup = setup().await;
+    let event = sqs_event(&[("m0", &sent("e1"))]);
+    let answer = setup.worker.invoke_with(&event, Deadline::AtMs(600_000)).await.unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    assert_eq!(setup.segment_ids(), ["vr-e1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_and_poison() {
+    let setup = setup().await;
+    let later = sent("e1").replace("\"version\":1", "\"version\":2");
+    let bytes = json!({"version": 1, "id": "e2", "source": "vero", "received_at": "2026-11-21T05:04:03.123Z",
+        "payload_base64": "bm90IGpzb24=", "reason": "not_json"})
+    .to_string();
+    let off = owed("e3", &["archive", "segment"], 0);
+    assert!(
+        setup.invoke(&["poison".into(), later.clone(), bytes.clone(), off, "{}".into()]).await.is_empty()
+    );
+    let mut dead: Vec<String> = setup.dead.messages().into_iter().map(|message| message.body).collect();
+    dead.sort();
+    assert_eq!(dead.len(), 4);
+    assert!(dead.contains(&"poison".to_owned()) && dead.contains(&"{}".to_owned()) && dead.contains(&bytes));
+    let letter = bodies(&setup.dead).into_iter().find(|letter| letter["id"] == "e3").unwrap();
+    assert_eq!(
+        (&letter["destinations"], &letter["reason"]),
+        (&json!(["archive"]), &json!("destination_off"))
+    );
+    assert_eq!(setup.segment_ids(), ["vr-e3"]);
+    let [waiting] = &setup.queue.messages()[..] else { panic!("the later release's envelope waits") };
+    assert_eq!((waiting.body.as_str(), waiting.delay.as_secs()), (later.as_str(), 900));
+
+    assert_eq!(setup.worker.invoke(&json!({"Records": []})).await.unwrap(), json!({"batchItemFailures": []}));
+    let error = setup.worker.invoke(&json!({"hello": "world"})).await.unwrap_err();
+    assert!(
+        matches!(&error, FunctionError::Reported(report) if report.to_string().contains("SQS")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_twice_in_a_batch_is_one_event() {
+    let setup = setup().await;
+    assert!(setup.invoke(&[sent("e1"), sent("e1")]).await.is_empty());
+    assert_eq!((setup.segment_ids().len(), setup.vero_ids().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_destination_is_owed_and_not_called() {
+    let setup = setup_with(&[("PAUSED_DESTINATIONS", "segment")]).await;
+    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    assert_eq!((setup.segment.count(), setup.vero_ids().len()), (0, 1));
+    let [copy] = &bodies(&setup.queue)[..] else { panic!("one copy") };
+    assert_eq!((&copy["destinations"], copy.get("attempt")), (&json!(["segment"]), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_destination_is_enough() {
+    let setup = setup_with(&[("VERO_AUTH_TOKEN_PARAMETER", "")]).await;
+    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    assert_eq!((setup.segment_ids().len(), setup.vero.count()), (1, 0));
+    assert_eq!(setup.sqs.called("GetParameters"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_in_the_configuration_are_told() {
+    for (name, value, told) in [
+        ("QUEUE_URL", "", "QUEUE_URL is missing"),
+        ("SEGMENT_ENDPOINT", "http://example.com", "SEGMENT_ENDPOINT is not https"),
+        ("SEGMENT_WRITE_KEY_PARAMETER", "/x", "are both set"),
+        ("VERO_AUTH_TOKEN_PARAMETER", "/nowhere", "/nowhere does not exist"),
+        ("EVENT_NAMES", "[]", "EVENT_NAMES cannot be used"),
+    ] {
+        let setup = setup_with(&[(name, value)]).await;
+        let error = setup.worker.init_error().await.unwrap();
+        let message = error.body["errorMessage"].as_str().unwrap();
+        assert!(message.contains(told), "{message}");
+        assert_eq!(error.code, Some(1));
+    }
+}
