@@ -24,6 +24,12 @@ pub struct Message<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MessageId<'a>(Cow<'a, str>);
 
+impl std::fmt::Display for MessageId<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The event is no batch of SQS messages.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

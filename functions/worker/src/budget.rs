@@ -15,6 +15,8 @@ pub struct Budget {
     pub delivery_ends: Instant,
     /// Nothing runs beyond this.
     pub ends: Instant,
+    /// No single request may take longer: of a short time, two still fit.
+    pub longest_call: Duration,
 }
 
 impl Budget {
@@ -23,7 +25,12 @@ impl Budget {
         let left = deadline.duration_since(now).ok().filter(|left| !left.is_zero()).unwrap_or(TIMEOUT);
         let settling = SETTLING.min(left / 3);
         let start = Instant::now();
-        Budget { delivery_ends: start + left - settling, ends: start + left - settling / 5 }
+        let delivering = left - settling;
+        Budget {
+            delivery_ends: start + delivering,
+            ends: start + left - settling / 5,
+            longest_call: delivering / 2,
+        }
     }
 
     /// Whether a call that may take so long can still be made.

@@ -31,7 +31,7 @@ pub struct Decision<'a> {
 impl<'a> Decision<'a> {
     /// Poison goes to the dead-letter queue as it is.
     pub fn poison(message: &'a Message<'a>, reason: &'static str) -> Self {
-        tracing::error!(message_id = ?message.id, reason, "to the dead-letter queue");
+        tracing::error!(message_id = %message.id, reason, "to the dead-letter queue");
         let attributes = vec![("reason", reason.to_owned())];
         let dead = Outgoing { body: message.body.to_string(), attributes, delay: Duration::ZERO };
         Decision { message, comes_back: false, resend: Vec::new(), dead: vec![dead] }
@@ -39,7 +39,7 @@ impl<'a> Decision<'a> {
 
     /// A later release's envelope waits for it, as it is.
     pub fn later(message: &'a Message<'a>) -> Self {
-        tracing::warn!(message_id = ?message.id, "an envelope of a later release is put back to wait");
+        tracing::warn!(message_id = %message.id, "an envelope of a later release is put back to wait");
         let copy = Outgoing { body: message.body.to_string(), attributes: Vec::new(), delay: MAX_DELAY };
         Decision { message, comes_back: false, resend: vec![copy], dead: Vec::new() }
     }
@@ -127,7 +127,7 @@ impl Desk {
         let sends = owners.0.into_iter().zip(resent).chain(owners.1.into_iter().zip(buried));
         for (index, result) in sends {
             if let Err(error) = result {
-                tracing::error!(message_id = ?messages[index].id, %error, "could not be put back: the message returns");
+                tracing::error!(message_id = %messages[index].id, %error, "could not be put back: the message returns");
                 tally.add("unsent");
                 comes_back[index] = true;
             }

@@ -38,9 +38,9 @@ async fn setup_with(more: &[(&str, &str)]) -> Setup {
         ("QUEUE_URL", &queue_url),
         ("DEAD_LETTER_QUEUE_URL", &dead_url),
         ("SEGMENT_WRITE_KEY", KEY),
-        ("SEGMENT_ENDPOINT", &segment_url),
+        ("SEGMENT_ENDPOINT", segment_url),
         ("VERO_AUTH_TOKEN_PARAMETER", "/relay/vero"),
-        ("VERO_ENDPOINT", &vero_url),
+        ("VERO_ENDPOINT", vero_url),
     ];
     environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
     environment.extend(more);
@@ -133,7 +133,7 @@ async fn what_is_owed_goes_back_as_a_new_message() {
     assert_eq!(copy.attributes.get("type").map(String::as_str), Some("sent"));
 
     setup.vero.heal();
-    assert!(setup.invoke(&[copy.body.clone()]).await.is_empty());
+    assert!(setup.invoke(std::slice::from_ref(&copy.body)).await.is_empty());
     assert_eq!(setup.segment_ids(), ["vr-e1"], "Segment has it already");
     assert_eq!(setup.vero_ids(), ["e1"]);
 }

@@ -16,7 +16,7 @@ const CONNECT: Duration = Duration::from_millis(1_500);
 
 /// For one request and its answer. Two of them and the pause between stay under the 10 s for which a failing
 /// destination may hold an invocation.
-pub const REQUEST: Duration = Duration::from_secs(4);
+const REQUEST: Duration = Duration::from_secs(4);
 
 /// Idle connections are closed before the other side does it.
 const IDLE: Duration = Duration::from_secs(15);
@@ -68,13 +68,13 @@ impl Client {
         self.http.post(url).header(reqwest::header::CONTENT_TYPE, "application/json")
     }
 
-    /// Whether the destination may be called.
-    pub fn admits(&self) -> Admission {
-        self.health().breaker.admits(Instant::now())
+    /// Whether the next call would be the one that tries whether the destination is back.
+    pub fn is_on_trial(&self) -> bool {
+        self.health().breaker.peek(Instant::now()) == Admission::Trial
     }
 
     /// The outcome of an event that the breaker holds back: owed, and for the reason that opened it.
-    pub fn held_back(&self) -> Outcome {
+    fn held_back(&self) -> Outcome {
         let last = self.health().last.clone();
         Outcome::Owed(Trouble {
             maybe_taken: false,
@@ -89,15 +89,15 @@ impl Client {
     pub async fn call(&self, budget: &Budget, make: impl Fn() -> RequestBuilder) -> Result<Verdict, Outcome> {
         let mut verdict: Option<Verdict> = None;
         for _ in 0..=QUICK_TRIES {
-            let refusal = match self.admits() {
-                Admission::Paused => Some(self.held_back()),
-                _ if !budget.allows(REQUEST) => Some(Outcome::NotStarted),
-                _ => None,
-            };
-            if let Some(refusal) = refusal {
-                return verdict.ok_or(refusal);
+            let patience = REQUEST.min(budget.longest_call);
+            if !budget.allows(patience) {
+                return verdict.ok_or(Outcome::NotStarted);
             }
-            let answer = self.send(make()).await;
+            let admission = self.health().breaker.admit(Instant::now());
+            if admission == Admission::Paused {
+                return verdict.ok_or_else(|| self.held_back());
+            }
+            let answer = self.send(make().timeout(patience)).await;
             let answered = if self.status_in_body { answer.with_status_of_body() } else { answer }.verdict();
             self.record(&answered);
             let pause = match &answered {
@@ -114,7 +114,7 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Answer {
-        match request.timeout(REQUEST).send().await {
+        match request.send().await {
             Ok(response) => {
                 let status = response.status().as_u16();
                 let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{Admission, Outcome, Trouble, Verdict};
+use relay_core::delivery::{Outcome, Trouble, Verdict};
 use relay_core::envelope::DeathCause;
 use relay_core::mapping::segment::{batch_body, messages, plan_batches};
 use relay_core::names::Naming;
@@ -129,7 +129,7 @@ impl Destination for Segment {
                 starts.zip(&ends).map(|(start, end)| &events[start..*end]).collect();
             let searched = AtomicUsize::new(0);
             let mut outcomes = Vec::with_capacity(events.len());
-            if self.client.admits() == Admission::Trial && !batches.is_empty() {
+            if self.client.is_on_trial() && !batches.is_empty() {
                 outcomes.extend(self.send(batches.remove(0), &searched, budget).await);
             }
             let rest: Vec<_> = batches.into_iter().map(|batch| self.send(batch, &searched, budget)).collect();

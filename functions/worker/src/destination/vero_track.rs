@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{Admission, Outcome, Verdict};
+use relay_core::delivery::{Outcome, Verdict};
 use relay_core::envelope::DeathCause;
 use relay_core::mapping::vero_track::{Call, call};
 use relay_core::names::Naming;
@@ -72,7 +72,7 @@ impl Destination for VeroTrack {
         Box::pin(async move {
             let mut outcomes = Vec::with_capacity(calls.len());
             let mut calls = calls.into_iter();
-            if self.client.admits() == Admission::Trial
+            if self.client.is_on_trial()
                 && let Some(trial) = calls.next()
             {
                 outcomes.push(self.track(trial, budget).await);

@@ -29,16 +29,28 @@ pub struct Breaker {
 struct Pause {
     until: Instant,
     length: Duration,
+    on_trial: bool,
 }
 
 impl Breaker {
-    /// Whether a call may be made now.
-    pub fn admits(&self, now: Instant) -> Admission {
+    /// Whether a call would be admitted now.
+    pub fn peek(&self, now: Instant) -> Admission {
         match &self.pause {
             None => Admission::Open,
             Some(pause) if now >= pause.until => Admission::Trial,
             Some(_) => Admission::Paused,
         }
+    }
+
+    /// Admits a call or not. Of several calls at once only one is the trial; should it never report back, the
+    /// next is admitted after another pause of the same length.
+    pub fn admit(&mut self, now: Instant) -> Admission {
+        let admission = self.peek(now);
+        if let (Admission::Trial, Some(pause)) = (admission, &mut self.pause) {
+            pause.until = now + pause.length;
+            pause.on_trial = true;
+        }
+        admission
     }
 
     /// A call was answered in a way that shows the destination alive.
@@ -50,13 +62,13 @@ impl Breaker {
     pub fn failed(&mut self, now: Instant, retry_after: Option<Duration>) {
         self.outages = self.outages.saturating_add(1);
         let length = match &self.pause {
+            Some(pause) if pause.on_trial => (pause.length * 2).min(LONGEST_PAUSE),
             // Calls that were under way when the pause began tell nothing new.
-            Some(pause) if now < pause.until => return,
-            Some(pause) => (pause.length * 2).min(LONGEST_PAUSE),
+            Some(_) => return,
             None if self.outages < THRESHOLD => return,
             None => FIRST_PAUSE,
         };
-        self.pause = Some(Pause { until: now + retry_after.unwrap_or(length), length });
+        self.pause = Some(Pause { until: now + retry_after.unwrap_or(length), length, on_trial: false });
     }
 }
 
@@ -70,14 +82,14 @@ mod tests {
         for _ in 0..5 {
             breaker.failed(now, None);
             breaker.failed(now, None);
-            assert_eq!(breaker.admits(now), Admission::Open);
+            assert_eq!(breaker.admit(now), Admission::Open);
             breaker.succeeded();
         }
         (0..3).for_each(|_| breaker.failed(now, None));
-        assert_eq!(breaker.admits(now + Duration::from_millis(9_999)), Admission::Paused);
-        assert_eq!(breaker.admits(now + FIRST_PAUSE), Admission::Trial);
+        assert_eq!(breaker.admit(now + Duration::from_millis(9_999)), Admission::Paused);
+        assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Trial);
         breaker.succeeded();
-        assert_eq!(breaker.admits(now), Admission::Open);
+        assert_eq!(breaker.admit(now), Admission::Open);
     }
 
     #[test]
@@ -85,9 +97,9 @@ mod tests {
         let (mut breaker, mut now) = (Breaker::default(), Instant::now());
         (0..3).for_each(|_| breaker.failed(now, None));
         for seconds in [10, 20, 40, 60, 60] {
-            assert_eq!(breaker.admits(now + Duration::from_secs(seconds - 1)), Admission::Paused);
+            assert_eq!(breaker.admit(now + Duration::from_secs(seconds - 1)), Admission::Paused);
             now += Duration::from_secs(seconds);
-            assert_eq!(breaker.admits(now), Admission::Trial);
+            assert_eq!(breaker.admit(now), Admission::Trial);
             breaker.failed(now, None);
         }
     }
@@ -96,14 +108,29 @@ mod tests {
     fn the_destination_may_ask_for_another_pause() {
         let (mut breaker, now) = (Breaker::default(), Instant::now());
         (0..3).for_each(|_| breaker.failed(now, Some(Duration::from_secs(300))));
-        assert_eq!(breaker.admits(now + Duration::from_secs(299)), Admission::Paused);
-        assert_eq!(breaker.admits(now + Duration::from_secs(300)), Admission::Trial);
+        assert_eq!(breaker.admit(now + Duration::from_secs(299)), Admission::Paused);
+        assert_eq!(breaker.admit(now + Duration::from_secs(300)), Admission::Trial);
+    }
+
+    #[test]
+    fn of_many_calls_one_is_the_trial() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        (0..3).for_each(|_| breaker.failed(now, None));
+        let later = now + FIRST_PAUSE;
+        assert_eq!(breaker.peek(later), Admission::Trial);
+        assert_eq!(breaker.admit(later), Admission::Trial);
+        assert_eq!(breaker.admit(later), Admission::Paused);
+        assert_eq!(
+            breaker.admit(later + FIRST_PAUSE),
+            Admission::Trial,
+            "the trial was never heard of again"
+        );
     }
 
     #[test]
     fn calls_under_way_do_not_prolong_the_pause() {
         let (mut breaker, now) = (Breaker::default(), Instant::now());
         (0..20).for_each(|_| breaker.failed(now, None));
-        assert_eq!(breaker.admits(now + FIRST_PAUSE), Admission::Trial);
+        assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Trial);
     }
 }
