@@ -51,6 +51,8 @@ pub enum Behaviour {
     EndlessBody,
     /// Takes the request at once and gives the usual answer so much later.
     Slow(Duration),
+    /// Behaves so after a while.
+    After(Duration, Box<Behaviour>),
     /// Takes the request and answers 200 with a page of HTML.
     WrongContentType,
     /// Answers 302 to this address, having taken nothing.
@@ -67,6 +69,11 @@ impl Behaviour {
     pub fn answer(code: u16, body: impl Into<String>) -> Self {
         let json = ("content-type".to_owned(), "application/json".to_owned());
         Self::Status { code, headers: vec![json], body: body.into() }
+    }
+
+    /// The same, but later.
+    pub fn after(self, time: Duration) -> Self {
+        Self::After(time, Box::new(self))
     }
 
     /// With this header too, where there is an answer to carry it.
@@ -254,6 +261,11 @@ impl Handler for Shared {
             self.behaviours.pick(&Subject { path: &path, operation: "", queue: None, body: &body });
         let received = Arc::new(Mutex::new(received));
         lock(&self.received).push(Arc::clone(&received));
+        let mut behaviour = behaviour;
+        while let Some(Behaviour::After(time, then)) = behaviour {
+            sleep(time).await;
+            behaviour = Some(*then);
+        }
         let take = || lock(&received).accepted = true;
         let ok = |body| {
             Self::answer(&received, 200, true);
@@ -261,7 +273,8 @@ impl Handler for Shared {
         };
         match behaviour {
             None => ok(http::full(usual_body(&path).to_string())),
-            Some(Behaviour::Hang) => pending().await,
+            // Unwrapped above.
+            Some(Behaviour::Hang | Behaviour::After(..)) => pending().await,
             Some(Behaviour::Reset) => Err(Reset),
             Some(Behaviour::LostAnswer) => {
                 take();

@@ -35,11 +35,11 @@ impl Config {
         if webhook_tokens.is_empty() {
             let mut fault = missing(TOKENS, DIGESTS);
             if unreadable > 0 {
-                fault.problem = "holds no SHA-256 digest".to_owned();
+                fault.problem = "holds no SHA-256 digest of a token".to_owned();
             }
             faults.0.push(fault);
         } else if unreadable > 0 {
-            let problem = format!("holds {unreadable} entries that are no SHA-256 digest");
+            let problem = format!("holds {unreadable} entries that are no SHA-256 digest of a token");
             tracing::error!("{}", relay_platform::environment::Fault { problem, ..missing(TOKENS, DIGESTS) });
         }
         if faults.0.is_empty() {

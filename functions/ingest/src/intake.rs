@@ -12,6 +12,9 @@ use uuid::Uuid;
 /// How much of a too large webhook is kept, in bytes.
 pub const KEPT_BYTES: usize = 100_000;
 
+/// The most webhooks in one request. Vero sends one; this bounds what an array can cost.
+pub const MAX_WEBHOOKS: usize = 10_000;
+
 /// What a request's body amounts to.
 #[derive(Debug)]
 pub struct Intake {
@@ -20,7 +23,7 @@ pub struct Intake {
     /// The body was an array of webhooks.
     pub is_array: bool,
     /// Why the request is refused although all of it is kept.
-    pub fault: Option<Fault>,
+    pub refusal: Option<Refusal>,
 }
 
 /// One envelope on its way to a queue.
@@ -38,7 +41,7 @@ pub struct Received {
 
 /// What is wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum Refusal {
     /// It has no JSON object, nor a non-empty array of such.
     NotAWebhook(&'static str),
     /// An event's envelope is over [`MAX_BYTES`].
@@ -51,19 +54,26 @@ impl Intake {
         // RFC 8259 lets a parser ignore a byte order mark.
         let json = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         let (is_array, webhooks) = match webhooks(json) {
+            Ok((_, webhooks)) if webhooks.len() > MAX_WEBHOOKS => {
+                return Self::unreadable(&body[..body.len().min(KEPT_BYTES)], TOO_LARGE, received_at);
+            }
             Ok(found) => found,
             Err(reason) => return Self::unreadable(body, reason, received_at),
         };
         let received: Vec<Received> =
             webhooks.into_iter().map(|webhook| Received::webhook(webhook, received_at)).collect();
         let too_large = received.iter().any(|received| received.dead.is_some());
-        Intake { received, is_array, fault: too_large.then_some(Fault::TooLarge) }
+        Intake { received, is_array, refusal: too_large.then_some(Refusal::TooLarge) }
     }
 
     fn unreadable(body: &[u8], reason: &'static str, received_at: Timestamp) -> Self {
         let (received, is_whole) = Received::dead(new_id(), body, reason, received_at);
-        let fault = if is_whole { Fault::NotAWebhook(reason) } else { Fault::TooLarge };
-        Intake { received: vec![received], is_array: false, fault: Some(fault) }
+        let refusal = match reason {
+            TOO_LARGE => Refusal::TooLarge,
+            _ if !is_whole => Refusal::TooLarge,
+            _ => Refusal::NotAWebhook(reason),
+        };
+        Intake { received: vec![received], is_array: false, refusal: Some(refusal) }
     }
 }
 
@@ -151,7 +161,7 @@ mod tests {
         let webhook =
             "{\"type\" : \"sent\",\n\t\"n\":1.00, \"id\":12345678901234567890,\"e\":\"\\ud800\\u00e9\"}";
         let intake = intake(format!("\u{FEFF} {webhook}\r\n").as_bytes());
-        assert!(intake.fault.is_none() && !intake.is_array);
+        assert!(intake.refusal.is_none() && !intake.is_array);
         let [received] = &intake.received[..] else { panic!("one envelope") };
         assert!(received.body.ends_with(&format!(r#""payload":{webhook}}}"#)), "{}", received.body);
         assert_eq!(received.attributes, [("source", "vero".to_owned()), ("type", "sent".to_owned())]);
@@ -160,7 +170,7 @@ mod tests {
     #[test]
     fn an_array_makes_an_envelope_each_with_rising_ids() {
         let intake = intake(br#"[{"type":"sent"},{"type":"opened"},{}]"#);
-        assert!(intake.is_array && intake.fault.is_none());
+        assert!(intake.is_array && intake.refusal.is_none());
         assert_eq!(intake.received.len(), 3);
         assert!(intake.received.is_sorted_by(|a, b| a.id < b.id));
     }
@@ -181,7 +191,7 @@ mod tests {
             (b"[{},1]", "not_an_array_of_objects"),
         ] {
             let intake = intake(body);
-            assert_eq!(intake.fault, Some(Fault::NotAWebhook(reason)));
+            assert_eq!(intake.refusal, Some(Refusal::NotAWebhook(reason)));
             let letter = json(&intake.received[0]);
             assert_eq!(letter["reason"], reason);
             assert_eq!(STANDARD.decode(letter["payload_base64"].as_str().unwrap()).unwrap(), body);
@@ -195,7 +205,7 @@ mod tests {
         for (body, expected) in [(large.clone(), large.as_str()), (format!("[{{}},{large}]"), large.as_str())]
         {
             let intake = intake(body.as_bytes());
-            assert_eq!(intake.fault, Some(Fault::TooLarge));
+            assert_eq!(intake.refusal, Some(Refusal::TooLarge));
             let dead = intake.received.last().unwrap();
             let letter = json(dead);
             assert_eq!((&letter["reason"], &letter["truncated"]), (&"too_large".into(), &true.into()));
@@ -203,7 +213,7 @@ mod tests {
             assert_eq!(kept, &expected.as_bytes()[..KEPT_BYTES]);
         }
         let intake = intake("x".repeat(300_000).as_bytes());
-        assert_eq!((intake.fault, intake.received[0].dead), (Some(Fault::TooLarge), Some("too_large")));
+        assert_eq!((intake.refusal, intake.received[0].dead), (Some(Refusal::TooLarge), Some("too_large")));
     }
 
     #[test]
@@ -211,8 +221,16 @@ mod tests {
         let frame = intake(b"{\"a\":\"\"}").received[0].body.len();
         let fits = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_BYTES - frame));
         assert_eq!(intake(fits.as_bytes()).received[0].body.len(), MAX_BYTES);
-        assert!(intake(fits.as_bytes()).fault.is_none());
-        assert!(intake(fits.replacen('x', "xx", 1).as_bytes()).fault.is_some());
+        assert!(intake(fits.as_bytes()).refusal.is_none());
+        assert!(intake(fits.replacen('x', "xx", 1).as_bytes()).refusal.is_some());
+    }
+
+    #[test]
+    fn an_array_without_end_is_too_large() {
+        let array = |length: usize| format!("[{}]", vec!["{}"; length].join(","));
+        assert_eq!(intake(array(MAX_WEBHOOKS).as_bytes()).received.len(), MAX_WEBHOOKS);
+        let too_many = intake(array(MAX_WEBHOOKS + 1).as_bytes());
+        assert_eq!((too_many.refusal, too_many.received.len()), (Some(Refusal::TooLarge), 1));
     }
 
     proptest! {

@@ -3,28 +3,30 @@
 //! Vero waits 5 seconds for an answer and never asks again, so the one question behind every line is: does the
 //! webhook survive? It is on the queue before the answer says so, and in the log when SQS does not take it.
 //!
-//! The way of a request: [`route`] → [`token`] → [`intake`] (bytes to envelopes) → SQS → [`answer`].
+//! The way of a request: `request` → `route` → `token` → `intake` (bytes to envelopes) → SQS → `answer`.
 
-pub mod answer;
+mod answer;
 mod config;
-pub mod intake;
-pub mod route;
-pub mod token;
+mod intake;
+mod request;
+mod route;
+mod token;
 mod unqueued;
 
-use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
-use lambda_http::{Body, Request, RequestExt, Response};
 use relay_core::timestamp::Timestamp;
 use relay_platform::aws::{Aws, Patience};
 use relay_platform::environment::Environment;
 use relay_platform::queue::{Outgoing, Queue, SendError};
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+pub use answer::Answer;
 pub use config::Config;
 
 use crate::intake::{Intake, Received};
+use crate::request::Request;
 use crate::route::Route;
 
 /// The answer is out within 4 s whatever SQS does, of the 5 s that Vero waits. Three attempts of a second fit.
@@ -60,31 +62,27 @@ impl Ingest {
         self.queue.warm_up(WARM_UP).await;
     }
 
-    /// Answers a request. There is no error to return: whatever happens has its answer.
-    ///
-    /// # Errors
-    /// None.
-    pub async fn handle(&self, request: Request) -> Result<Response<Body>, Infallible> {
-        let query = request.query_string_parameters_ref();
-        let in_query = query.and_then(|query| query.first("token"));
-        Ok(match Route::of(request.method().as_str(), request.raw_http_path(), in_query) {
+    /// Answers a request. Whatever happens has its answer.
+    pub async fn handle(&self, event: &RawValue) -> Answer {
+        let request = Request::read(event);
+        match Route::of(&request.method, &request.path, request.parameter("token")) {
             Route::Vero { token } if self.config.webhook_tokens.open_for(token) => {
-                self.receive(request.body().as_ref()).await
+                self.receive(&request.body).await
             }
             Route::Vero { .. } => {
                 tracing::warn!("a request without a known token was refused");
-                answer::unauthorized()
+                Answer::unauthorized()
             }
-            Route::Health => answer::healthy(),
-            Route::WrongMethod { allowed } => answer::wrong_method(allowed),
-            Route::Unknown => answer::not_found(),
-        })
+            Route::Health => Answer::healthy(),
+            Route::WrongMethod { allowed } => Answer::wrong_method(allowed),
+            Route::Unknown => Answer::not_found(),
+        }
     }
 
-    async fn receive(&self, body: &[u8]) -> Response<Body> {
+    async fn receive(&self, body: &[u8]) -> Answer {
         let deadline = Instant::now() + SQS.operation;
         let received_at = Timestamp::from_system(SystemTime::now());
-        let Intake { received, is_array, fault } = Intake::of(body, received_at);
+        let Intake { received, is_array, refusal } = Intake::of(body, received_at);
         let (mut live, mut dead) = (Vec::new(), Vec::new());
         for received in &received {
             if let Some(reason) = received.dead {
@@ -100,11 +98,10 @@ impl Ingest {
             tracing::warn!(id = %lost.id, %error, "not queued; the envelope follows");
             unqueued::log(lost);
         }
-        let ids = received.iter().map(|received| &received.id);
-        match fault {
-            _ if !(live.is_empty() && dead.is_empty()) => answer::unavailable(ids, is_array),
-            Some(fault) => answer::refused(fault, ids, is_array),
-            None => answer::accepted(ids, is_array),
+        match refusal {
+            _ if !(live.is_empty() && dead.is_empty()) => Answer::unavailable(&received, is_array),
+            Some(refusal) => Answer::refused(refusal, &received, is_array),
+            None => Answer::accepted(&received, is_array),
         }
     }
 }

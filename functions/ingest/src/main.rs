@@ -1,11 +1,13 @@
 //! `ingest`: composes the function and hands it to the Lambda runtime.
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 
 use ingest::{Config, Ingest};
-use lambda_http::{Request, run, service_fn};
+use lambda_runtime::{LambdaEvent, run, service_fn};
 use relay_platform::environment::Environment;
 use relay_platform::{log, start};
+use serde_json::value::RawValue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -18,7 +20,10 @@ async fn main() -> ExitCode {
     let ingest = Ingest::new(&environment, config);
     ingest.warm_up().await;
     let ingest = &ingest;
-    match run(service_fn(move |request: Request| ingest.handle(request))).await {
+    let handle = move |event: LambdaEvent<Box<RawValue>>| async move {
+        Ok::<_, Infallible>(ingest.handle(&event.payload).await)
+    };
+    match run(service_fn(handle)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the Lambda runtime gave up");

@@ -56,45 +56,65 @@ struct Record<'a> {
     #[serde(borrow, rename = "receiptHandle")]
     receipt_handle: Option<&'a RawValue>,
     #[serde(borrow)]
-    body: &'a RawValue,
+    body: Option<&'a RawValue>,
     #[serde(borrow)]
     attributes: Option<&'a RawValue>,
 }
 
-/// Takes a batch apart, the most received messages first: what there was no time for last time goes first now.
+/// A batch, taken apart.
+#[derive(Debug, Default)]
+pub struct Received<'a> {
+    /// The most received first: what there was no time for last time goes first now.
+    pub messages: Vec<Message<'a>>,
+    /// Messages without a text for a body, which must come back.
+    pub unreadable: Vec<MessageId<'a>>,
+}
+
+/// Takes a batch apart.
 ///
 /// # Errors
-/// If the event is none of SQS's, or a record has no id or body: such a record could not be reported back.
-pub fn parse(event: &RawValue) -> Result<Vec<Message<'_>>, NotAnSqsEvent> {
-    let batch: Batch<'_> =
-        serde_json::from_str(event.get()).map_err(|_| NotAnSqsEvent("it has no list of Records"))?;
-    let mut messages = batch.records.into_iter().map(Message::parse).collect::<Result<Vec<_>, _>>()?;
-    messages.sort_by_key(|message| std::cmp::Reverse(message.receive_count));
-    Ok(messages)
+/// If the event is none of SQS's, or a record has no id: it could not be reported back.
+pub fn parse(event: &RawValue) -> Result<Received<'_>, NotAnSqsEvent> {
+    let no_records = NotAnSqsEvent("it has no list of Records");
+    if json::kind(event) != json::Kind::Object {
+        return Err(no_records);
+    }
+    let batch: Batch<'_> = serde_json::from_str(event.get()).map_err(|_| no_records)?;
+    let mut received = Received::default();
+    for record in batch.records {
+        match Message::parse(record)? {
+            Ok(message) => received.messages.push(message),
+            Err(id) => received.unreadable.push(id),
+        }
+    }
+    received.messages.sort_by_key(|message| std::cmp::Reverse(message.receive_count));
+    Ok(received)
 }
 
 impl<'a> Message<'a> {
-    fn parse(record: &'a RawValue) -> Result<Self, NotAnSqsEvent> {
+    fn parse(record: &'a RawValue) -> Result<Result<Self, MessageId<'a>>, NotAnSqsEvent> {
         #[derive(Deserialize)]
         struct Attributes<'a> {
             #[serde(borrow, rename = "ApproximateReceiveCount")]
             receive_count: Option<&'a RawValue>,
         }
-        let record: Record<'a> = serde_json::from_str(record.get())
-            .map_err(|_| NotAnSqsEvent("a record has no messageId or no body"))?;
+        let record: Record<'a> =
+            serde_json::from_str(record.get()).map_err(|_| NotAnSqsEvent("a record has no messageId"))?;
         let id = json::text(record.message_id)
             .filter(|id| !id.is_empty())
+            .map(MessageId)
             .ok_or(NotAnSqsEvent("a record's messageId is no text"))?;
+        let Some(body) = record.body.and_then(json::text) else { return Ok(Err(id)) };
         let receive_count = record
             .attributes
             .and_then(|attributes| serde_json::from_str::<Attributes<'_>>(attributes.get()).ok())
             .and_then(|attributes| attributes.receive_count?.get().trim_matches('"').parse().ok());
-        Ok(Message {
-            id: MessageId(id),
+        Ok(Ok(Message {
+            id,
             receipt_handle: record.receipt_handle.and_then(json::text),
             receive_count: receive_count.unwrap_or(1),
-            body: json::text(record.body).ok_or(NotAnSqsEvent("a record's body is no text"))?,
-        })
+            body,
+        }))
     }
 }
 
@@ -136,7 +156,7 @@ mod tests {
     #[test]
     fn the_answer_is_lambda_s_to_the_letter() {
         let event = raw(r#"{"Records":[{"messageId":"a","body":""},{"messageId":"b","body":"{}"}]}"#);
-        let ids = parse(&event).unwrap().into_iter().map(|message| message.id).collect();
+        let ids = parse(&event).unwrap().messages.into_iter().map(|message| message.id).collect();
         assert_eq!(
             serde_json::to_string(&BatchResponse::of(ids)).unwrap(),
             r#"{"batchItemFailures":[{"itemIdentifier":"a"},{"itemIdentifier":"b"}]}"#
@@ -154,7 +174,7 @@ mod tests {
         let event =
             raw(&format!(r#"{{"Records":[{},{},{}]}}"#, record("a", 1), record("b", 3), record("c", 1)));
         let ids: Vec<String> =
-            parse(&event).unwrap().iter().map(|message| message.id.0.to_string()).collect();
+            parse(&event).unwrap().messages.iter().map(|message| message.id.0.to_string()).collect();
         assert_eq!(ids, ["b", "a", "c"]);
     }
 
@@ -168,11 +188,19 @@ mod tests {
             r#"{"Records":[1]}"#,
             r#"{"Records":[{"body":""}]}"#,
             r#"{"Records":[{"messageId":"","body":""}]}"#,
-            r#"{"Records":[{"messageId":"a"}]}"#,
-            r#"{"Records":[{"messageId":"a","body":5}]}"#,
+            r#"[["a"]]"#,
         ] {
             assert!(parse(&raw(event)).is_err(), "{event}");
         }
-        assert!(parse(&raw(r#"{"Records":[],"more":1}"#)).unwrap().is_empty());
+        assert!(parse(&raw(r#"{"Records":[],"more":1}"#)).unwrap().messages.is_empty());
+    }
+
+    #[test]
+    fn a_message_without_a_body_comes_back_alone() {
+        let event = raw(
+            r#"{"Records":[{"messageId":"a"},{"messageId":"b","body":null},{"messageId":"c","body":"{}"}]}"#,
+        );
+        let received = parse(&event).unwrap();
+        assert_eq!((received.messages.len(), received.unreadable.len()), (1, 2));
     }
 }

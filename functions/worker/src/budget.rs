@@ -5,6 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// The worker's timeout in the template; counts where the deadline is unknown.
 const TIMEOUT: Duration = Duration::from_secs(25);
 
+/// The longest that Lambda lets a function run.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
+
 /// Kept for sending back what is owed, and for the answer.
 const SETTLING: Duration = Duration::from_secs(5);
 
@@ -20,9 +23,11 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// From Lambda's deadline. Local emulators send deadlines of 1970: one in the past counts as unknown.
+    /// From Lambda's deadline. Local emulators send deadlines of 1970: one in the past, or further off than
+    /// Lambda lets a function run, counts as unknown.
     pub fn until(deadline: SystemTime, now: SystemTime) -> Self {
-        let left = deadline.duration_since(now).ok().filter(|left| !left.is_zero()).unwrap_or(TIMEOUT);
+        let known = |left: &Duration| !left.is_zero() && *left <= LONGEST_TIMEOUT;
+        let left = deadline.duration_since(now).ok().filter(known).unwrap_or(TIMEOUT);
         let settling = SETTLING.min(left / 3);
         let start = Instant::now();
         let delivering = left - settling;

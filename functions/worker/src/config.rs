@@ -12,8 +12,13 @@ use crate::destination::NAMES;
 pub enum SecretSource {
     /// The secret itself: for local runs.
     Plain(SecretString),
-    /// The name of an SSM SecureString.
-    Parameter(String),
+    /// The name of an SSM SecureString, and the variable that holds that name.
+    Parameter {
+        /// The variable.
+        variable: String,
+        /// The name.
+        name: String,
+    },
 }
 
 /// Where a destination is, and what opens it.
@@ -45,8 +50,9 @@ pub struct Config {
 const WRITE_KEY: Form =
     Form { is: "the write key of a Segment source", example: "QUI5ydwIGeFFTa1IvCBUhxL9PyW5B0jE" };
 const AUTH_TOKEN: Form =
-    Form { is: "a Track API key of the Vero project", example: "the one under Settings, API Keys" };
-const PARAMETER: Form =
+    Form { is: "a Track API key of the Vero project", example: "ZGY5Nzk0MTQ5MGY0YmE4OTUyMDk1" };
+/// The form of a variable that names a parameter.
+pub const PARAMETER: Form =
     Form { is: "the name of an SSM SecureString parameter", example: "/vero-relay/segment-write-key" };
 const SEGMENT_URL: Form = Form {
     is: "a base URL with https (or http on loopback), without credentials or query",
@@ -113,7 +119,9 @@ fn secret(environment: &Environment, name: &str, form: Form) -> Result<Option<Se
         (None, Some(path)) if path.contains(char::is_whitespace) => {
             Err(Fault { variable: parameter, problem: "holds white space".to_owned(), form: PARAMETER })
         }
-        (None, Some(path)) => Ok(Some(SecretSource::Parameter(path.to_owned()))),
+        (None, Some(path)) => {
+            Ok(Some(SecretSource::Parameter { variable: parameter, name: path.to_owned() }))
+        }
         (None, None) => Ok(None),
     }
 }

@@ -11,6 +11,7 @@ mod destination;
 mod event;
 mod secrets;
 mod settlement;
+mod start;
 mod tally;
 
 use std::time::{Duration, SystemTime};
@@ -24,8 +25,9 @@ use serde_json::value::RawValue;
 
 pub use batch::{BatchResponse, NotAnSqsEvent};
 pub use config::Config;
-pub use secrets::SecretError;
+pub use start::StartError;
 
+use crate::batch::Received;
 use crate::budget::Budget;
 use crate::destination::Lane;
 use crate::event::{Event, Sorted};
@@ -50,13 +52,13 @@ impl Worker {
     /// Reads the secrets and makes the clients, one a destination for the life of the process.
     ///
     /// # Errors
-    /// When a secret cannot be had.
-    pub async fn start(environment: &Environment, config: Config) -> Result<Self, SecretError> {
+    /// When a secret cannot be had, or a client not be made.
+    pub async fn start(environment: &Environment, config: Config) -> Result<Self, StartError> {
         let aws = Aws::from_environment(environment, SQS);
         let secrets = secrets::read(&aws, &config).await?;
         let desk = Desk::new(aws.sqs(), &config);
         desk.warm_up().await;
-        Ok(Worker { lanes: destination::lanes(&config, &secrets), desk })
+        Ok(Worker { lanes: destination::lanes(&config, &secrets)?, desk })
     }
 
     /// Works on one batch. `deadline` is when Lambda will end the process.
@@ -69,7 +71,10 @@ impl Worker {
         deadline: SystemTime,
     ) -> Result<BatchResponse, NotAnSqsEvent> {
         let budget = Budget::until(deadline, SystemTime::now());
-        let messages = batch::parse(event)?;
+        let Received { messages, unreadable } = batch::parse(event)?;
+        for id in &unreadable {
+            tracing::error!(message_id = %id, "the message has no body: it returns");
+        }
         let mut tally = Tally::new(messages.len());
         let mut decisions: Vec<Decision<'_>> = Vec::with_capacity(messages.len());
         let mut events = Vec::with_capacity(messages.len());
@@ -85,7 +90,8 @@ impl Worker {
             let settlement = settle(event.envelope.attempt, outcomes, fastrand::f64());
             decisions.push(Decision::settled(event, settlement));
         }
-        let returned = self.desk.carry_out(decisions, &budget, &mut tally).await;
+        let mut returned = self.desk.carry_out(decisions, &budget, &mut tally).await;
+        returned.extend(unreadable);
         tally.log(returned.len());
         Ok(BatchResponse::of(returned))
     }

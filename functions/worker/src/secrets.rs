@@ -2,32 +2,13 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_ssm::error::ProvideErrorMetadata;
+use aws_sdk_ssm::types::Parameter;
 use relay_platform::aws::Aws;
+use relay_platform::environment::{Fault, Faults};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{Config, SecretSource};
-
-/// Why a key cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SecretError {
-    /// SSM did not answer, or refused.
-    #[error(
-        "SSM did not hand out the parameters {names} ({code}). The function's role must be allowed \
-         ssm:GetParameters on them, and kms:Decrypt if they are encrypted with a key of your own"
-    )]
-    Unreadable {
-        /// The parameters' names.
-        names: String,
-        /// SSM's error code.
-        code: String,
-    },
-    /// A parameter is not there, or has no value.
-    #[error(
-        "the SSM parameter {0} does not exist in this region or is empty. Make it with `aws ssm put-parameter \
-         --type SecureString --name {0} --value …`"
-    )]
-    Missing(String),
-}
+use crate::config::{Config, PARAMETER, SecretSource};
 
 /// The keys of the destinations that are on.
 #[derive(Debug, Default)]
@@ -41,44 +22,70 @@ pub struct Secrets {
 /// Reads all keys, with at most one call to SSM.
 ///
 /// # Errors
-/// [`SecretError`]; a destination whose key is missing must not quietly stay off.
-pub async fn read(aws: &Aws, config: &Config) -> Result<Secrets, SecretError> {
+/// The variables whose parameters cannot be read; a destination whose key is missing must not quietly stay off.
+pub async fn read(aws: &Aws, config: &Config) -> Result<Secrets, Faults> {
     let sources = [&config.segment, &config.vero].map(|access| access.as_ref().map(|access| &access.secret));
-    let names: Vec<String> = sources
-        .iter()
-        .flatten()
-        .filter_map(|source| match source {
-            SecretSource::Parameter(name) => Some(name.clone()),
-            SecretSource::Plain(_) => None,
-        })
-        .collect();
-    let values = if names.is_empty() { HashMap::new() } else { parameters(aws, names).await? };
-    let secret = |source: Option<&SecretSource>| match source {
-        None => Ok(None),
-        Some(SecretSource::Plain(secret)) => Ok(Some(secret.clone())),
-        Some(SecretSource::Parameter(name)) => {
+    let named: Vec<(&str, &str)> = sources.iter().flatten().filter_map(|source| source.parameter()).collect();
+    let values = if named.is_empty() { HashMap::new() } else { parameters(aws, &named).await? };
+    let mut faults = Faults::default();
+    let [segment, vero] = sources.map(|source| match source? {
+        SecretSource::Plain(secret) => Some(secret.clone()),
+        SecretSource::Parameter { variable, name } => {
             let value = values.get(name).filter(|value| !value.expose_secret().is_empty());
-            value.cloned().map(Some).ok_or_else(|| SecretError::Missing(name.clone()))
+            if value.is_none() {
+                let problem = format!("names {name}, which does not exist in this region or is empty");
+                faults.0.push(Fault { variable: variable.clone(), problem, form: PARAMETER });
+            }
+            value.cloned()
         }
-    };
-    Ok(Secrets { segment: secret(sources[0])?, vero: secret(sources[1])? })
+    });
+    if faults.0.is_empty() { Ok(Secrets { segment, vero }) } else { Err(faults) }
 }
 
-async fn parameters(aws: &Aws, mut names: Vec<String>) -> Result<HashMap<String, SecretString>, SecretError> {
-    use aws_sdk_ssm::error::ProvideErrorMetadata;
+impl SecretSource {
+    /// The variable and the parameter that it names.
+    fn parameter(&self) -> Option<(&str, &str)> {
+        match self {
+            SecretSource::Parameter { variable, name } => Some((variable, name)),
+            SecretSource::Plain(_) => None,
+        }
+    }
+}
+
+/// The parameters' values, under each name by which they can be asked for.
+async fn parameters(aws: &Aws, named: &[(&str, &str)]) -> Result<HashMap<String, SecretString>, Faults> {
+    let mut names: Vec<String> = named.iter().map(|(_, name)| (*name).to_owned()).collect();
     names.sort();
     names.dedup(); // SSM refuses a name that comes twice
     let (shared, endpoint) = aws.ssm_parts();
     let mut config = aws_sdk_ssm::config::Builder::from(shared);
     config.set_endpoint_url(endpoint);
     let client = aws_sdk_ssm::Client::from_conf(config.build());
-    let call = client.get_parameters().set_names(Some(names.clone())).with_decryption(true).send();
-    let answer = call.await.map_err(|error| SecretError::Unreadable {
-        names: names.join(", "),
-        code: error.as_service_error().and_then(|error| error.code()).unwrap_or("no answer").to_owned(),
+    let call = client.get_parameters().set_names(Some(names)).with_decryption(true).send();
+    let answer = call.await.map_err(|error| {
+        let code = error.as_service_error().and_then(|error| error.code()).unwrap_or("no answer");
+        let fault = |(variable, name): &(&str, &str)| {
+            let problem = format!(
+                "names {name}, which SSM did not hand out ({code}); the role needs ssm:GetParameters on it, and \
+                 kms:Decrypt where a key of your own encrypts it"
+            );
+            Fault { variable: (*variable).to_owned(), problem, form: PARAMETER }
+        };
+        Faults(named.iter().map(fault).collect())
     })?;
-    let value = |parameter: &aws_sdk_ssm::types::Parameter| {
-        Some((parameter.name()?.to_owned(), parameter.value()?.trim().to_owned().into()))
-    };
-    Ok(answer.parameters().iter().filter_map(value).collect())
+    let mut values = HashMap::new();
+    for parameter in answer.parameters() {
+        if let Some(value) = parameter.value() {
+            let value = SecretString::from(value.trim());
+            values.extend(known_as(parameter).map(|name| (name, value.clone())));
+        }
+    }
+    Ok(values)
+}
+
+/// Asked for by an ARN or with a version or label behind a colon, SSM answers with the bare name.
+fn known_as(parameter: &Parameter) -> impl Iterator<Item = String> {
+    let name = parameter.name().unwrap_or_default();
+    let selected = parameter.selector().map(|selector| format!("{name}{selector}"));
+    [Some(name.to_owned()), parameter.arn().map(str::to_owned), selected].into_iter().flatten()
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use futures_util::future::join_all;
-use relay_core::delivery::{MAX_DELAY, Settlement};
+use relay_core::delivery::{Burial, MAX_DELAY, Settlement};
 use relay_core::envelope::{DeadLetter, Envelope};
-use relay_platform::queue::{Outgoing, Queue};
+use relay_platform::queue::{Outgoing, Queue, SendError};
 
 use crate::batch::{Message, MessageId};
 use crate::budget::Budget;
@@ -58,9 +58,10 @@ impl<'a> Decision<'a> {
                 Envelope { destinations: Some(copy.destinations), attempt: copy.attempt, ..envelope.clone() };
             Outgoing { body: envelope.to_json(), attributes: attributes.clone(), delay: copy.delay }
         });
-        let letters = dead.into_iter().map(|(destination, cause)| {
+        let letters = dead.into_iter().map(|Burial { destination, cause, attempt }| {
             let mut attributes = attributes.clone();
             attributes.push(("reason", cause.reason.to_owned()));
+            let envelope = &Envelope { attempt, ..envelope.clone() };
             let letter = DeadLetter { envelope, destination: Some(&destination), cause };
             Outgoing { body: letter.to_json(), attributes, delay: Duration::ZERO }
         });
@@ -93,8 +94,10 @@ impl Desk {
         self.queue.warm_up(WARM_UP).await;
     }
 
-    /// Sends what is owed and what is dead; the answer names the messages that must come back, be it because
+    /// Sends what is dead and what is owed; the answer names the messages that must come back, be it because
     /// there was no time for them or because something of theirs could not be sent.
+    ///
+    /// Dead letters go first: of a message that comes back because of one, no copy may be under way as well.
     pub async fn carry_out<'a>(
         &self,
         decisions: Vec<Decision<'a>>,
@@ -102,16 +105,13 @@ impl Desk {
         tally: &mut Tally,
     ) -> Vec<MessageId<'a>> {
         let deadline = tokio::time::Instant::from_std(budget.ends);
-        let (mut resend, mut dead, mut owners) = (Vec::new(), Vec::new(), (Vec::new(), Vec::new()));
-        let mut comes_back = vec![false; decisions.len()];
+        let mut comes_back: Vec<bool> = decisions.iter().map(|decision| decision.comes_back).collect();
         let mut messages = Vec::with_capacity(decisions.len());
+        let (mut dead, mut resend) = (Vec::new(), Vec::new());
         for (index, decision) in decisions.into_iter().enumerate() {
-            comes_back[index] = decision.comes_back;
             messages.push(decision.message);
-            owners.0.extend(decision.resend.iter().map(|_| index));
-            owners.1.extend(decision.dead.iter().map(|_| index));
-            resend.extend(decision.resend);
-            dead.extend(decision.dead);
+            dead.extend(decision.dead.into_iter().map(|letter| (index, letter)));
+            resend.extend(decision.resend.into_iter().map(|copy| (index, copy)));
         }
         let unstarted: Vec<&Message<'_>> = messages
             .iter()
@@ -119,18 +119,15 @@ impl Desk {
             .filter(|(_, back)| **back)
             .map(|(message, _)| *message)
             .collect();
-        let (resent, buried, ()) = tokio::join!(
-            self.queue.send_all(resend, deadline),
-            self.dead_letters.send_all(dead, deadline),
-            self.show_again(&unstarted, deadline),
-        );
-        let sends = owners.0.into_iter().zip(resent).chain(owners.1.into_iter().zip(buried));
-        for (index, result) in sends {
-            if let Err(error) = result {
-                tracing::error!(message_id = %messages[index].id, %error, "could not be put back: the message returns");
-                tally.add("unsent");
-                comes_back[index] = true;
-            }
+        let ((), unsent) =
+            tokio::join!(self.show_again(&unstarted, deadline), send(&self.dead_letters, dead, deadline));
+        unsent.iter().for_each(|(index, _)| comes_back[*index] = true);
+        resend.retain(|(index, _)| !comes_back[*index]);
+        let unsent_too = send(&self.queue, resend, deadline).await;
+        for (index, error) in unsent.into_iter().chain(unsent_too) {
+            tracing::error!(message_id = %messages[index].id, %error, "could not be put back: the message returns");
+            tally.add("unsent");
+            comes_back[index] = true;
         }
         messages
             .iter()
@@ -163,4 +160,15 @@ impl Desk {
             );
         }
     }
+}
+
+/// Sends messages with their owners' indices; the owners of what could not be sent come back with the reason.
+async fn send(
+    queue: &Queue,
+    messages: Vec<(usize, Outgoing)>,
+    deadline: tokio::time::Instant,
+) -> Vec<(usize, SendError)> {
+    let (owners, messages): (Vec<usize>, Vec<Outgoing>) = messages.into_iter().unzip();
+    let results = queue.send_all(messages, deadline).await;
+    owners.into_iter().zip(results).filter_map(|(owner, result)| Some((owner, result.err()?))).collect()
 }

@@ -24,7 +24,7 @@ impl Tally {
     /// Counts what became of an event at a destination, and logs what the operator must know.
     pub fn count(&mut self, event: &Event<'_>, destination: &str, outcome: &Outcome) {
         let id = &event.envelope.id;
-        let attempt = event.envelope.attempt + 1;
+        let attempt = event.envelope.attempt.saturating_add(1);
         let outcome = match outcome {
             Outcome::Accepted => "accepted",
             Outcome::Skipped(reason) => {

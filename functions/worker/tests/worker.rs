@@ -253,6 +253,36 @@ async fn a_destination_that_hangs_delays_nothing_at_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slow_refusal_holds_nobody_for_more_than_ten_seconds() {
+    let setup = setup().await;
+    let slow_no = Behaviour::status(401).after(Duration::from_secs(2));
+    setup.vero.behave(slow_no.clone(), When::always());
+    setup.segment.behave(Behaviour::status(400).after(Duration::from_secs(2)), When::always());
+    let events: Vec<String> = (0..200).map(|index| sent(&format!("e{index:03}"))).collect();
+    let start = Instant::now();
+    assert!(setup.invoke(&events).await.is_empty());
+    assert!(start.elapsed() < Duration::from_secs(11), "{:?}", start.elapsed());
+    let copies = bodies(&setup.queue);
+    assert_eq!(copies.len(), 200);
+    assert!(
+        copies
+            .iter()
+            .all(|copy| copy["destinations"] == json!(["segment", "vero_track"]) && copy["attempt"] == 1)
+    );
+    assert!(setup.dead.messages().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_buried_comes_back_without_a_copy() {
+    let setup = setup().await;
+    setup.sqs.fail(Fault::Status(500), When::always().queue("dead"));
+    setup.segment.behave(Behaviour::status(422), When::always());
+    setup.vero.behave(Behaviour::status(503), When::always());
+    assert_eq!(setup.invoke(&[sent("e1")]).await, ["m0"]);
+    assert!(setup.queue.messages().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_manners_of_a_destination_are_survived() {
     for behaviour in [
         Behaviour::Reset,
@@ -362,7 +392,7 @@ async fn faults_in_the_configuration_are_told() {
         ("QUEUE_URL", "", "QUEUE_URL is missing"),
         ("SEGMENT_ENDPOINT", "http://example.com", "SEGMENT_ENDPOINT is not https"),
         ("SEGMENT_WRITE_KEY_PARAMETER", "/x", "are both set"),
-        ("VERO_AUTH_TOKEN_PARAMETER", "/nowhere", "/nowhere does not exist"),
+        ("VERO_AUTH_TOKEN_PARAMETER", "/nowhere", "VERO_AUTH_TOKEN_PARAMETER names /nowhere"),
         ("EVENT_NAMES", "[]", "EVENT_NAMES cannot be used"),
     ] {
         let setup = setup_with(&[(name, value)]).await;

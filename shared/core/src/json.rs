@@ -255,6 +255,15 @@ impl ObjectWriter {
         self.raw(key, &inner.finish());
     }
 
+    /// Adds all fields of an object that is JSON text without white space around it.
+    pub fn append(&mut self, object: &str) {
+        let fields = object.strip_prefix('{').and_then(|object| object.strip_suffix('}')).unwrap_or_default();
+        if !fields.is_empty() {
+            self.separate();
+            self.0.push_str(fields);
+        }
+    }
+
     /// Closes the object.
     pub fn finish(mut self) -> String {
         self.0.push('}');

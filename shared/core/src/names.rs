@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
+use crate::webhook::VERO_TEXT_LIMIT;
+
 /// How a webhook's fields are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
@@ -54,7 +56,7 @@ const EMAIL: &str = "Email";
 
 /// Channels that a relayed event's name may begin with, for recognising such a name when it comes back. A
 /// closed list, not any word: `Payment Failed` is a customer's own event, not our `failed` by channel "payment".
-const CHANNELS: [&str; 16] = [
+const CHANNELS: [&str; 20] = [
     EMAIL,
     "SMS",
     "Push",
@@ -64,6 +66,10 @@ const CHANNELS: [&str; 16] = [
     "Browser Push",
     "Mobile Push",
     "Web Push",
+    "Telegram",
+    "Viber",
+    "Voice",
+    "Messenger",
     "In App",
     "In App Message",
     "Push Notification",
@@ -103,8 +109,8 @@ impl TrackTypes {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let types: Vec<&str> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         match types[..] {
-            ["all"] => Ok(TrackTypes::All),
-            ["none"] => Ok(TrackTypes::These(Vec::new())),
+            [one] if one.eq_ignore_ascii_case("all") => Ok(TrackTypes::All),
+            [one] if one.eq_ignore_ascii_case("none") => Ok(TrackTypes::These(Vec::new())),
             [] => Err("it names no type"),
             _ if types.iter().any(|name| matches!(*name, "all" | "none")) => {
                 Err("`all` and `none` stand alone")
@@ -135,6 +141,9 @@ impl EventNames {
             serde_json::from_str(json).map_err(|_| "it is no JSON object of texts")?;
         if names.values().any(|name| name.trim().is_empty()) {
             return Err("an event name is empty");
+        }
+        if names.values().any(|name| name.chars().count() >= VERO_TEXT_LIMIT) {
+            return Err("an event name has over 254 characters, more than Vero takes");
         }
         Ok(EventNames(names))
     }
@@ -169,8 +178,16 @@ impl Naming {
         match (self.names.0.get(kind), documented(kind)) {
             (Some(name), _) => name.into(),
             (None, Some(row)) => with_channel(row.event, channel),
-            (None, None) => format!("Vero {}", title_case(kind)).into(),
+            (None, None) => match title_case(kind) {
+                title if title.is_empty() => "Vero Event".into(),
+                title => format!("Vero {title}").into(),
+            },
         }
+    }
+
+    /// Whether the operator gave this type a name of their own.
+    pub fn is_renamed(&self, kind: &str) -> bool {
+        self.names.0.contains_key(kind)
     }
 
     /// Whether webhooks of this type go to Vero Track.
@@ -185,9 +202,10 @@ impl Naming {
     /// (developers.getvero.com, "The event object").
     pub fn is_own(&self, trigger_event: &str, channel: Option<&str>) -> bool {
         let Some(own) = &self.own else { return false };
+        let is_of_unknown_type = self.track_types == TrackTypes::All && begins_with_vero(trigger_event);
         let trigger_event = normalised(trigger_event);
-        own.contains(&trigger_event)
-            || (self.track_types == TrackTypes::All && trigger_event.starts_with("vero"))
+        is_of_unknown_type
+            || own.contains(&trigger_event)
             || self.tracked_types().any(|kind| normalised(&self.event(Some(kind), channel)) == trigger_event)
     }
 
@@ -210,12 +228,10 @@ impl Naming {
 
 /// Puts a channel in the place of `Email`.
 fn with_channel(name: &'static str, channel: Option<&str>) -> Cow<'static, str> {
-    let channel = channel.map(str::trim).filter(|channel| !channel.is_empty());
-    match channel.map(|channel| (channel, channel.to_ascii_lowercase())) {
-        None => name.into(),
-        Some((_, lower)) if lower == "email" => name.into(),
-        Some((_, lower)) if lower == "sms" => name.replacen(EMAIL, "SMS", 1).into(),
-        Some((channel, _)) => name.replacen(EMAIL, &title_case(channel), 1).into(),
+    match channel.map(title_case).as_deref() {
+        None | Some("" | EMAIL) => name.into(),
+        Some("Sms") => name.replacen(EMAIL, "SMS", 1).into(),
+        Some(channel) => name.replacen(EMAIL, channel, 1).into(),
     }
 }
 
@@ -233,6 +249,13 @@ fn title_case(text: &str) -> String {
         title.extend(letters.flat_map(char::to_lowercase));
     }
     title
+}
+
+/// `Vero Link Previewed`, `vero_link_previewed`, but not `Veronica Joined`.
+fn begins_with_vero(name: &str) -> bool {
+    let name = name.trim();
+    let (head, rest) = name.split_at_checked(4).unwrap_or((name, ""));
+    head.eq_ignore_ascii_case("vero") && rest.starts_with(|c: char| !c.is_lowercase())
 }
 
 fn normalised(name: &str) -> String {
@@ -260,6 +283,8 @@ mod tests {
             ("complained", Some("sms"), "SMS Marked as Spam"),
             ("link_previewed", Some("sms"), "Vero Link Previewed"),
             ("Some-OTHER thing", None, "Vero Some Other Thing"),
+            ("___", None, "Vero Event"),
+            ("sent", Some("-"), "Email Sent"),
         ] {
             assert_eq!(naming.event(Some(kind), channel), expected);
         }
@@ -282,6 +307,7 @@ mod tests {
         for json in ["", "[]", r#"{"sent":1}"#, r#"{"sent":" "}"#, r#"{"sent":"a"} x"#] {
             assert!(EventNames::parse(json).is_err(), "{json}");
         }
+        assert!(EventNames::parse(&format!(r#"{{"sent":"{}"}}"#, "x".repeat(255))).is_err());
         for list in ["all,sent", "none,sent", ","] {
             assert!(TrackTypes::parse(list).is_err(), "{list}");
         }
@@ -318,6 +344,7 @@ mod tests {
         assert!(only_sent.is_own("Email Sent", None));
         assert!(!only_sent.is_own("Email Opened", None));
         let all = Naming::new(EventNames::default(), TrackTypes::All, true);
+        assert!(!all.is_own("Veronica Joined", None) && !all.is_own("Vero", None));
         assert!(all.is_own("vero link previewed", None) && all.is_own("user created", None));
         let off = Naming::new(EventNames::default(), TrackTypes::All, false);
         assert!(!off.is_own("Email Sent", None));

@@ -1,12 +1,12 @@
 //! Points in time, as webhooks tell them and as destinations want them.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::value::RawValue;
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::macros::{datetime, format_description};
-use time::{Date, OffsetDateTime, PrimitiveDateTime, UtcOffset};
+use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
 use crate::json;
 
@@ -22,7 +22,7 @@ const FIRST_MILLISECONDS: f64 = 1e11;
 const EARLIEST: OffsetDateTime = datetime!(2000-01-01 0:00 UTC);
 
 /// Clocks differ, time zones get lost: a webhook's own time may lie this far after its receipt.
-const TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
+const TOLERANCE: Duration = Duration::DAY;
 
 /// A point in time in UTC, to the millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,12 +57,8 @@ impl Timestamp {
 
     /// Whether a webhook's own time can be true, given when the webhook was received.
     pub fn is_believable(self, received_at: Timestamp) -> bool {
-        self.0 >= EARLIEST && self.0 <= received_at.0 + TOLERANCE
-    }
-
-    /// How long ago `earlier` was; zero when the clocks disagree.
-    pub fn since(self, earlier: Timestamp) -> Duration {
-        Duration::try_from(self.0 - earlier.0).unwrap_or_default()
+        let latest = received_at.0.checked_add(TOLERANCE);
+        self.0 >= EARLIEST && latest.is_none_or(|latest| self.0 <= latest)
     }
 
     /// `2015-06-22T23:37:18.000Z`: Segment's form, and the envelope's.
@@ -91,7 +87,8 @@ fn from_unix(number: &str) -> Option<OffsetDateTime> {
 }
 
 fn from_iso(text: &str) -> Option<OffsetDateTime> {
-    let text = text.replacen(' ', "T", 1);
+    // Ruby, which Vero is written in, prints `2015-06-22 23:37:18 UTC` and `… +0000`.
+    let text = text.to_ascii_uppercase().replacen(' ', "T", 1).replace(' ', "").replace("UTC", "Z");
     OffsetDateTime::parse(&text, &Iso8601::DEFAULT)
         .ok()
         .or_else(|| {
@@ -123,6 +120,9 @@ mod tests {
             ("\"2015-06-23T01:37:18.5+02:00\"", "2015-06-22T23:37:18.500Z"),
             ("\"2015-06-22T23:37:18.123456789Z\"", "2015-06-22T23:37:18.123Z"),
             ("\"2015-06-22 23:37:18\"", "2015-06-22T23:37:18.000Z"),
+            ("\"2015-06-22 23:37:18 UTC\"", "2015-06-22T23:37:18.000Z"),
+            ("\"2015-06-23 01:37:18 +0200\"", "2015-06-22T23:37:18.000Z"),
+            ("\"2015-06-22t23:37:18z\"", "2015-06-22T23:37:18.000Z"),
             ("\"2015-06-22\"", "2015-06-22T00:00:00.000Z"),
         ] {
             assert_eq!(told(json).as_deref(), Some(expected), "{json}");
@@ -144,6 +144,8 @@ mod tests {
         assert!(!believed("1999-12-31T23:59:59Z"));
         assert!(believed("2026-11-22T05:04:03.123Z"));
         assert!(!believed("2026-11-22T05:04:03.124Z"));
+        let end_of_time = Timestamp::parse("9999-12-31T23:00:00Z").unwrap();
+        assert!(received.is_believable(end_of_time));
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl<'a> Webhook<'a> {
             }
             Layout::UserUpdated => read_update(&mut fields, user.email.as_deref()),
         };
-        Webhook { kind, user, time, content, rest: fields.rest() }
+        Webhook { kind, user, time, content, rest: fields.rest().filter(|rest| rest != "{}") }
     }
 
     /// The message's channel, such as `email` or `sms`.
@@ -251,7 +251,7 @@ fn read_update<'a>(fields: &mut Object<'a>, email: Option<&str>) -> Content<'a> 
         changed = changes.take_all(|key, _| key != "_tags");
     }
     let mut traits = Traits::default();
-    if !changed.iter().any(|(key, _)| key.get() == "\"email\"") {
+    if !changed.iter().any(|(key, _)| json::text(key).as_deref() == Some("email")) {
         traits.push_email(email);
     }
     let only_tags = has_tags && changed.is_empty();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// SQS takes up to 10 messages in one call (API reference, SendMessageBatch).
@@ -13,6 +13,9 @@ const MAX_ENTRIES: usize = 10;
 
 /// SQS takes 1 MiB in one call, all messages and their attributes together; the margin is the attributes'.
 const MAX_CALL_BYTES: usize = 1_000_000;
+
+/// Calls in flight, each over a connection of its own: 160 messages at a time.
+const IN_FLIGHT: usize = 16;
 
 /// Entries that SQS turned down by its own fault are sent again this many times.
 const ENTRY_RETRIES: u32 = 2;
@@ -85,7 +88,7 @@ impl Queue {
     /// known to be sent at the deadline counts as not sent.
     pub async fn send_all(&self, messages: Vec<Outgoing>, deadline: Instant) -> Vec<Result<(), SendError>> {
         let calls = packed(messages).into_iter().map(|call| self.send_call(call, deadline));
-        join_all(calls).await.into_iter().flatten().collect()
+        stream::iter(calls).buffered(IN_FLIGHT).collect::<Vec<_>>().await.into_iter().flatten().collect()
     }
 
     async fn send_call(&self, messages: Vec<Outgoing>, deadline: Instant) -> Vec<Result<(), SendError>> {

@@ -1,5 +1,6 @@
 //! An HTTP client for one destination, with the patience and the breaker that go with it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,13 +11,16 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, redirect};
 
 use crate::budget::Budget;
+use crate::start::StartError;
 
 /// For a connection, TLS included.
 const CONNECT: Duration = Duration::from_millis(1_500);
 
-/// For one request and its answer. Two of them and the pause between stay under the 10 s for which a failing
-/// destination may hold an invocation.
+/// For one request and its answer: long enough for a slow day, and two of them stay under [`FAILING`].
 const REQUEST: Duration = Duration::from_secs(4);
+
+/// A destination that does not accept everything holds an invocation no longer than this.
+const FAILING: Duration = Duration::from_secs(10);
 
 /// Idle connections are closed before the other side does it.
 const IDLE: Duration = Duration::from_secs(15);
@@ -41,6 +45,54 @@ pub struct Client {
     status_in_body: bool,
 }
 
+/// A destination's turn in one invocation: how long it may take, and what has gone wrong so far.
+#[derive(Debug)]
+pub struct Turn<'b> {
+    budget: &'b Budget,
+    started: Instant,
+    trouble: Mutex<Option<Trouble>>,
+    requests: AtomicUsize,
+}
+
+impl<'b> Turn<'b> {
+    /// Begins now.
+    pub fn new(budget: &'b Budget) -> Self {
+        Turn { budget, started: Instant::now(), trouble: Mutex::default(), requests: AtomicUsize::new(0) }
+    }
+
+    /// Requests made so far.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How long the next request may take.
+    fn patience(&self) -> Duration {
+        REQUEST.min(self.budget.longest_call)
+    }
+
+    fn note(&self, verdict: &Verdict) {
+        if let Verdict::Again(trouble) | Verdict::Operator(trouble) | Verdict::Refused(trouble) = verdict {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble.clone());
+        }
+    }
+
+    /// Whether there is no time for another request, as the outcome of its events.
+    fn is_over(&self) -> Option<Outcome> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*trouble {
+            Some(trouble) if self.started.elapsed() + self.patience() > FAILING => {
+                Some(Outcome::Owed(Trouble { maybe_taken: false, excerpt: None, ..trouble.clone() }))
+            }
+            _ if !self.budget.allows(self.patience()) => Some(Outcome::NotStarted),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Health {
     breaker: Breaker,
@@ -50,7 +102,10 @@ struct Health {
 
 impl Client {
     /// A client with a connection pool of its own.
-    pub fn new(status_in_body: bool) -> Self {
+    ///
+    /// # Errors
+    /// If the system's certificates cannot be read.
+    pub fn new(status_in_body: bool) -> Result<Self, StartError> {
         // Ring, as in the AWS SDK's client: one TLS stack in the binary. A second call changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -58,9 +113,10 @@ impl Client {
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
             .pool_idle_timeout(IDLE)
+            .no_proxy()
             .build()
-            .unwrap_or_default();
-        Client { http, health: Mutex::default(), status_in_body }
+            .map_err(StartError::Client)?;
+        Ok(Client { http, health: Mutex::default(), status_in_body })
     }
 
     /// Begins a POST of JSON.
@@ -73,33 +129,21 @@ impl Client {
         self.health().breaker.peek(Instant::now()) == Admission::Trial
     }
 
-    /// The outcome of an event that the breaker holds back: owed, and for the reason that opened it.
-    fn held_back(&self) -> Outcome {
-        let last = self.health().last.clone();
-        Outcome::Owed(Trouble {
-            maybe_taken: false,
-            ..last.unwrap_or_else(|| Trouble::internal("breaker_open"))
-        })
-    }
-
     /// Sends a request, with a quick second try if that is worth it. `make` makes each try's request.
     ///
     /// # Errors
     /// The outcome for all events of a request that was not made.
-    pub async fn call(&self, budget: &Budget, make: impl Fn() -> RequestBuilder) -> Result<Verdict, Outcome> {
+    pub async fn call(&self, turn: &Turn<'_>, make: impl Fn() -> RequestBuilder) -> Result<Verdict, Outcome> {
         let mut verdict: Option<Verdict> = None;
         for _ in 0..=QUICK_TRIES {
-            let patience = REQUEST.min(budget.longest_call);
-            if !budget.allows(patience) {
-                return verdict.ok_or(Outcome::NotStarted);
+            if let Some(outcome) = self.hinders(turn) {
+                return verdict.ok_or(outcome);
             }
-            let admission = self.health().breaker.admit(Instant::now());
-            if admission == Admission::Paused {
-                return verdict.ok_or_else(|| self.held_back());
-            }
-            let answer = self.send(make().timeout(patience)).await;
+            turn.count();
+            let answer = self.send(make().timeout(turn.patience())).await;
             let answered = if self.status_in_body { answer.with_status_of_body() } else { answer }.verdict();
             self.record(&answered);
+            turn.note(&answered);
             let pause = match &answered {
                 Verdict::Again(trouble) => trouble.retry_after.unwrap_or(SHORT_WAIT),
                 _ => return Ok(answered),
@@ -111,6 +155,20 @@ impl Client {
             tokio::time::sleep(pause.mul_f64(0.3 + 0.7 * fastrand::f64())).await;
         }
         verdict.ok_or(Outcome::NotStarted)
+    }
+
+    /// Why a call cannot be made now, as the outcome of its events.
+    fn hinders(&self, turn: &Turn<'_>) -> Option<Outcome> {
+        let now = Instant::now();
+        let mut health = self.health();
+        if health.breaker.peek(now) == Admission::Paused {
+            let last = health.last.clone().unwrap_or_else(|| Trouble::internal("breaker_open"));
+            return Some(Outcome::Owed(Trouble { maybe_taken: false, ..last }));
+        }
+        turn.is_over().or_else(|| {
+            health.breaker.admit(now);
+            None
+        })
     }
 
     async fn send(&self, request: RequestBuilder) -> Answer {

@@ -15,18 +15,26 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::Event;
 use crate::secrets::Secrets;
+use crate::start::StartError;
 
 /// All destinations' names, as they stand in envelopes.
 pub const NAMES: [&str; 2] = [segment::NAME, vero_track::NAME];
 
 /// The destinations that are on.
-pub fn lanes(config: &Config, secrets: &Secrets) -> Vec<Box<dyn Lane>> {
-    let mut lanes: Vec<Box<dyn Lane>> = Vec::new();
-    lanes.extend(segment::Segment::new(config, secrets).map(|it| Box::new(Running::new(it, config)) as _));
-    lanes.extend(
-        vero_track::VeroTrack::new(config, secrets).map(|it| Box::new(Running::new(it, config)) as _),
-    );
-    lanes
+///
+/// # Errors
+/// If an HTTP client cannot be made.
+pub fn lanes(config: &Config, secrets: &Secrets) -> Result<Vec<Box<dyn Lane>>, StartError> {
+    let lanes = [
+        lane(segment::Segment::new(config, secrets)?, config),
+        lane(vero_track::VeroTrack::new(config, secrets)?, config),
+    ];
+    Ok(lanes.into_iter().flatten().collect())
+}
+
+fn lane<D: Destination + 'static>(destination: Option<D>, config: &Config) -> Option<Box<dyn Lane>> {
+    let is_paused = config.paused.iter().any(|name| name == D::NAME);
+    Some(Box::new(Running { destination: destination?, is_paused }))
 }
 
 /// A destination: what it wants of an event, and how it is told.
@@ -59,13 +67,6 @@ pub trait Lane: Send + Sync {
 struct Running<D> {
     destination: D,
     is_paused: bool,
-}
-
-impl<D: Destination> Running<D> {
-    fn new(destination: D, config: &Config) -> Self {
-        let is_paused = config.paused.iter().any(|name| name == D::NAME);
-        Running { destination, is_paused }
-    }
 }
 
 impl<D: Destination> Lane for Running<D> {

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use flate2::Compression;
@@ -19,18 +18,19 @@ use reqwest::header::CONTENT_ENCODING;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Destination;
-use super::client::Client;
+use super::client::{Client, Turn};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::Event;
 use crate::secrets::Secrets;
+use crate::start::StartError;
 
 pub(super) const NAME: &str = "segment";
 
 /// Requests in flight. Segment asks its partners to stay under 50 requests a second (Partner sources).
 const IN_FLIGHT: usize = 4;
 
-/// How many requests an invocation may spend on finding the bad events of refused batches.
+/// No bad event is searched for with more requests than these in an invocation, the refused ones included.
 const MAX_SEARCH_CALLS: usize = 64;
 
 pub(super) struct Segment {
@@ -44,13 +44,12 @@ pub(super) struct Segment {
 type Messages = Vec<String>;
 
 impl Segment {
-    pub(super) fn new(config: &Config, secrets: &Secrets) -> Option<Self> {
-        Some(Segment {
-            client: Client::new(false),
-            url: format!("{}/v1/batch", config.segment.as_ref()?.endpoint),
-            write_key: secrets.segment.clone()?,
-            naming: config.naming.clone(),
-        })
+    pub(super) fn new(config: &Config, secrets: &Secrets) -> Result<Option<Self>, StartError> {
+        let (Some(access), Some(write_key)) = (&config.segment, secrets.segment.clone()) else {
+            return Ok(None);
+        };
+        let url = format!("{}/v1/batch", access.endpoint);
+        Ok(Some(Segment { client: Client::new(false)?, url, write_key, naming: config.naming.clone() }))
     }
 
     fn request(&self, events: &[Messages]) -> RequestBuilder {
@@ -66,32 +65,30 @@ impl Segment {
 
     /// Sends one planned batch. A refused one is halved until the bad events are found, so that none takes
     /// others along.
-    async fn send(&self, events: &[Messages], searched: &AtomicUsize, budget: &Budget) -> Vec<Outcome> {
+    async fn send(&self, events: &[Messages], turn: &Turn<'_>) -> Vec<Outcome> {
         let mut outcomes = vec![Outcome::NotStarted; events.len()];
         let mut refusal: Option<Trouble> = None;
         let mut todo: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
         while let Some(part) = todo.pop() {
             let events = &events[part.clone()];
-            let is_search = refusal.is_some();
-            if let (true, Some(refusal)) = (searched.load(Ordering::Relaxed) >= MAX_SEARCH_CALLS, &refusal) {
-                outcomes[part].fill(Outcome::Owed(refusal.clone()));
-                continue;
-            }
-            searched.fetch_add(usize::from(is_search), Ordering::Relaxed);
-            let outcome = match self.client.call(budget, || self.request(events)).await {
-                Err(outcome) => outcome,
-                Ok(Verdict::Accepted) => Outcome::Accepted,
-                Ok(Verdict::Again(trouble) | Verdict::Operator(trouble)) => Outcome::Owed(trouble),
-                Ok(Verdict::Refused(trouble)) => {
-                    let can_be_split = matches!(trouble.status, Some(400 | 413));
-                    if can_be_split && part.len() > 1 {
+            let verdict = match &refusal {
+                Some(_) if turn.requests() >= MAX_SEARCH_CALLS => Err(Outcome::NotStarted),
+                _ => self.client.call(turn, || self.request(events)).await,
+            };
+            let outcome = match (verdict, &refusal) {
+                // A search that ends early has been tried all the same.
+                (Err(Outcome::NotStarted), Some(refusal)) => Outcome::Owed(refusal.clone()),
+                (Err(outcome), _) => outcome,
+                (Ok(Verdict::Accepted), _) => Outcome::Accepted,
+                (Ok(Verdict::Again(trouble) | Verdict::Operator(trouble)), _) => Outcome::Owed(trouble),
+                (Ok(Verdict::Refused(trouble)), _) => {
+                    if part.len() > 1 && matches!(trouble.status, Some(400 | 413)) {
                         let middle = part.start + part.len() / 2;
                         todo.extend([middle..part.end, part.start..middle]);
                         refusal = Some(trouble);
                         continue;
                     }
-                    let (reason, status, excerpt) = (trouble.reason, trouble.status, trouble.excerpt);
-                    Outcome::Dead(DeathCause { reason, status, excerpt, truncated: false })
+                    Outcome::Dead(trouble.into())
                 }
             };
             outcomes[part].fill(outcome);
@@ -127,12 +124,12 @@ impl Destination for Segment {
             let starts = std::iter::once(0).chain(ends.iter().copied());
             let mut batches: Vec<&[Messages]> =
                 starts.zip(&ends).map(|(start, end)| &events[start..*end]).collect();
-            let searched = AtomicUsize::new(0);
+            let turn = Turn::new(budget);
             let mut outcomes = Vec::with_capacity(events.len());
             if self.client.is_on_trial() && !batches.is_empty() {
-                outcomes.extend(self.send(batches.remove(0), &searched, budget).await);
+                outcomes.extend(self.send(batches.remove(0), &turn).await);
             }
-            let rest: Vec<_> = batches.into_iter().map(|batch| self.send(batch, &searched, budget)).collect();
+            let rest: Vec<_> = batches.into_iter().map(|batch| self.send(batch, &turn)).collect();
             let rest = stream::iter(rest).buffered(IN_FLIGHT);
             outcomes.extend(rest.collect::<Vec<_>>().await.into_iter().flatten());
             outcomes

@@ -2,18 +2,18 @@
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{Outcome, Verdict};
-use relay_core::envelope::DeathCause;
+use relay_core::delivery::{Outcome, Trouble, Verdict};
 use relay_core::mapping::vero_track::{Call, call};
 use relay_core::names::Naming;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Destination;
-use super::client::Client;
+use super::client::{Client, Turn};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::Event;
 use crate::secrets::Secrets;
+use crate::start::StartError;
 
 pub(super) const NAME: &str = "vero_track";
 
@@ -28,34 +28,38 @@ pub(super) struct VeroTrack {
 }
 
 impl VeroTrack {
-    pub(super) fn new(config: &Config, secrets: &Secrets) -> Option<Self> {
-        Some(VeroTrack {
-            client: Client::new(true),
-            url: format!("{}/api/v2/events/track", config.vero.as_ref()?.endpoint),
-            auth_token: secrets.vero.clone()?,
-            naming: config.naming.clone(),
-        })
+    pub(super) fn new(config: &Config, secrets: &Secrets) -> Result<Option<Self>, StartError> {
+        let (Some(access), Some(auth_token)) = (&config.vero, secrets.vero.clone()) else { return Ok(None) };
+        let url = format!("{}/api/v2/events/track", access.endpoint);
+        Ok(Some(VeroTrack { client: Client::new(true)?, url, auth_token, naming: config.naming.clone() }))
     }
 
-    async fn track(&self, call: Call, budget: &Budget) -> Outcome {
-        match self.send(&call, budget).await {
-            Err(outcome) => outcome,
-            Ok(Verdict::Accepted) => Outcome::Accepted,
-            Ok(Verdict::Again(trouble) | Verdict::Operator(trouble)) => Outcome::Owed(trouble),
-            Ok(Verdict::Refused(refusal)) => {
-                // Vero refuses the whole call for an address that it does not believe.
-                if let (Some(400), Some(without)) = (refusal.status, call.without_email()) {
-                    return Box::pin(self.track(without, budget)).await;
-                }
-                let (reason, status, excerpt) = (refusal.reason, refusal.status, refusal.excerpt);
-                Outcome::Dead(DeathCause { reason, status, excerpt, truncated: false })
+    async fn track(&self, call: Call, turn: &Turn<'_>) -> Outcome {
+        let first = self.send(&call, turn).await;
+        let second = match (&first, call.without_email()) {
+            // Vero refuses the whole call for an address that it does not believe.
+            (Ok(Verdict::Refused(Trouble { status: Some(400), .. })), Some(without)) => {
+                Some(self.send(&without, turn).await)
             }
+            _ => None,
+        };
+        match (first, second) {
+            (Ok(Verdict::Refused(refusal)), Some(Err(Outcome::NotStarted))) => Outcome::Owed(refusal),
+            (verdict, None) | (_, Some(verdict)) => verdict.map_or_else(|outcome| outcome, outcome),
         }
     }
 
-    async fn send(&self, call: &Call, budget: &Budget) -> Result<Verdict, Outcome> {
+    async fn send(&self, call: &Call, turn: &Turn<'_>) -> Result<Verdict, Outcome> {
         let body = call.body(self.auth_token.expose_secret());
-        self.client.call(budget, || self.client.post(&self.url).body(body.clone())).await
+        self.client.call(turn, || self.client.post(&self.url).body(body.clone())).await
+    }
+}
+
+fn outcome(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Accepted => Outcome::Accepted,
+        Verdict::Again(trouble) | Verdict::Operator(trouble) => Outcome::Owed(trouble),
+        Verdict::Refused(refusal) => Outcome::Dead(refusal.into()),
     }
 }
 
@@ -70,14 +74,15 @@ impl Destination for VeroTrack {
 
     fn deliver<'a>(&'a self, calls: Vec<Call>, budget: &'a Budget) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
+            let turn = Turn::new(budget);
             let mut outcomes = Vec::with_capacity(calls.len());
             let mut calls = calls.into_iter();
             if self.client.is_on_trial()
                 && let Some(trial) = calls.next()
             {
-                outcomes.push(self.track(trial, budget).await);
+                outcomes.push(self.track(trial, &turn).await);
             }
-            let rest = stream::iter(calls).map(|call| self.track(call, budget)).buffered(IN_FLIGHT);
+            let rest = stream::iter(calls).map(|call| self.track(call, &turn)).buffered(IN_FLIGHT);
             outcomes.extend(rest.collect::<Vec<_>>().await);
             outcomes
         })

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::backoff::MAX_DELAY;
+use crate::envelope::DeathCause;
 
 /// What came of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,19 +78,23 @@ impl Trouble {
     }
 }
 
+impl From<Trouble> for DeathCause {
+    fn from(Trouble { reason, status, excerpt, .. }: Trouble) -> Self {
+        DeathCause { reason, status, excerpt, truncated: false }
+    }
+}
+
 impl Answer {
     /// Reads Vero's answer: a 2xx whose JSON body has a number of 400 or more as `status` counts as that
     /// status. Vero's own clients trust the body (github.com/StirlingMarketingGroup/getvero-go).
     #[must_use]
     pub fn with_status_of_body(self) -> Self {
-        #[derive(Deserialize)]
-        struct Body {
-            status: u16,
-        }
         match self {
             Answer::Response { status: 200..=299, retry_after, body } => {
-                let told = serde_json::from_str(&body).ok().map(|Body { status }| status);
-                let status = told.filter(|status| *status >= 400).unwrap_or(200);
+                let object: Option<Map<String, Value>> = serde_json::from_str(&body).ok();
+                let told = object.as_ref().and_then(|object| object.get("status")?.as_f64());
+                let status =
+                    told.filter(|status| *status >= 400.0).map_or(200, |status| status.min(999.0) as u16);
                 Answer::Response { status, retry_after, body }
             }
             other => other,
@@ -194,7 +199,9 @@ mod tests {
             Answer::Failed(_) => 0,
         };
         assert_eq!(status(r#"{"status":401,"message":"Invalid authentication"}"#), 401);
+        assert_eq!((status(r#"{"status":401.0}"#), status(r#"{"status":70000}"#)), (401, 999));
         for accepted in [
+            "[401]",
             r#"{"status":200,"message":"Success."}"#,
             "",
             "ok",

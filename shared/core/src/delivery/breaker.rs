@@ -68,7 +68,8 @@ impl Breaker {
             None if self.outages < THRESHOLD => return,
             None => FIRST_PAUSE,
         };
-        self.pause = Some(Pause { until: now + retry_after.unwrap_or(length), length, on_trial: false });
+        let asked = retry_after.filter(|asked| !asked.is_zero());
+        self.pause = Some(Pause { until: now + asked.unwrap_or(length), length, on_trial: false });
     }
 }
 

@@ -44,38 +44,57 @@ pub enum Settlement {
         /// Copies for the queue; no destination is in two of them.
         resend: Vec<Resend>,
         /// Entries for the dead-letter queue, one a destination.
-        dead: Vec<(String, DeathCause)>,
+        dead: Vec<Burial>,
     },
 }
 
+/// An entry for the dead-letter queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Burial {
+    /// The destination that will not have the event.
+    pub destination: String,
+    /// Why.
+    pub cause: DeathCause,
+    /// Tries so far.
+    pub attempt: u32,
+}
+
 /// Decides what happens to a message whose event has been tried `attempt` times before. `random`, from 0 to 1,
-/// spreads the retries.
+/// spreads the retries. An event that was redriven after its last try starts over.
 pub fn settle(attempt: u32, outcomes: Vec<(String, Outcome)>, random: f64) -> Settlement {
+    let attempt = if attempt >= MAX_ATTEMPTS { 0 } else { attempt };
+    let usual = delay(attempt + 1, None, random);
     let idle = |outcome: &Outcome| matches!(outcome, Outcome::NotStarted | Outcome::Skipped(_));
     let waits = outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotStarted);
     if waits && outcomes.iter().all(|(_, outcome)| idle(outcome)) {
         return Settlement::Return;
     }
-    let (mut tried, mut paused, mut not_started, mut dead) = (vec![], vec![], vec![], vec![]);
-    let mut longest: Option<Duration> = None;
+    let (mut tried, mut asked, mut paused, mut not_started, mut dead) =
+        (vec![], vec![], vec![], vec![], vec![]);
+    let mut longest = Duration::ZERO;
     for (name, outcome) in outcomes {
         match outcome {
             Outcome::Accepted | Outcome::Skipped(_) => (),
             Outcome::NotStarted => not_started.push(name),
             Outcome::Paused => paused.push(name),
-            Outcome::Dead(cause) => dead.push((name, cause)),
-            Outcome::Owed(trouble) if attempt + 1 >= MAX_ATTEMPTS => {
-                let Trouble { reason, status, excerpt, .. } = trouble;
-                dead.push((name, DeathCause { reason, status, excerpt, truncated: false }));
+            Outcome::Dead(cause) => {
+                let attempt = attempt + u32::from(cause.status.is_some());
+                dead.push(Burial { destination: name, cause, attempt });
             }
-            Outcome::Owed(trouble) => {
-                longest = longest.max(trouble.retry_after);
-                tried.push(name);
+            Outcome::Owed(trouble) if attempt + 1 == MAX_ATTEMPTS => {
+                dead.push(Burial { destination: name, cause: trouble.into(), attempt: attempt + 1 });
             }
+            // One that asks for patience does not make the others wait.
+            Outcome::Owed(Trouble { retry_after: Some(wait), .. }) if wait > usual => {
+                longest = longest.max(wait);
+                asked.push(name);
+            }
+            Outcome::Owed(_) => tried.push(name),
         }
     }
     let copies = [
-        (tried, attempt + 1, delay(attempt + 1, longest, random)),
+        (tried, attempt + 1, usual),
+        (asked, attempt + 1, delay(attempt + 1, Some(longest), random)),
         (paused, attempt, delay(attempt, Some(MAX_DELAY), random)),
         (not_started, attempt, Duration::ZERO),
     ];
@@ -123,7 +142,12 @@ mod tests {
             settled(0, &[("a", Outcome::Accepted), ("b", owed(None))]),
             Settlement::Acknowledge { resend: copies, dead: vec![] }
         );
-        let copies = vec![resend(&["a", "b"], 3, 200)];
+        let copies = vec![resend(&["a", "b"], 3, 120)];
+        assert_eq!(
+            settled(2, &[("a", owed(None)), ("b", owed(Some(5)))]),
+            Settlement::Acknowledge { resend: copies, dead: vec![] }
+        );
+        let copies = vec![resend(&["a"], 3, 120), resend(&["b"], 3, 200)];
         assert_eq!(
             settled(2, &[("a", owed(None)), ("b", owed(Some(200)))]),
             Settlement::Acknowledge { resend: copies, dead: vec![] }
@@ -154,12 +178,28 @@ mod tests {
 
     #[test]
     fn the_last_try_ends_in_the_dead_letter_queue_with_its_reason() {
-        let cause = DeathCause { reason: "timeout", ..DeathCause::default() };
-        let dead = vec![("b".to_owned(), cause)];
-        assert_eq!(
-            settled(118, &[("b", owed(None))]),
-            Settlement::Acknowledge { resend: vec![resend(&["b"], 119, 900)], dead: vec![] }
-        );
-        assert_eq!(settled(119, &[("b", owed(None))]), Settlement::Acknowledge { resend: vec![], dead });
+        let buried = |reason, status, attempt| {
+            let cause = DeathCause { reason, status, ..DeathCause::default() };
+            let dead = vec![Burial { destination: "b".to_owned(), cause, attempt }];
+            Settlement::Acknowledge { resend: vec![], dead }
+        };
+        let waits = Settlement::Acknowledge { resend: vec![resend(&["b"], 119, 900)], dead: vec![] };
+        assert_eq!(settled(118, &[("b", owed(None))]), waits);
+        assert_eq!(settled(119, &[("b", owed(None))]), buried("timeout", None, 120));
+        let refused = DeathCause { reason: "refused", status: Some(422), ..DeathCause::default() };
+        assert_eq!(settled(4, &[("b", Outcome::Dead(refused))]), buried("refused", Some(422), 5));
+        let off = DeathCause { reason: "destination_off", ..DeathCause::default() };
+        assert_eq!(settled(4, &[("b", Outcome::Dead(off))]), buried("destination_off", None, 4));
+    }
+
+    #[test]
+    fn a_redriven_event_starts_over() {
+        for attempt in [120, 121, u32::MAX] {
+            let copies = vec![resend(&["b"], 1, 30)];
+            assert_eq!(
+                settled(attempt, &[("b", owed(None))]),
+                Settlement::Acknowledge { resend: copies, dead: vec![] }
+            );
+        }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use crate::envelope::EventId;
 use crate::json::{self, Object, ObjectWriter};
-use crate::names::{Naming, TAGS_UPDATED};
+use crate::names::{Layout, Naming, TAGS_UPDATED, documented};
 use crate::webhook::{Content, Properties, TRIGGER, Traits, Webhook};
 
 /// The largest message that Segment takes, in bytes (HTTP Tracking API, "Max request size": 32 KB an event).
@@ -25,7 +25,7 @@ pub struct TooLarge;
 /// # Errors
 /// [`TooLarge`]; then none of them may be sent.
 pub fn messages(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Vec<String>, TooLarge> {
-    let message = Message { id, webhook };
+    let message = Message { id, webhook, naming };
     match &webhook.content {
         Content::Event(properties) => {
             let name = naming.event(webhook.kind.as_deref(), webhook.channel().as_deref());
@@ -58,6 +58,7 @@ enum Trim {
 struct Message<'w, 'a> {
     id: &'w EventId,
     webhook: &'w Webhook<'a>,
+    naming: &'w Naming,
 }
 
 impl Message<'_, '_> {
@@ -133,9 +134,20 @@ impl Message<'_, '_> {
     }
 
     fn leftovers(&self, out: &mut ObjectWriter, trim: Trim, with_rest: bool) {
-        match &self.webhook.rest {
-            Some(rest) if with_rest && trim == Trim::Nothing => out.raw("vero", rest),
-            _ => (),
+        if with_rest && trim == Trim::Nothing {
+            // A name of the operator's may stand for several types: then the type itself goes along.
+            let kind = self.webhook.kind.as_deref().filter(|kind| {
+                self.naming.is_renamed(kind)
+                    && documented(kind).is_some_and(|row| row.layout == Layout::Message)
+            });
+            match (kind, &self.webhook.rest) {
+                (None, None) => (),
+                (None, Some(rest)) => out.raw("vero", rest),
+                (Some(kind), rest) => out.object("vero", |vero| {
+                    vero.text("type", kind);
+                    vero.append(rest.as_deref().unwrap_or("{}"));
+                }),
+            }
         }
         if trim > Trim::Nothing {
             out.raw("truncated", "true");
@@ -213,6 +225,7 @@ pub fn plan_batches(sizes: impl Iterator<Item = (usize, usize)>) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::{EventNames, TrackTypes};
     use crate::timestamp::Timestamp;
 
     fn map(payload: &str) -> Result<Vec<serde_json::Value>, TooLarge> {
@@ -229,6 +242,22 @@ mod tests {
         assert_eq!(message["event"], "Vero Event");
         assert_eq!(message["timestamp"], "2026-11-21T05:04:03.123Z");
         assert_eq!(message.get("userId"), None);
+    }
+
+    #[test]
+    fn a_type_with_a_name_of_the_operator_s_goes_along_itself() {
+        let names = EventNames::parse(r#"{"sent":"Mail","opened":"Mail"}"#).unwrap();
+        let naming = Naming::new(names, TrackTypes::default(), true);
+        let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
+        for (payload, vero) in [
+            (r#"{"type":"sent"}"#, serde_json::json!({"type": "sent"})),
+            (r#"{"type":"opened","a":1}"#, serde_json::json!({"type": "opened", "a": 1})),
+        ] {
+            let webhook = Webhook::read(serde_json::from_str(payload).unwrap(), received_at);
+            let message = messages(&EventId::parse("e1").unwrap(), &webhook, &naming).unwrap().remove(0);
+            let message: serde_json::Value = serde_json::from_str(&message).unwrap();
+            assert_eq!((&message["event"], &message["properties"]["vero"]), (&"Mail".into(), &vero));
+        }
     }
 
     #[test]

@@ -1,0 +1,90 @@
+//! A request as a Function URL hands it over: payload format 2.0.
+//!
+//! Read leniently and by hand. `lambda_http` panics over a `Host`, a query or a base64 body that it cannot parse,
+//! and refuses an event for one odd header: each time a webhook would be gone before anybody looked at it.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use relay_core::json::{self, Object};
+use serde_json::value::RawValue;
+
+/// What matters of a request. What is missing or of the wrong type is empty.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The HTTP method.
+    pub method: Cow<'a, str>,
+    /// The path, as sent.
+    pub path: Cow<'a, str>,
+    /// The query, as sent and without its question mark.
+    pub query: Cow<'a, str>,
+    /// The body's bytes.
+    pub body: Cow<'a, [u8]>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads an event. One that is none of a Function URL's has no path, which is an unknown one.
+    pub fn read(event: &'a RawValue) -> Self {
+        let mut event = Object::parse(event).unwrap_or_default();
+        let mut field = |path: &[&str]| event.peek(path).and_then(json::text);
+        let text = field(&["body"]).unwrap_or_default();
+        let (method, path) = (field(&["requestContext", "http", "method"]), field(&["rawPath"]));
+        let query = field(&["rawQueryString"]);
+        let is_base64 = event.get("isBase64Encoded").is_some_and(|flag| flag.get() == "true");
+        // What is not base64 after all is kept as it came.
+        let decoded = is_base64.then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
+        let body = match (decoded, text) {
+            (Some(bytes), _) => Cow::Owned(bytes),
+            (None, Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+            (None, Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        };
+        Request {
+            method: method.unwrap_or_default(),
+            path: path.unwrap_or_default(),
+            query: query.unwrap_or_default(),
+            body,
+        }
+    }
+
+    /// The first value of a query parameter, not percent-decoded: tokens have no character that needs it.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(event: &str) -> (String, String, Option<String>, Vec<u8>) {
+        let event: Box<RawValue> = serde_json::from_str(event).unwrap();
+        let request = Request::read(&event);
+        let token = request.parameter("token").map(str::to_owned);
+        (request.method.into_owned(), request.path.into_owned(), token, request.body.into_owned())
+    }
+
+    #[test]
+    fn what_lambda_sends() {
+        let event = r#"{"version":"2.0","rawPath":"/vero","rawQueryString":"a=b&token=x&token=y","headers":{"host":"a b"},
+            "requestContext":{"http":{"method":"POST"}},"body":"eyJhIjoiw6kifQ==","isBase64Encoded":true}"#;
+        let body = "{\"a\":\"é\"}".as_bytes().to_vec();
+        assert_eq!(read(event), ("POST".into(), "/vero".into(), Some("x".into()), body));
+        let event = r#"{"rawPath":"/vero/x","requestContext":{"http":{"method":"POST"}},"body":"{\"a\":1}"}"#;
+        assert_eq!(read(event), ("POST".into(), "/vero/x".into(), None, b"{\"a\":1}".to_vec()));
+    }
+
+    #[test]
+    fn whatever_lambda_might_send() {
+        let nothing = (String::new(), String::new(), None, Vec::new());
+        for event in
+            ["null", "[]", "{}", r#"{"rawPath":5,"requestContext":[],"body":null,"isBase64Encoded":"x"}"#]
+        {
+            assert_eq!(read(event), nothing, "{event}");
+        }
+        let not_base64 =
+            read(r#"{"body":"{\"a\":1}","isBase64Encoded":true,"rawQueryString":"a \"<>&token"}"#);
+        assert_eq!(not_base64, (String::new(), String::new(), None, b"{\"a\":1}".to_vec()));
+    }
+}
