@@ -1,0 +1,120 @@
+//! The production template, deployed to MiniStack.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use crate::aws::{Cloud, tags};
+use crate::project::{FUNCTIONS, Project};
+use crate::zip;
+
+const STACK: &str = "vero-relay";
+const BUCKET: &str = "code";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Values of the template's parameters, by name.
+pub(crate) type Parameters<'p> = Vec<(&'static str, &'p str)>;
+
+/// What the deployed stack is known by.
+#[derive(Debug, Clone)]
+pub(crate) struct Outputs {
+    /// The path at MiniStack under which it serves the Function URL.
+    pub(crate) function_path: String,
+    pub(crate) dead_letter_queue_url: String,
+}
+
+/// Keeps a secret where the functions look for it.
+pub(crate) async fn put_secret(cloud: &Cloud, name: &str, value: &str) -> Result<()> {
+    let parameter = json!({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": true});
+    cloud.json("ssm", "AmazonSSM.PutParameter", parameter).await.map(drop)
+}
+
+/// Deploys `template.yaml` with the given binaries. Nothing in it is changed but each `CodeUri`, as
+/// `sam package` does it.
+pub(crate) async fn deploy(
+    cloud: &Cloud,
+    project: &Project,
+    binaries: &[PathBuf],
+    parameters: &Parameters<'_>,
+) -> Result<Outputs> {
+    let path = project.root.join("template.yaml");
+    let mut template =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    cloud.put_s3(BUCKET, "", Default::default()).await?;
+    for (function, binary) in FUNCTIONS.iter().zip(binaries) {
+        let program = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
+        let key = format!("{function}.zip");
+        cloud.put_s3(BUCKET, &key, zip::bootstrap(&program)?.into()).await?;
+        let source = format!("CodeUri: functions/{function}\n");
+        ensure!(template.matches(&source).count() == 1, "template.yaml must say `{}` once", source.trim());
+        template = template.replace(&source, &format!("CodeUri: s3://{BUCKET}/{key}\n"));
+    }
+
+    let names: Vec<(String, String)> = (1..=parameters.len())
+        .map(|n| format!("Parameters.member.{n}"))
+        .map(|member| (format!("{member}.ParameterKey"), format!("{member}.ParameterValue")))
+        .collect();
+    let mut form = vec![
+        ("StackName", STACK),
+        ("TemplateBody", &template),
+        ("Capabilities.member.1", "CAPABILITY_IAM"),
+        ("Capabilities.member.2", "CAPABILITY_AUTO_EXPAND"),
+    ];
+    for ((key, value), (name, setting)) in names.iter().zip(parameters) {
+        form.extend([(key.as_str(), *name), (value.as_str(), *setting)]);
+    }
+    cloud.cloudformation("CreateStack", &form).await?;
+    let stack = wait(cloud).await?;
+    cloud.repair_event_sources().await?;
+    outputs(&stack)
+}
+
+/// Waits until the stack is complete, and gives CloudFormation's description of it.
+async fn wait(cloud: &Cloud) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let stack = cloud.cloudformation("DescribeStacks", &[("StackName", STACK)]).await?;
+        let status = tags(&stack, "StackStatus").next().unwrap_or("UNKNOWN");
+        if status == "CREATE_COMPLETE" {
+            return Ok(stack);
+        }
+        if status != "CREATE_IN_PROGRESS" || Instant::now() > deadline {
+            let events = cloud.cloudformation("DescribeStackEvents", &[("StackName", STACK)]).await?;
+            let reasons: Vec<&str> = tags(&events, "ResourceStatusReason").collect();
+            bail!("the template could not be deployed ({status}):\n  {}", reasons.join("\n  "));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn outputs(stack: &str) -> Result<Outputs> {
+    let output = |name: &str| {
+        let mut pairs = tags(stack, "OutputKey").zip(tags(stack, "OutputValue"));
+        let found = pairs.find(|(key, _)| *key == name).map(|(_, value)| value);
+        found.with_context(|| format!("the stack has no output {name}"))
+    };
+    // https://<id>.lambda-url.<region>.on.aws/health is /_aws/lambda-url/<id>/health at MiniStack.
+    let host = output("HealthUrl")?.trim_start_matches("https://");
+    let id = host.split('.').next().unwrap_or_default();
+    Ok(Outputs {
+        function_path: format!("/_aws/lambda-url/{id}"),
+        dead_letter_queue_url: output("DeadLetterQueueUrl")?.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_outputs() {
+        let stack = "<OutputKey>HealthUrl</OutputKey><OutputValue>https://abc.lambda-url.us-east-1.on.aws/health\
+            </OutputValue><OutputKey>DeadLetterQueueUrl</OutputKey><OutputValue>http://q</OutputValue>";
+        let outputs = outputs(stack).unwrap();
+        assert_eq!(outputs.function_path, "/_aws/lambda-url/abc");
+        assert_eq!(outputs.dead_letter_queue_url, "http://q");
+    }
+}

@@ -1,0 +1,28 @@
+//! The whole product on one machine, from the template that goes to production.
+//!
+//! [`Stack::start`] installs MiniStack, a stand-in for AWS, into a virtual environment of its own (`venv`),
+//! builds both functions (`project`), starts MiniStack (`ministack`), starts stand-ins for Segment and Vero
+//! (`receivers`), deploys `template.yaml` (`deploy`, by the calls in `aws`) and opens a front door (`door`).
+//! Webhooks posted there run through the deployed functions; what arrives is in the [`Journal`]. [`samples`]
+//! posts the files under `events/` and compares.
+
+mod aws;
+mod deploy;
+mod door;
+mod http;
+mod journal;
+mod logs;
+mod ministack;
+mod options;
+mod project;
+mod receivers;
+pub mod samples;
+mod stack;
+mod venv;
+mod zip;
+
+pub use journal::{Delivery, Destination, Journal};
+pub use logs::Logs;
+pub use options::{HELP, Options};
+pub use project::Project;
+pub use stack::{Settings, Stack};

@@ -1,0 +1,119 @@
+//! `cargo local`: see `cargo local --help`.
+
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use local::samples::{self, Sample};
+use local::{Delivery, Destination, HELP, Options, Project, Stack};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let outcome = tokio::select! {
+        outcome = run() => outcome,
+        outcome = stopped() => outcome,
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Ctrl-C, or a polite kill. Whatever was started goes with the stack, which is dropped.
+async fn stopped() -> Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt?,
+        _ = terminate.recv() => (),
+    }
+    eprintln!("\nStopped");
+    Ok(ExitCode::from(130)) // as shells say of an interrupted program
+}
+
+async fn run() -> Result<ExitCode> {
+    let options = Options::read(std::env::args().skip(1), |name| std::env::var(name).ok())?;
+    if options.help {
+        print!("{HELP}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stack = Stack::start(&options.settings).await?;
+    // Dropping the watcher with the stack ends both.
+    tokio::select! {
+        outcome = relay(&stack, &options) => outcome,
+        outcome = watch(&stack) => outcome,
+    }
+}
+
+/// Posts the samples and says how they fared; then waits for ever, unless it is to end.
+async fn relay(stack: &Stack, options: &Options) -> Result<ExitCode> {
+    let mut missing = Vec::new();
+    if !options.no_samples {
+        let all = Sample::all(&Project::find().await?)?;
+        let count = all.len();
+        for destination in [Destination::Segment, Destination::VeroTrack] {
+            if !stack.watched.contains(&destination) {
+                println!(
+                    "{destination} is the real one: look there for the samples of user 123, steve@getvero.com\n"
+                );
+            }
+        }
+        println!(
+            "{:36}  {:14} {:11} {:6} {:26} {:>8}",
+            "webhook", "type", "destination", "status", "event", "after"
+        );
+        let posted = samples::post(stack, all).await;
+        missing = samples::check(stack, &posted).await?;
+        match missing.len() {
+            0 if stack.watched.is_empty() => println!("\nAll {count} samples are posted."),
+            0 => println!("\nAll {count} samples arrived where they should, and nowhere else."),
+            _ => {
+                println!("\nNot all is well:\n  {}\n", missing.join("\n  "));
+                stack.errors().iter().for_each(|error| println!("MiniStack: {error}"));
+                println!("More is in {}", stack.log());
+            }
+        }
+    }
+    if !options.once {
+        println!(
+            "\nPost webhooks to   {url}\nfor example        curl -d @events/vero-opened.json {url}\n\
+             Ctrl-C stops everything.\n",
+            url = stack.webhook_url()
+        );
+        std::future::pending::<()>().await;
+    }
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what arrives, and what the functions complain about.
+async fn watch(stack: &Stack) -> Result<ExitCode> {
+    let mut seen = 0;
+    for turn in 0_u64.. {
+        let news = stack.journal.since(seen);
+        seen += news.len();
+        for delivery in news {
+            print(stack, &delivery).await;
+        }
+        if turn % 20 == 19 {
+            // Of a real destination the worker's log is all that can be seen here.
+            for line in stack.logs.news(stack.watched.len() < 2).await? {
+                println!("{line}");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn print(stack: &Stack, delivery: &Delivery) {
+    let Delivery { id, destination, status, event, after, .. } = delivery;
+    // A delivery can be quicker than the answer to its webhook.
+    if stack.journal.webhook_type(id).is_none() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let webhook_type = stack.journal.webhook_type(id).unwrap_or_else(|| "-".to_owned());
+    let after = after.as_millis();
+    println!("{id:36}  {webhook_type:14} {destination:11} {status:<6} {event:26} {after:>5} ms");
+}

@@ -1,0 +1,103 @@
+//! MiniStack as a child process that never outlives this one.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::aws::{Cloud, REGION};
+use crate::http::{self, Request};
+use crate::project::Project;
+
+/// It takes half a second; a busy machine takes longer.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running MiniStack. Dropping it ends it, the functions that it runs and its temporary files.
+#[derive(Debug)]
+pub(crate) struct MiniStack {
+    child: Child,
+    pub(crate) cloud: Cloud,
+    pub(crate) log: PathBuf,
+}
+
+impl MiniStack {
+    /// Starts MiniStack on a free port and waits until it answers.
+    pub(crate) async fn start(python: &Path, project: &Project) -> Result<MiniStack> {
+        let log = project.state.join("ministack.log");
+        let mut tries = 0;
+        loop {
+            let (listener, address) = http::listen(None).await?;
+            drop(listener);
+            let mut ministack = Self::spawn(python, project, address, &log)?;
+            if ministack.ready().await? {
+                return Ok(ministack);
+            }
+            // Most likely somebody else took the port in between.
+            tries += 1;
+            if tries == 3 {
+                bail!("MiniStack ended as soon as it was started; it says why in {}", log.display());
+            }
+        }
+    }
+
+    fn spawn(python: &Path, project: &Project, address: SocketAddr, log: &Path) -> Result<MiniStack> {
+        // `supervise.py` removes it, even when this process is killed.
+        let home = tempfile::Builder::new().prefix("run-").tempdir_in(&project.state)?.keep();
+        let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = Command::new(python);
+        command.arg(project.root.join("dev/local/supervise.py")).arg(&home);
+        // The functions inherit MiniStack's environment, so nothing of the user's own may be in it: a
+        // SEGMENT_WRITE_KEY or an AWS_PROFILE would change what they do.
+        command.env_clear();
+        for name in ["PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        }
+        command
+            .envs([("BIND_HOST", "127.0.0.1"), ("MINISTACK_HOST", "127.0.0.1"), ("MINISTACK_REGION", REGION)])
+            .env("GATEWAY_PORT", address.port().to_string())
+            // MiniStack hands this on to the functions, whose AWS clients then call it.
+            .env("AWS_ENDPOINT_URL", format!("http://{address}"))
+            .envs([("HOME", &home), ("TMPDIR", &home), ("STATE_DIR", &home), ("S3_DATA_DIR", &home)])
+            // Listeners and services of no use here.
+            .envs([("IOT_MTLS_ENABLED", "0"), ("SFTP_ENABLED", "0"), ("DOCKER_HOST", "unix:///nonexistent")])
+            .env("SERVICES", "cloudformation,iam,lambda,logs,s3,sqs,ssm,sts")
+            .env("PYTHONUNBUFFERED", "1");
+        command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
+        let child = command.spawn().with_context(|| format!("cannot run {}", python.display()))?;
+        Ok(MiniStack { child, cloud: Cloud(address), log: log.to_owned() })
+    }
+
+    /// Waits until MiniStack answers; false if it ended instead.
+    async fn ready(&mut self) -> Result<bool> {
+        let deadline = Instant::now() + START_PATIENCE;
+        while self.child.try_wait()?.is_none() {
+            let mut request = Request::default();
+            *request.uri_mut() = hyper::Uri::from_static("/_ministack/health");
+            let answer = http::send(self.cloud.0, request).await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(true);
+            }
+            if Instant::now() > deadline {
+                bail!("MiniStack does not answer; see {}", self.log.display());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(false)
+    }
+}
+
+impl Drop for MiniStack {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take()); // the sign to end, see supervise.py
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Not its functions then, but better than nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

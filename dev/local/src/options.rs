@@ -1,0 +1,109 @@
+//! The command line of `cargo local`.
+
+use anyhow::{Context, Result, bail};
+
+use crate::stack::Settings;
+
+/// What `--help` says.
+pub const HELP: &str = "\
+The whole product on this machine: template.yaml deployed to a local stand-in for AWS, with stand-ins for
+Segment and Vero. Posts every sample of events/ and prints what arrives, then stays up until Ctrl-C.
+
+Usage: cargo local [OPTIONS]
+
+  --once                      end after the samples: 0 when all arrived where they should, else 1
+  --no-samples                post nothing, only stay up
+  --port PORT                 the port to post to (default: 4580, or any when that is taken)
+  --segment-write-key KEY     send to Segment itself [or SEGMENT_WRITE_KEY]
+  --segment-endpoint URL      its base URL, for the EU https://events.eu1.segmentapis.com [or SEGMENT_ENDPOINT]
+  --vero-auth-token TOKEN     send to Vero itself [or VERO_AUTH_TOKEN]
+  --help                      print this
+";
+
+/// The command line, read.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// End after the samples.
+    pub once: bool,
+    /// Post no samples.
+    pub no_samples: bool,
+    /// Print [`HELP`] and end.
+    pub help: bool,
+    /// What to deploy.
+    pub settings: Settings,
+}
+
+impl Options {
+    /// Reads the arguments; what they leave open comes from the environment.
+    pub fn read(
+        arguments: impl IntoIterator<Item = String>,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Options> {
+        let environment = |name| environment(name).filter(|value| !value.is_empty());
+        let mut options = Options::default();
+        let settings = &mut options.settings;
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let (name, inline) = match argument.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (argument.as_str(), None),
+            };
+            let mut value = || {
+                inline.clone().or_else(|| arguments.next()).with_context(|| format!("{name} needs a value"))
+            };
+            match name {
+                "--once" => options.once = true,
+                "--no-samples" => options.no_samples = true,
+                "--help" | "-h" => options.help = true,
+                "--port" => {
+                    let port = value()?;
+                    settings.port = Some(
+                        port.parse().with_context(|| format!("--port {port}: not a port (1 to 65535)"))?,
+                    );
+                }
+                "--segment-write-key" => settings.segment_write_key = Some(value()?),
+                "--segment-endpoint" => settings.segment_endpoint = Some(value()?),
+                "--vero-auth-token" => settings.vero_auth_token = Some(value()?),
+                _ => bail!("unknown option {argument}\n\n{HELP}"),
+            }
+        }
+        settings.segment_write_key =
+            settings.segment_write_key.take().or_else(|| environment("SEGMENT_WRITE_KEY"));
+        settings.segment_endpoint =
+            settings.segment_endpoint.take().or_else(|| environment("SEGMENT_ENDPOINT"));
+        settings.vero_auth_token = settings.vero_auth_token.take().or_else(|| environment("VERO_AUTH_TOKEN"));
+        if settings.segment_endpoint.is_some() && settings.segment_write_key.is_none() {
+            bail!("--segment-endpoint is for a real write key; give --segment-write-key too");
+        }
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Options> {
+        let environment = |name: &str| (name == "VERO_AUTH_TOKEN").then(|| "from-environment".to_owned());
+        Options::read(arguments.iter().map(ToString::to_string), environment)
+    }
+
+    #[test]
+    fn arguments_win_over_the_environment() {
+        let options = read(&["--once", "--port=4600", "--vero-auth-token", "given"]).unwrap();
+        assert!(options.once && options.settings.port == Some(4600));
+        assert_eq!(options.settings.vero_auth_token.as_deref(), Some("given"));
+        let options = read(&[]).unwrap();
+        assert_eq!(options.settings.vero_auth_token.as_deref(), Some("from-environment"));
+        assert_eq!(options.settings.segment_write_key, None);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let message = |arguments: &[&str]| read(arguments).unwrap_err().to_string();
+        assert!(message(&["--onec"]).contains("--onec"));
+        assert!(message(&["--port"]).contains("--port needs a value"));
+        assert!(message(&["--port", "x"]).contains("--port x"));
+        assert!(message(&["--segment-endpoint", "https://x"]).contains("--segment-write-key"));
+    }
+}

@@ -1,0 +1,182 @@
+//! The samples under `events/`, and what must arrive of each.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::journal::Destination;
+use crate::project::Project;
+use crate::stack::Stack;
+
+/// The types that go to Vero Track too: what happened to a message. What happened to a profile would come
+/// back as a webhook, and what Vero invents tomorrow is not sent there unasked.
+const MESSAGE_TYPES: [&str; 10] = [
+    "sent",
+    "delivered",
+    "opened",
+    "clicked",
+    "failed",
+    "bounced",
+    "converted",
+    "unsubscribed",
+    "resubscribed",
+    "complained",
+];
+
+/// How long the last sample may take to arrive, and how long to watch for what should not.
+const PATIENCE: Duration = Duration::from_secs(30);
+const AFTERMATH: Duration = Duration::from_secs(1);
+
+/// A webhook as Vero sends it.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The name of its file.
+    pub name: String,
+    /// Its body, as it is in the file.
+    pub body: String,
+    webhook: Value,
+}
+
+impl Sample {
+    /// All samples, by name.
+    pub fn all(project: &Project) -> Result<Vec<Sample>> {
+        let folder = project.root.join("events");
+        let mut samples = Vec::new();
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("vero-") && name.ends_with(".json") {
+                samples.push(Sample::read(&path, name)?);
+            }
+        }
+        ensure!(!samples.is_empty(), "no vero-*.json in {}", folder.display());
+        samples.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(samples)
+    }
+
+    fn read(path: &Path, name: String) -> Result<Sample> {
+        let body = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let webhook =
+            serde_json::from_str(&body).with_context(|| format!("{} is not JSON", path.display()))?;
+        Ok(Sample { name, body, webhook })
+    }
+
+    /// The webhook's type.
+    pub fn webhook_type(&self) -> &str {
+        self.webhook["type"].as_str().unwrap_or_default()
+    }
+
+    /// How many messages a destination must receive of it. Written from the README, not from the code that it
+    /// checks.
+    pub fn expected(&self, destination: Destination) -> usize {
+        let user = &self.webhook["user"];
+        let changes = self.webhook["changes"].as_object();
+        match destination {
+            // Changed tags are an event; other changes beside them are traits, in a message of their own.
+            Destination::Segment => {
+                let tags_and_more =
+                    changes.is_some_and(|changes| changes.contains_key("_tags") && changes.len() > 1);
+                1 + usize::from(tags_and_more)
+            }
+            Destination::VeroTrack => {
+                let known_user = !user["id"].is_null() || !user["email"].is_null();
+                // Our names for messages by email, which all samples of it are.
+                let from_our_event = self.webhook["campaign"]["trigger-event"]
+                    .as_str()
+                    .is_some_and(|name| name.starts_with("Email "));
+                let wanted = MESSAGE_TYPES.contains(&self.webhook_type());
+                usize::from(wanted && known_user && !from_our_event)
+            }
+        }
+    }
+}
+
+/// A sample on its way: the webhook's id, or why it was not taken.
+#[derive(Debug)]
+pub struct Posted {
+    sample: Sample,
+    id: Result<String>,
+}
+
+/// Posts the samples one after the other.
+pub async fn post(stack: &Stack, samples: Vec<Sample>) -> Vec<Posted> {
+    let mut posted = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let id = stack.post(&sample.body).await;
+        posted.push(Posted { sample, id });
+    }
+    posted
+}
+
+/// Waits for the samples to arrive, and says what is missing and what should not be there.
+pub async fn check(stack: &Stack, posted: &[Posted]) -> Result<Vec<String>> {
+    let deadline = Instant::now() + PATIENCE;
+    while posted.iter().any(|one| !complaints(stack, one).is_empty()) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(AFTERMATH).await;
+    let mut missing: Vec<String> = posted.iter().flat_map(|one| complaints(stack, one)).collect();
+    let dead = stack.dead_letters().await?;
+    if dead > 0 {
+        missing.push(format!("{dead} messages are in the dead-letter queue, where none should be"));
+    }
+    Ok(missing)
+}
+
+fn complaints(stack: &Stack, posted: &Posted) -> Vec<String> {
+    let name = &posted.sample.name;
+    let id = match &posted.id {
+        Ok(id) => id,
+        Err(error) => return vec![format!("{name}: {error:#}")],
+    };
+    let deliveries = stack.journal.of(id);
+    let of = |destination: Destination| {
+        let here = deliveries.iter().filter(|delivery| delivery.destination == destination);
+        let (taken, refused): (Vec<_>, Vec<_>) = here.partition(|delivery| delivery.status == 200);
+        let (taken, expected) = (taken.len(), posted.sample.expected(destination));
+        if taken == expected && refused.is_empty() {
+            return None;
+        }
+        let refused = if refused.is_empty() { String::new() } else { format!(", {} refused", refused.len()) };
+        Some(format!("{name}: {destination} received {taken} of {expected}{refused} (webhook {id})"))
+    };
+    stack.watched.iter().copied().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_type_and_older_shape_has_a_sample() {
+        let samples = Sample::all(&Project::find().await.unwrap()).unwrap();
+        for webhook_type in MESSAGE_TYPES.iter().chain(&["user_created", "user_updated"]) {
+            let name = format!("vero-{}.json", webhook_type.replace('_', "-"));
+            let sample =
+                samples.iter().find(|sample| sample.name == name).unwrap_or_else(|| panic!("no {name}"));
+            assert_eq!(sample.webhook_type(), *webhook_type, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_expected_where() {
+        let expected = |body: &str| {
+            let webhook = serde_json::from_str(body).unwrap();
+            let sample = Sample { name: String::new(), body: body.to_owned(), webhook };
+            [Destination::Segment, Destination::VeroTrack].map(|destination| sample.expected(destination))
+        };
+        assert_eq!(expected(r#"{"type":"sent","user":{"id":1}}"#), [1, 1]);
+        assert_eq!(expected(r#"{"type":"sent"}"#), [1, 0]);
+        assert_eq!(expected(r#"{"type":"link_previewed","user":{"id":1}}"#), [1, 0]);
+        assert_eq!(expected(r#"{"type":"user_created","user":{"id":1}}"#), [1, 0]);
+        assert_eq!(
+            expected(r#"{"type":"user_updated","user":{"id":1},"changes":{"_tags":{},"a":1}}"#),
+            [2, 0]
+        );
+        let own = r#"{"type":"opened","user":{"id":1},"campaign":{"trigger-event":"Email Opened"}}"#;
+        assert_eq!(expected(own), [1, 0]);
+    }
+}

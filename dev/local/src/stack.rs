@@ -1,0 +1,203 @@
+//! The whole product, running on this machine.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use hyper::Method;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::aws::Cloud;
+use crate::deploy::{self, Outputs};
+use crate::door;
+use crate::http::{self, Request};
+use crate::journal::{Delivery, Destination, Journal};
+use crate::logs::Logs;
+use crate::ministack::MiniStack;
+use crate::project::{self, Project};
+use crate::receivers::{self, SEGMENT_WRITE_KEY, VERO_AUTH_TOKEN};
+use crate::venv;
+
+const SEGMENT_PARAMETER: &str = "/vero-relay/segment-write-key";
+const VERO_PARAMETER: &str = "/vero-relay/vero-auth-token";
+
+/// What to deploy.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Port of the front door; else the usual one, or any that is free.
+    pub port: Option<u16>,
+    /// A real write key: events then go to Segment itself, not to a stand-in.
+    pub segment_write_key: Option<String>,
+    /// Segment's base URL, for a real write key of another region.
+    pub segment_endpoint: Option<String>,
+    /// A real auth token: events then go to Vero itself, not to a stand-in.
+    pub vero_auth_token: Option<String>,
+}
+
+/// The deployed template with both functions. Dropping it stops everything that it started.
+#[derive(Debug)]
+pub struct Stack {
+    /// What has arrived at the stand-ins.
+    pub journal: Arc<Journal>,
+    /// What both functions write.
+    pub logs: Logs,
+    /// The destinations that are stand-ins.
+    pub watched: Vec<Destination>,
+    address: SocketAddr,
+    token: String,
+    outputs: Outputs,
+    ministack: MiniStack,
+}
+
+impl Stack {
+    /// Installs what is missing, builds both functions and deploys `template.yaml`.
+    pub async fn start(settings: &Settings) -> Result<Stack> {
+        let door = door::take_port(settings.port).await?; // first, because it is the likeliest to fail
+        let project = Project::find().await?;
+        let python = venv::python(&project).await?;
+        eprintln!("Building ingest and worker");
+        let binaries = project.build().await?;
+        eprintln!("Deploying template.yaml to MiniStack");
+        let journal = Arc::new(Journal::default());
+        let ministack = MiniStack::start(&python, &project).await?;
+        let cloud = ministack.cloud;
+
+        let segment = target(Destination::Segment, settings.segment_write_key.as_deref(), &journal).await?;
+        let vero = target(Destination::VeroTrack, settings.vero_auth_token.as_deref(), &journal).await?;
+        deploy::put_secret(&cloud, SEGMENT_PARAMETER, &segment.secret).await?;
+        deploy::put_secret(&cloud, VERO_PARAMETER, &vero.secret).await?;
+
+        let token = token(&project)?;
+        let digest = hex(&Sha256::digest(&token));
+        let mut parameters = vec![
+            ("Architecture", project::architecture()?),
+            ("WebhookTokenSha256", digest.as_str()),
+            ("SegmentWriteKeyParameter", SEGMENT_PARAMETER),
+            ("VeroAuthTokenParameter", VERO_PARAMETER),
+        ];
+        let segment_endpoint = segment.stand_in.clone().or(settings.segment_endpoint.clone());
+        parameters.extend(segment_endpoint.as_deref().map(|url| ("SegmentEndpoint", url)));
+        parameters.extend(vero.stand_in.as_deref().map(|url| ("VeroEndpoint", url)));
+        let outputs = deploy::deploy(&cloud, &project, &binaries, &parameters).await?;
+
+        let address = door.address;
+        door::open(door, cloud, outputs.function_path.clone(), Arc::clone(&journal));
+        let watched = [(Destination::Segment, &segment), (Destination::VeroTrack, &vero)]
+            .into_iter()
+            .filter_map(|(destination, target)| target.stand_in.is_some().then_some(destination))
+            .collect();
+        let stack = Stack { journal, logs: Logs::new(cloud), watched, address, token, outputs, ministack };
+        stack.healthy().await?;
+        Ok(stack)
+    }
+
+    /// The URL that Vero would post to.
+    pub fn webhook_url(&self) -> String {
+        format!("http://{}/vero/{}", self.address, self.token)
+    }
+
+    /// The last errors in MiniStack's log. A function that cannot start is named nowhere else.
+    pub fn errors(&self) -> Vec<String> {
+        let log = fs::read_to_string(&self.ministack.log).unwrap_or_default();
+        let errors = log.lines().filter_map(|line| Some(line.split_once(" ERROR [")?.1));
+        // That one is repaired, see `Cloud::repair_event_sources`.
+        let errors = errors.filter(|error| !error.contains("'>=' not supported"));
+        let mut distinct: Vec<String> = errors.map(|error| format!("[{error}")).collect();
+        distinct.dedup();
+        distinct.split_off(distinct.len().saturating_sub(5))
+    }
+
+    /// Where MiniStack writes what it does and what the functions say.
+    pub fn log(&self) -> std::path::Display<'_> {
+        self.ministack.log.display()
+    }
+
+    /// Posts a webhook as Vero does and gives its id.
+    pub async fn post(&self, webhook: &str) -> Result<String> {
+        let mut request = Request::new(webhook.to_owned().into());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = format!("/vero/{}", self.token).parse()?;
+        request.headers_mut().insert("content-type", "application/json".parse()?);
+        let answer = http::send(self.address, request).await?;
+        let text = String::from_utf8_lossy(answer.body());
+        let id =
+            serde_json::from_str(&text).ok().and_then(|json: Value| json["id"].as_str().map(str::to_owned));
+        match id {
+            Some(id) if answer.status() == 202 => Ok(id),
+            _ => bail!("ingest answered {}: {text}", answer.status()),
+        }
+    }
+
+    /// Waits until a webhook has made `count` deliveries, and gives what has arrived by then.
+    pub async fn deliveries(&self, id: &str, count: usize, patience: Duration) -> Vec<Delivery> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let deliveries = self.journal.of(id);
+            if deliveries.len() >= count || Instant::now() > deadline {
+                return deliveries;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How many messages are in the dead-letter queue.
+    pub async fn dead_letters(&self) -> Result<u64> {
+        const COUNT: &str = "ApproximateNumberOfMessages";
+        let query = json!({"QueueUrl": self.outputs.dead_letter_queue_url, "AttributeNames": [COUNT]});
+        let cloud: &Cloud = &self.ministack.cloud;
+        let answer = cloud.json("sqs", "AmazonSQS.GetQueueAttributes", query).await?;
+        let count = answer["Attributes"][COUNT].as_str().and_then(|count| count.parse().ok());
+        count.context("SQS answered without a count of messages")
+    }
+
+    /// One request to `ingest`, so that a function that cannot start is told as such.
+    async fn healthy(&self) -> Result<()> {
+        let mut request = Request::default();
+        *request.uri_mut() = hyper::Uri::from_static("/health");
+        let answer = http::send(self.address, request).await?;
+        if !answer.status().is_success() {
+            let text = String::from_utf8_lossy(answer.body());
+            bail!("ingest does not work: {} {text}\nMore is in {}", answer.status(), self.log());
+        }
+        Ok(())
+    }
+}
+
+/// A destination: the secret that it takes, and the URL of its stand-in if it has one.
+struct Target {
+    secret: String,
+    stand_in: Option<String>,
+}
+
+async fn target(destination: Destination, secret: Option<&str>, journal: &Arc<Journal>) -> Result<Target> {
+    if let Some(secret) = secret {
+        return Ok(Target { secret: secret.to_owned(), stand_in: None });
+    }
+    let secret = match destination {
+        Destination::Segment => SEGMENT_WRITE_KEY,
+        Destination::VeroTrack => VERO_AUTH_TOKEN,
+    };
+    let address = receivers::start(destination, Arc::clone(journal)).await?;
+    Ok(Target { secret: secret.to_owned(), stand_in: Some(format!("http://{address}")) })
+}
+
+/// A token as in production, 32 random bytes. Made once, so that the URL outlasts a restart.
+fn token(project: &Project) -> Result<String> {
+    let path = project.state.join("token");
+    if let Some(token) = fs::read_to_string(&path).ok().filter(|token| token.len() == 64) {
+        return Ok(token);
+    }
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom").context("no source of random bytes")?.read_exact(&mut bytes)?;
+    let token = hex(&bytes);
+    fs::write(&path, &token).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(token)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
