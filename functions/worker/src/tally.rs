@@ -1,9 +1,10 @@
 //! An account of every event: one line an invocation, and one a failure.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use relay_core::delivery::{Outcome, Trouble};
+use relay_core::timestamp::Timestamp;
 
 use crate::event::Event;
 
@@ -13,12 +14,13 @@ pub struct Tally {
     started: Instant,
     messages: usize,
     counts: BTreeMap<String, usize>,
+    oldest_owed: Option<Timestamp>,
 }
 
 impl Tally {
     /// Of a batch of so many messages.
     pub fn new(messages: usize) -> Self {
-        Tally { started: Instant::now(), messages, counts: BTreeMap::new() }
+        Tally { started: Instant::now(), messages, counts: BTreeMap::new(), oldest_owed: None }
     }
 
     /// Counts what became of an event at a destination, and logs what the operator must know.
@@ -34,6 +36,9 @@ impl Tally {
             Outcome::NotStarted => "not_started",
             Outcome::Paused => "paused",
             Outcome::Owed(Trouble { reason, status, maybe_taken, .. }) => {
+                let received_at = event.envelope.received_at;
+                self.oldest_owed =
+                    Some(self.oldest_owed.map_or(received_at, |oldest| oldest.min(received_at)));
                 if *maybe_taken {
                     self.add(format!("{destination}.maybe_doubled"));
                 }
@@ -58,6 +63,9 @@ impl Tally {
     pub fn log(&self, returned: usize) {
         let counts = serde_json::to_string(&self.counts).unwrap_or_default();
         let duration_ms = self.started.elapsed().as_millis() as u64;
-        tracing::info!(messages = self.messages, returned, duration_ms, counts, "batch");
+        // A copy's age in the queue starts anew, so the queue's own metric does not tell this.
+        let now = Timestamp::from_system(SystemTime::now());
+        let oldest_owed_s = self.oldest_owed.map(|oldest| now.seconds_since(oldest));
+        tracing::info!(messages = self.messages, returned, duration_ms, oldest_owed_s, counts, "batch");
     }
 }

@@ -1,0 +1,50 @@
+//! The binaries to be measured, built as `cargo build --release` builds them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Where the release binaries are.
+pub struct Binaries {
+    /// The baseline.
+    pub hello: PathBuf,
+    /// The function behind the URL.
+    pub ingest: PathBuf,
+    /// The function behind the queue.
+    pub worker: PathBuf,
+}
+
+impl Binaries {
+    /// Builds what is not fresh; Cargo shows its progress. The bare function is built by itself, so that the others
+    /// switch on no features in its dependencies.
+    pub fn build() -> Result<Self> {
+        let [hello] = build(["hello"])?;
+        let [ingest, worker] = build(["ingest", "worker"])?;
+        Ok(Self { hello, ingest, worker })
+    }
+}
+
+fn build<const N: usize>(packages: [&str; N]) -> Result<[PathBuf; N]> {
+    eprintln!("Building {} for release, which takes minutes the first time", packages.join(" and "));
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--release", "--message-format=json-render-diagnostics"])
+        .args(packages.iter().flat_map(|package| ["--package", package]))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "cargo did not build {}", packages.join(" and "));
+    let messages: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let mut binaries = packages.map(|_| PathBuf::new());
+    for (binary, package) in binaries.iter_mut().zip(packages) {
+        let built = messages.iter().filter(|message| message["target"]["name"] == package);
+        let built = built.filter_map(|message| message["executable"].as_str()).next();
+        *binary = built.with_context(|| format!("cargo names no binary of {package}"))?.into();
+    }
+    Ok(binaries)
+}
