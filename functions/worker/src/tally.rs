@@ -28,7 +28,10 @@ impl Tally {
         let id = &event.envelope.id;
         let attempt = event.envelope.attempt.saturating_add(1);
         let outcome = match outcome {
-            Outcome::Accepted => "accepted",
+            Outcome::Accepted { maybe_doubled } => {
+                self.count_doubling(destination, *maybe_doubled);
+                "accepted"
+            }
             Outcome::Skipped(reason) => {
                 tracing::debug!(%id, destination, reason, "skipped");
                 "skipped"
@@ -39,9 +42,7 @@ impl Tally {
                 let received_at = event.envelope.received_at;
                 self.oldest_owed =
                     Some(self.oldest_owed.map_or(received_at, |oldest| oldest.min(received_at)));
-                if *maybe_taken {
-                    self.add(format!("{destination}.maybe_doubled"));
-                }
+                self.count_doubling(destination, *maybe_taken);
                 tracing::warn!(%id, destination, attempt, reason, status, "still owed");
                 "owed"
             }
@@ -52,6 +53,13 @@ impl Tally {
             }
         };
         self.add(format!("{destination}.{outcome}"));
+    }
+
+    /// Counts an event that a destination may get, or have got, a second time.
+    fn count_doubling(&mut self, destination: &str, is_possible: bool) {
+        if is_possible {
+            self.add(format!("{destination}.maybe_doubled"));
+        }
     }
 
     /// Counts something that has no destination.

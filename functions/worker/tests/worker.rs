@@ -283,6 +283,19 @@ async fn a_message_that_cannot_be_buried_comes_back_without_a_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_told_and_its_copy_recognisable() {
+    let setup = setup().await;
+    setup.segment.behave(Behaviour::LostAnswer, When::first(1));
+    setup.vero.behave(Behaviour::LostAnswer, When::first(1));
+    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    assert_eq!(setup.segment_ids(), ["vr-e1", "vr-e1"]);
+    let calls = setup.vero.vero_calls();
+    assert_eq!((calls.len(), &calls[0]), (2, &calls[1]));
+    let logs = setup.worker.logs().concat();
+    assert!(logs.contains("segment.maybe_doubled") && logs.contains("vero_track.maybe_doubled"), "{logs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_manners_of_a_destination_are_survived() {
     for behaviour in [
         Behaviour::Reset,

@@ -1,6 +1,5 @@
 //! An HTTP client for one destination, with the patience and the breaker that go with it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,17 +9,11 @@ use relay_core::delivery::{
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, redirect};
 
-use crate::budget::Budget;
+use super::turn::Turn;
 use crate::start::StartError;
 
 /// For a connection, TLS included.
 const CONNECT: Duration = Duration::from_millis(1_500);
-
-/// For one request and its answer: long enough for a slow day, and two of them stay under [`FAILING`].
-const REQUEST: Duration = Duration::from_secs(4);
-
-/// A destination that does not accept everything holds an invocation no longer than this.
-const FAILING: Duration = Duration::from_secs(10);
 
 /// Idle connections are closed before the other side does it.
 const IDLE: Duration = Duration::from_secs(15);
@@ -45,53 +38,9 @@ pub struct Client {
     status_in_body: bool,
 }
 
-/// A destination's turn in one invocation: how long it may take, and what has gone wrong so far.
+/// The destination will not have the request as it is.
 #[derive(Debug)]
-pub struct Turn<'b> {
-    budget: &'b Budget,
-    started: Instant,
-    trouble: Mutex<Option<Trouble>>,
-    requests: AtomicUsize,
-}
-
-impl<'b> Turn<'b> {
-    /// Begins now.
-    pub fn new(budget: &'b Budget) -> Self {
-        Turn { budget, started: Instant::now(), trouble: Mutex::default(), requests: AtomicUsize::new(0) }
-    }
-
-    /// Requests made so far.
-    pub fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    fn count(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How long the next request may take.
-    fn patience(&self) -> Duration {
-        REQUEST.min(self.budget.longest_call)
-    }
-
-    fn note(&self, verdict: &Verdict) {
-        if let Verdict::Again(trouble) | Verdict::Operator(trouble) | Verdict::Refused(trouble) = verdict {
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble.clone());
-        }
-    }
-
-    /// Whether there is no time for another request, as the outcome of its events.
-    fn is_over(&self) -> Option<Outcome> {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*trouble {
-            Some(trouble) if self.started.elapsed() + self.patience() > FAILING => {
-                Some(Outcome::Owed(Trouble { maybe_taken: false, excerpt: None, ..trouble.clone() }))
-            }
-            _ if !self.budget.allows(self.patience()) => Some(Outcome::NotStarted),
-            _ => None,
-        }
-    }
-}
+pub struct Refused(pub Trouble);
 
 #[derive(Debug, Default)]
 struct Health {
@@ -132,33 +81,40 @@ impl Client {
     /// Sends a request, with a quick second try if that is worth it. `make` makes each try's request.
     ///
     /// # Errors
-    /// The outcome for all events of a request that was not made.
-    pub async fn call(&self, turn: &Turn<'_>, make: impl Fn() -> RequestBuilder) -> Result<Verdict, Outcome> {
-        let mut verdict: Option<Verdict> = None;
+    /// [`Refused`]: what to make of it is the caller's to say.
+    pub async fn call(&self, turn: &Turn<'_>, make: impl Fn() -> RequestBuilder) -> Result<Outcome, Refused> {
+        let mut owed: Option<Trouble> = None;
         for _ in 0..=QUICK_TRIES {
-            if let Some(outcome) = self.hinders(turn) {
-                return verdict.ok_or(outcome);
+            if let Some(obstacle) = self.obstacle(turn) {
+                return Ok(owed.map_or(obstacle, Outcome::Owed));
             }
             turn.count();
             let answer = self.send(make().timeout(turn.patience())).await;
-            let answered = if self.status_in_body { answer.with_status_of_body() } else { answer }.verdict();
-            self.record(&answered);
-            turn.note(&answered);
-            let pause = match &answered {
-                Verdict::Again(trouble) => trouble.retry_after.unwrap_or(SHORT_WAIT),
-                _ => return Ok(answered),
+            let verdict = if self.status_in_body { answer.with_status_of_body() } else { answer }.verdict();
+            self.record(&verdict);
+            let maybe_doubled = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
+            let trouble = match verdict {
+                Verdict::Accepted => return Ok(Outcome::Accepted { maybe_doubled }),
+                Verdict::Refused(trouble) => return Err(Refused(trouble)),
+                Verdict::Operator(trouble) => {
+                    turn.note(&trouble);
+                    return Ok(Outcome::Owed(trouble));
+                }
+                Verdict::Again(trouble) => trouble,
             };
-            verdict = Some(answered);
+            turn.note(&trouble);
+            let pause = trouble.retry_after.unwrap_or(SHORT_WAIT);
+            owed = Some(Trouble { maybe_taken: trouble.maybe_taken || maybe_doubled, ..trouble });
             if pause > SHORT_WAIT {
                 break;
             }
             tokio::time::sleep(pause.mul_f64(0.3 + 0.7 * fastrand::f64())).await;
         }
-        verdict.ok_or(Outcome::NotStarted)
+        Ok(owed.map_or(Outcome::NotStarted, Outcome::Owed))
     }
 
     /// Why a call cannot be made now, as the outcome of its events.
-    fn hinders(&self, turn: &Turn<'_>) -> Option<Outcome> {
+    fn obstacle(&self, turn: &Turn<'_>) -> Option<Outcome> {
         let now = Instant::now();
         let mut health = self.health();
         if health.breaker.peek(now) == Admission::Paused {

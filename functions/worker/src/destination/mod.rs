@@ -2,6 +2,7 @@
 
 mod client;
 mod segment;
+mod turn;
 mod vero_track;
 
 use std::collections::HashSet;

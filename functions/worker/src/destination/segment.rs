@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{Outcome, Trouble, Verdict};
+use relay_core::delivery::{Outcome, Trouble};
 use relay_core::envelope::DeathCause;
 use relay_core::mapping::segment::{batch_body, messages, plan_batches};
 use relay_core::names::Naming;
@@ -18,7 +18,8 @@ use reqwest::header::CONTENT_ENCODING;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Destination;
-use super::client::{Client, Turn};
+use super::client::{Client, Refused};
+use super::turn::Turn;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::Event;
@@ -71,30 +72,27 @@ impl Segment {
         let mut todo: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
         while let Some(part) = todo.pop() {
             let events = &events[part.clone()];
-            let verdict = match &refusal {
-                Some(_) if turn.requests() >= MAX_SEARCH_CALLS => Err(Outcome::NotStarted),
+            let answer = match &refusal {
+                Some(_) if turn.requests() >= MAX_SEARCH_CALLS => Ok(Outcome::NotStarted),
                 _ => self.client.call(turn, || self.request(events)).await,
             };
-            let outcome = match (verdict, &refusal) {
-                // A search that ends early has been tried all the same.
-                (Err(Outcome::NotStarted), Some(refusal)) => Outcome::Owed(refusal.clone()),
-                (Err(outcome), _) => outcome,
-                (Ok(Verdict::Accepted), _) => Outcome::Accepted,
-                (Ok(Verdict::Again(trouble) | Verdict::Operator(trouble)), _) => Outcome::Owed(trouble),
-                (Ok(Verdict::Refused(trouble)), _) => {
-                    if part.len() > 1 && matches!(trouble.status, Some(400 | 413)) {
-                        let middle = part.start + part.len() / 2;
-                        todo.extend([middle..part.end, part.start..middle]);
-                        refusal = Some(trouble);
-                        continue;
-                    }
-                    Outcome::Dead(trouble.into())
+            let outcome = match (answer, &refusal) {
+                // A search that ends early has been a try all the same.
+                (Ok(Outcome::NotStarted), Some(refusal)) => Outcome::Owed(refusal.clone()),
+                (Ok(outcome), _) => outcome,
+                (Err(Refused(trouble)), _) if part.len() > 1 && matches!(trouble.status, Some(400 | 413)) => {
+                    let middle = part.start + part.len() / 2;
+                    todo.extend([middle..part.end, part.start..middle]);
+                    turn.note(&trouble);
+                    refusal = Some(trouble);
+                    continue;
                 }
+                (Err(Refused(trouble)), _) => Outcome::Dead(trouble.into()),
             };
             outcomes[part].fill(outcome);
         }
         if let Some(refusal) = refusal
-            && !outcomes.contains(&Outcome::Accepted)
+            && !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Accepted { .. }))
         {
             // Not one event in it is good? Then it is not the events: wrong endpoint, wrong proxy, wrong day.
             for outcome in &mut outcomes {

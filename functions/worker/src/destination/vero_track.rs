@@ -2,13 +2,14 @@
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{Outcome, Trouble, Verdict};
+use relay_core::delivery::Outcome;
 use relay_core::mapping::vero_track::{Call, call};
 use relay_core::names::Naming;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Destination;
-use super::client::{Client, Turn};
+use super::client::{Client, Refused};
+use super::turn::Turn;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::Event;
@@ -35,31 +36,25 @@ impl VeroTrack {
     }
 
     async fn track(&self, call: Call, turn: &Turn<'_>) -> Outcome {
-        let first = self.send(&call, turn).await;
-        let second = match (&first, call.without_email()) {
-            // Vero refuses the whole call for an address that it does not believe.
-            (Ok(Verdict::Refused(Trouble { status: Some(400), .. })), Some(without)) => {
-                Some(self.send(&without, turn).await)
-            }
-            _ => None,
+        let refusal = match self.send(&call, turn).await {
+            Ok(outcome) => return outcome,
+            Err(Refused(refusal)) => refusal,
         };
-        match (first, second) {
-            (Ok(Verdict::Refused(refusal)), Some(Err(Outcome::NotStarted))) => Outcome::Owed(refusal),
-            (verdict, None) | (_, Some(verdict)) => verdict.map_or_else(|outcome| outcome, outcome),
+        // Vero refuses the whole call for an address that it does not believe.
+        let (Some(400), Some(without)) = (refusal.status, call.without_email()) else {
+            return Outcome::Dead(refusal.into());
+        };
+        match self.send(&without, turn).await {
+            // The call has been tried all the same.
+            Ok(Outcome::NotStarted) => Outcome::Owed(refusal),
+            Ok(outcome) => outcome,
+            Err(Refused(refusal)) => Outcome::Dead(refusal.into()),
         }
     }
 
-    async fn send(&self, call: &Call, turn: &Turn<'_>) -> Result<Verdict, Outcome> {
+    async fn send(&self, call: &Call, turn: &Turn<'_>) -> Result<Outcome, Refused> {
         let body = call.body(self.auth_token.expose_secret());
         self.client.call(turn, || self.client.post(&self.url).body(body.clone())).await
-    }
-}
-
-fn outcome(verdict: Verdict) -> Outcome {
-    match verdict {
-        Verdict::Accepted => Outcome::Accepted,
-        Verdict::Again(trouble) | Verdict::Operator(trouble) => Outcome::Owed(trouble),
-        Verdict::Refused(refusal) => Outcome::Dead(refusal.into()),
     }
 }
 

@@ -10,7 +10,10 @@ use crate::envelope::DeathCause;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The destination has it.
-    Accepted,
+    Accepted {
+        /// It may have it twice: an earlier try's answer was lost.
+        maybe_doubled: bool,
+    },
     /// The destination does not want it; a snake_case code tells why.
     Skipped(&'static str),
     /// It was tried, or would have been but for the breaker: it is owed.
@@ -74,7 +77,7 @@ pub fn settle(attempt: u32, outcomes: Vec<(String, Outcome)>, random: f64) -> Se
     let mut longest = Duration::ZERO;
     for (name, outcome) in outcomes {
         match outcome {
-            Outcome::Accepted | Outcome::Skipped(_) => (),
+            Outcome::Accepted { .. } | Outcome::Skipped(_) => (),
             Outcome::NotStarted => not_started.push(name),
             Outcome::Paused => paused.push(name),
             Outcome::Dead(cause) => {
@@ -110,6 +113,8 @@ pub fn settle(attempt: u32, outcomes: Vec<(String, Outcome)>, random: f64) -> Se
 mod tests {
     use super::*;
 
+    const ACCEPTED: Outcome = Outcome::Accepted { maybe_doubled: false };
+
     fn settled(attempt: u32, outcomes: &[(&str, Outcome)]) -> Settlement {
         settle(
             attempt,
@@ -132,14 +137,14 @@ mod tests {
     fn what_nobody_owes_is_acknowledged() {
         let done = Settlement::Acknowledge { resend: vec![], dead: vec![] };
         assert_eq!(settled(0, &[]), done);
-        assert_eq!(settled(0, &[("a", Outcome::Accepted), ("b", Outcome::Skipped("loop"))]), done);
+        assert_eq!(settled(0, &[("a", ACCEPTED), ("b", Outcome::Skipped("loop"))]), done);
     }
 
     #[test]
     fn only_what_is_owed_goes_back() {
         let copies = vec![resend(&["b"], 1, 30)];
         assert_eq!(
-            settled(0, &[("a", Outcome::Accepted), ("b", owed(None))]),
+            settled(0, &[("a", ACCEPTED), ("b", owed(None))]),
             Settlement::Acknowledge { resend: copies, dead: vec![] }
         );
         let copies = vec![resend(&["a", "b"], 3, 120)];
@@ -162,7 +167,7 @@ mod tests {
         );
         let copies = vec![resend(&["a"], 4, 0)];
         assert_eq!(
-            settled(4, &[("a", Outcome::NotStarted), ("b", Outcome::Accepted)]),
+            settled(4, &[("a", Outcome::NotStarted), ("b", ACCEPTED)]),
             Settlement::Acknowledge { resend: copies, dead: vec![] }
         );
     }
