@@ -12,7 +12,7 @@ use crate::environment::Environment;
 
 /// The crates whose level `RUST_LOG` sets. Dependencies stay at WARN: at TRACE the Lambda runtime logs whole
 /// events.
-const OWN: [&str; 5] = ["ingest", "worker", "relay_core", "relay_platform", "harness"];
+const OWN: [&str; 4] = ["ingest", "worker", "relay_core", "relay_platform"];
 
 /// Starts logging. A level that cannot be read is INFO.
 pub fn init(environment: &Environment) {
