@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use local::{Delivery, Destination, Project, Settings, Stack, samples::Sample};
+use tokio::sync::Mutex;
 
 /// Each type's sample, its name at Segment and, if it goes there, at Vero Track.
 const TYPES: [(&str, &str, Option<&str>); 12] = [
@@ -24,8 +26,12 @@ const TYPES: [(&str, &str, Option<&str>); 12] = [
 /// A cold start, a busy machine and MiniStack's polling together.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Two stacks would install MiniStack into the same folder at the same time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
 #[tokio::test]
 async fn a_webhook_of_each_type_reaches_its_destinations() -> anyhow::Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let stack = Stack::start(&Settings::default()).await?;
     let samples = Sample::all(&Project::find().await?)?;
     let mut posted = Vec::new();
@@ -51,6 +57,31 @@ async fn a_webhook_of_each_type_reaches_its_destinations() -> anyhow::Result<()>
     Ok(())
 }
 
+/// MiniStack takes a tenth of a second a request; the webhooks arrive in the end, each at both.
+#[tokio::test]
+async fn a_burst_of_webhooks_arrives() -> anyhow::Result<()> {
+    const WEBHOOKS: usize = 500;
+    const AT_ONCE: usize = 8;
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let stack = Stack::start(&Settings::default()).await?;
+    let webhook = |number: usize| format!(r#"{{"type":"sent","user":{{"id":{number}}}}}"#);
+    let posts = stream::iter((0..WEBHOOKS).map(|number| {
+        let (stack, webhook) = (&stack, webhook(number));
+        async move { stack.post(&webhook).await }
+    }));
+    let ids: Vec<String> = posts.buffer_unordered(AT_ONCE).try_collect().await?;
+    for id in ids {
+        let mut destinations: Vec<&str> = Vec::new();
+        for delivery in stack.deliveries(&id, 2, PATIENCE).await {
+            destinations.push(if delivery.destination == Destination::Segment { "segment" } else { "vero" });
+        }
+        destinations.sort_unstable();
+        assert_eq!(destinations, ["segment", "vero"], "{id}");
+    }
+    assert_eq!(stack.dead_letters().await?, 0);
+    Ok(())
+}
+
 fn names(deliveries: &[Delivery], destination: Destination) -> Vec<&str> {
     let here = deliveries.iter().filter(|delivery| delivery.destination == destination);
     here.map(|delivery| delivery.event.as_str()).collect()
@@ -62,13 +93,13 @@ fn check(id: &str, Delivery { destination, message, .. }: &Delivery) {
         Destination::Segment => {
             assert_eq!(message["messageId"], format!("vr-{id}"));
             assert_eq!(message["userId"], "123");
-            assert_eq!(message["context"]["traits"]["email"], "steve@getvero.com");
+            assert_eq!(message["context"]["traits"]["email"], "steve@example.com");
             assert_eq!(message["integrations"]["Vero"], false);
         }
         Destination::VeroTrack => {
             assert_eq!(message["data"]["webhook_id"], id);
             assert_eq!(message["identity"]["id"], "123");
-            assert_eq!(message["identity"]["email"], "steve@getvero.com");
+            assert_eq!(message["identity"]["email"], "steve@example.com");
             assert_eq!(message["extras"]["source"], "vero-relay");
         }
     }

@@ -168,13 +168,16 @@ impl Receiver {
     /// Closes the port and every connection: from now on connections are refused.
     pub async fn refuse(&self) -> Result<()> {
         let mut port = self.port.lock().await;
-        if let Port::Open(server) = std::mem::replace(&mut *port, Port::Lost) {
-            let address = server.address();
-            server.stop().await;
-            let socket = TcpSocket::new_v4()?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            *port = Port::Closed(socket);
+        match std::mem::replace(&mut *port, Port::Lost) {
+            Port::Open(server) => {
+                let address = server.address();
+                server.stop().await;
+                let socket = TcpSocket::new_v4()?;
+                socket.set_reuseaddr(true)?;
+                socket.bind(address)?;
+                *port = Port::Closed(socket);
+            }
+            before => *port = before,
         }
         Ok(())
     }
@@ -202,6 +205,11 @@ impl Receiver {
     /// How many requests there were.
     pub fn count(&self) -> usize {
         lock(&self.shared.received).len()
+    }
+
+    /// How many of them have their answer.
+    pub fn answered(&self) -> usize {
+        lock(&self.shared.received).iter().filter(|received| lock(received).status.is_some()).count()
     }
 
     /// Forgets the requests so far.

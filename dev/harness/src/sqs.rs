@@ -262,6 +262,13 @@ impl Queue {
         sent.map_err(refused)
     }
 
+    /// Moves all of its messages to another queue, where they are new: a redrive. Returns how many.
+    pub fn redrive_to(&self, target: &Queue) -> Result<usize> {
+        let moved = lock(&self.shared.queues).redrive(&self.name, &target.name, self.shared.clock.now_ms());
+        self.shared.changed.notify_waiters();
+        moved.map_err(|error| anyhow!(error.message))
+    }
+
     /// How long until its next message becomes visible; zero when one is, none when it is empty.
     pub fn next_due(&self) -> Option<Duration> {
         self.shared.next_due(Some(&self.name))

@@ -23,6 +23,7 @@ pub(crate) type Parameters<'p> = Vec<(&'static str, &'p str)>;
 pub(crate) struct Outputs {
     /// The path at MiniStack under which it serves the Function URL.
     pub(crate) function_path: String,
+    pub(crate) queue_url: String,
     pub(crate) dead_letter_queue_url: String,
 }
 
@@ -101,6 +102,7 @@ fn outputs(stack: &str) -> Result<Outputs> {
     let id = host.split('.').next().unwrap_or_default();
     Ok(Outputs {
         function_path: format!("/_aws/lambda-url/{id}"),
+        queue_url: output("QueueUrl")?.to_owned(),
         dead_letter_queue_url: output("DeadLetterQueueUrl")?.to_owned(),
     })
 }
@@ -112,9 +114,13 @@ mod tests {
     #[test]
     fn reads_the_outputs() {
         let stack = "<OutputKey>HealthUrl</OutputKey><OutputValue>https://abc.lambda-url.us-east-1.on.aws/health\
-            </OutputValue><OutputKey>DeadLetterQueueUrl</OutputKey><OutputValue>http://q</OutputValue>";
+            </OutputValue><OutputKey>DeadLetterQueueUrl</OutputKey><OutputValue>http://d</OutputValue>\
+            <OutputKey>QueueUrl</OutputKey><OutputValue>http://q</OutputValue>";
         let outputs = outputs(stack).unwrap();
         assert_eq!(outputs.function_path, "/_aws/lambda-url/abc");
-        assert_eq!(outputs.dead_letter_queue_url, "http://q");
+        assert_eq!(
+            (outputs.queue_url.as_str(), outputs.dead_letter_queue_url.as_str()),
+            ("http://q", "http://d")
+        );
     }
 }

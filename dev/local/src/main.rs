@@ -34,7 +34,7 @@ async fn stopped() -> Result<ExitCode> {
 }
 
 async fn run() -> Result<ExitCode> {
-    let options = Options::read(std::env::args().skip(1), |name| std::env::var(name).ok())?;
+    let options = Options::read(std::env::args().skip(1))?;
     if options.help {
         print!("{HELP}");
         return Ok(ExitCode::SUCCESS);
@@ -56,7 +56,7 @@ async fn relay(stack: &Stack, options: &Options) -> Result<ExitCode> {
         for destination in [Destination::Segment, Destination::VeroTrack] {
             if !stack.watched.contains(&destination) {
                 println!(
-                    "{destination} is the real one: look there for the samples of user 123, steve@getvero.com\n"
+                    "{destination} is the real one: look there for the samples of user 123, steve@example.com\n"
                 );
             }
         }
@@ -68,6 +68,11 @@ async fn relay(stack: &Stack, options: &Options) -> Result<ExitCode> {
         missing = samples::check(stack, &posted).await?;
         match missing.len() {
             0 if stack.watched.is_empty() => println!("\nAll {count} samples are posted."),
+            0 if stack.watched.len() < 2 => {
+                println!(
+                    "\nAll {count} samples arrived at the stand-in as they should; look in the real one for the rest."
+                );
+            }
             0 => println!("\nAll {count} samples arrived where they should, and nowhere else."),
             _ => {
                 println!("\nNot all is well:\n  {}\n", missing.join("\n  "));
@@ -79,8 +84,9 @@ async fn relay(stack: &Stack, options: &Options) -> Result<ExitCode> {
     if !options.once {
         println!(
             "\nPost webhooks to   {url}\nfor example        curl -d @events/vero-opened.json {url}\n\
-             Ctrl-C stops everything.\n",
-            url = stack.webhook_url()
+             Ctrl-C stops everything.\n\nIts queues, for `cargo lambda` and the AWS CLI in another terminal:\n{exports}\n",
+            url = stack.webhook_url(),
+            exports = stack.exports(),
         );
         std::future::pending::<()>().await;
     }

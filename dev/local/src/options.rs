@@ -14,9 +14,9 @@ Usage: cargo local [OPTIONS]
   --once                      end after the samples: 0 when all arrived where they should, else 1
   --no-samples                post nothing, only stay up
   --port PORT                 the port to post to (default: 4580, or any when that is taken)
-  --segment-write-key KEY     send to Segment itself [or SEGMENT_WRITE_KEY]
-  --segment-endpoint URL      its base URL, for the EU https://events.eu1.segmentapis.com [or SEGMENT_ENDPOINT]
-  --vero-auth-token TOKEN     send to Vero itself [or VERO_AUTH_TOKEN]
+  --segment-write-key KEY     send to Segment itself
+  --segment-endpoint URL      its base URL, for the EU https://events.eu1.segmentapis.com
+  --vero-auth-token TOKEN     send to Vero itself
   --help                      print this
 ";
 
@@ -34,12 +34,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the arguments; what they leave open comes from the environment.
-    pub fn read(
-        arguments: impl IntoIterator<Item = String>,
-        environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<Options> {
-        let environment = |name| environment(name).filter(|value| !value.is_empty());
+    /// Reads the arguments. Real keys come from nowhere else: one that lies about in the environment must not
+    /// send samples to somebody's production.
+    pub fn read(arguments: impl IntoIterator<Item = String>) -> Result<Options> {
         let mut options = Options::default();
         let settings = &mut options.settings;
         let mut arguments = arguments.into_iter();
@@ -67,11 +64,6 @@ impl Options {
                 _ => bail!("unknown option {argument}\n\n{HELP}"),
             }
         }
-        settings.segment_write_key =
-            settings.segment_write_key.take().or_else(|| environment("SEGMENT_WRITE_KEY"));
-        settings.segment_endpoint =
-            settings.segment_endpoint.take().or_else(|| environment("SEGMENT_ENDPOINT"));
-        settings.vero_auth_token = settings.vero_auth_token.take().or_else(|| environment("VERO_AUTH_TOKEN"));
         if settings.segment_endpoint.is_some() && settings.segment_write_key.is_none() {
             bail!("--segment-endpoint is for a real write key; give --segment-write-key too");
         }
@@ -84,17 +76,14 @@ mod tests {
     use super::*;
 
     fn read(arguments: &[&str]) -> Result<Options> {
-        let environment = |name: &str| (name == "VERO_AUTH_TOKEN").then(|| "from-environment".to_owned());
-        Options::read(arguments.iter().map(ToString::to_string), environment)
+        Options::read(arguments.iter().map(ToString::to_string))
     }
 
     #[test]
-    fn arguments_win_over_the_environment() {
+    fn values_in_both_forms() {
         let options = read(&["--once", "--port=4600", "--vero-auth-token", "given"]).unwrap();
         assert!(options.once && options.settings.port == Some(4600));
         assert_eq!(options.settings.vero_auth_token.as_deref(), Some("given"));
-        let options = read(&[]).unwrap();
-        assert_eq!(options.settings.vero_auth_token.as_deref(), Some("from-environment"));
         assert_eq!(options.settings.segment_write_key, None);
     }
 

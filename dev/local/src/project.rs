@@ -57,7 +57,18 @@ async fn cargo(root: &Path, arguments: &[&str]) -> Result<Output> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(arguments).current_dir(root).stderr(Stdio::inherit()).kill_on_drop(true);
-    let output = command.output().await.context("cannot run cargo")?;
+    // What `cargo run` tells of this package would make build scripts run again, here and at the next build.
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    command.stdout(Stdio::piped());
+    let child = command.spawn().context("cannot run cargo")?;
+    let output = child.wait_with_output().await.context("cannot run cargo")?;
     ensure!(output.status.success(), "cargo {} failed", arguments.first().unwrap_or(&""));
     Ok(output)
 }

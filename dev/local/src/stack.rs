@@ -11,7 +11,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::aws::Cloud;
+use crate::aws::{Cloud, REGION};
 use crate::deploy::{self, Outputs};
 use crate::door;
 use crate::http::{self, Request};
@@ -98,6 +98,16 @@ impl Stack {
     /// The URL that Vero would post to.
     pub fn webhook_url(&self) -> String {
         format!("http://{}/vero/{}", self.address, self.token)
+    }
+
+    /// Shell lines that let other programs use this stack's queues.
+    pub fn exports(&self) -> String {
+        let Outputs { queue_url, dead_letter_queue_url, .. } = &self.outputs;
+        let Cloud(address) = self.ministack.cloud;
+        format!(
+            "  export AWS_ENDPOINT_URL=http://{address} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=test \
+             AWS_SECRET_ACCESS_KEY=test\n  export QUEUE_URL={queue_url} DEAD_LETTER_QUEUE_URL={dead_letter_queue_url}"
+        )
     }
 
     /// The last errors in MiniStack's log. A function that cannot start is named nowhere else.

@@ -7,8 +7,8 @@
 
 mod answer;
 mod config;
-mod intake;
-mod request;
+pub mod intake;
+pub mod request;
 mod route;
 mod token;
 mod unqueued;
@@ -29,12 +29,13 @@ use crate::intake::{Intake, Received};
 use crate::request::Request;
 use crate::route::Route;
 
-/// The answer is out within 4 s whatever SQS does, of the 5 s that Vero waits. Three attempts of a second fit.
+/// The answer is out within 4 s whatever SQS does, of the 5 s that Vero waits: three attempts of a second if SQS
+/// hangs, and as many as fit if it refuses at once.
 const SQS: Patience = Patience {
     connect: Duration::from_millis(800),
     attempt: Duration::from_secs(1),
     operation: Duration::from_millis(3_200),
-    attempts: 4,
+    attempts: 10,
 };
 
 /// A cold start's share of those 4 s.

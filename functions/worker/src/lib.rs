@@ -39,7 +39,7 @@ const SQS: Patience = Patience {
     connect: Duration::from_millis(800),
     attempt: Duration::from_millis(1_200),
     operation: Duration::from_millis(3_500),
-    attempts: 4,
+    attempts: 10,
 };
 
 /// The function, ready for batches.

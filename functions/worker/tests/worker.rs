@@ -77,7 +77,7 @@ fn envelope(id: &str, payload: Value) -> Value {
 }
 
 fn sent(id: &str) -> String {
-    envelope(id, json!({"type": "sent", "user": {"id": 123, "email": "steve@getvero.com"}})).to_string()
+    envelope(id, json!({"type": "sent", "user": {"id": 123, "email": "steve@example.com"}})).to_string()
 }
 
 fn owed(id: &str, destinations: &[&str], attempt: u32) -> String {

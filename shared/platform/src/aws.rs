@@ -56,15 +56,23 @@ impl Aws {
             .operation_attempt_timeout(patience.attempt)
             .operation_timeout(patience.operation)
             .build();
-        // Short steps: `operation` ends the whole, and SQS is a few milliseconds away.
+        // Short steps at first, since SQS is a few milliseconds away; `operation` ends the whole.
         let retries = RetryConfig::standard()
             .with_max_attempts(patience.attempts)
-            .with_initial_backoff(Duration::from_millis(50))
-            .with_max_backoff(Duration::from_millis(400));
+            .with_initial_backoff(Duration::from_millis(100))
+            .with_max_backoff(Duration::from_millis(800));
         let http = aws_smithy_http_client::Builder::new()
             .pool_idle_timeout(IDLE)
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .build_https();
+        for (name, other) in
+            [("AWS_REGION", "AWS_DEFAULT_REGION"), ("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")]
+        {
+            if environment.get(name).or_else(|| environment.get(other)).is_none() {
+                // Lambda sets all three. Not fatal: where there is no SQS to be had, there is still the log.
+                tracing::error!("{name} is missing: no call to AWS will succeed");
+            }
+        }
         let mut shared = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(http)

@@ -18,6 +18,7 @@ pub async fn fail(error: &(dyn std::error::Error + Sync)) -> ExitCode {
 }
 
 async fn post(message: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    std::env::var("AWS_LAMBDA_RUNTIME_API")?; // the client panics without it
     const ERROR_TYPE: &str = "Configuration.Invalid";
     let report = serde_json::json!({"errorMessage": message, "errorType": ERROR_TYPE, "stackTrace": []});
     let request = build_request()

@@ -137,6 +137,16 @@ impl Queues {
         Ok(id)
     }
 
+    /// Sends every message of one queue to another, with a new id and nothing remembered, and deletes it.
+    pub(crate) fn redrive(&mut self, from: &str, to: &str, now_ms: u64) -> Result<usize, ApiError> {
+        let messages = std::mem::take(&mut self.get_mut(from)?.messages);
+        let count = messages.len();
+        for Stored { body, attributes, .. } in messages {
+            self.put(to, Draft { body, attributes, delay_s: 0 }, now_ms)?;
+        }
+        Ok(count)
+    }
+
     /// Hands out what is visible and hides it; what has been received too often goes to the dead-letter
     /// queue, and as on AWS it does so only now.
     pub(crate) fn receive(&mut self, name: &str, take: &Take, now_ms: u64) -> Result<Vec<Stored>, ApiError> {

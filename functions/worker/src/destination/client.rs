@@ -98,7 +98,8 @@ impl Client {
                 Verdict::Refused(trouble) => return Err(Refused(trouble)),
                 Verdict::Operator(trouble) => {
                     turn.note(&trouble);
-                    return Ok(Outcome::Owed(trouble));
+                    let maybe_taken = trouble.maybe_taken || maybe_doubled;
+                    return Ok(Outcome::Owed(Trouble { maybe_taken, ..trouble }));
                 }
                 Verdict::Again(trouble) => trouble,
             };

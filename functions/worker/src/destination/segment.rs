@@ -80,18 +80,18 @@ impl Segment {
                 // A search that ends early has been a try all the same.
                 (Ok(Outcome::NotStarted), Some(refusal)) => Outcome::Owed(refusal.clone()),
                 (Ok(outcome), _) => outcome,
-                (Err(Refused(trouble)), _) if part.len() > 1 && matches!(trouble.status, Some(400 | 413)) => {
+                (Err(Refused(trouble)), _) if part.len() > 1 => {
                     let middle = part.start + part.len() / 2;
                     todo.extend([middle..part.end, part.start..middle]);
                     turn.note(&trouble);
-                    refusal = Some(trouble);
+                    refusal.get_or_insert(trouble);
                     continue;
                 }
                 (Err(Refused(trouble)), _) => Outcome::Dead(trouble.into()),
             };
             outcomes[part].fill(outcome);
         }
-        if let Some(refusal) = refusal
+        if let Some(refusal @ Trouble { status: Some(400 | 413), .. }) = refusal
             && !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Accepted { .. }))
         {
             // Not one event in it is good? Then it is not the events: wrong endpoint, wrong proxy, wrong day.

@@ -70,15 +70,22 @@ impl Destination for VeroTrack {
     fn deliver<'a>(&'a self, calls: Vec<Call>, budget: &'a Budget) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
             let turn = Turn::new(budget);
-            let mut outcomes = Vec::with_capacity(calls.len());
-            let mut calls = calls.into_iter();
+            let mut outcomes = vec![Outcome::NotStarted; calls.len()];
+            let mut calls = calls.into_iter().enumerate();
             if self.client.is_on_trial()
-                && let Some(trial) = calls.next()
+                && let Some((index, trial)) = calls.next()
             {
-                outcomes.push(self.track(trial, &turn).await);
+                outcomes[index] = self.track(trial, &turn).await;
             }
-            let rest = stream::iter(calls).map(|call| self.track(call, &turn)).buffered(IN_FLIGHT);
-            outcomes.extend(rest.collect::<Vec<_>>().await);
+            // Unordered: a call that pauses before its second try holds up none behind it.
+            let turn = &turn;
+            let mut tracked = stream::iter(calls)
+                .map(|(index, call)| async move { (index, self.track(call, turn).await) })
+                .buffer_unordered(IN_FLIGHT);
+            while let Some((index, outcome)) = tracked.next().await {
+                outcomes[index] = outcome;
+            }
+            drop(tracked);
             outcomes
         })
     }

@@ -1,0 +1,74 @@
+//! The numbers in template.yaml agree with each other and with the delivery rules.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use relay_core::delivery::{MAX_ATTEMPTS, delay};
+use serde_json::{Value, json};
+
+/// The template; CloudFormation's tags are left out, their arguments stay.
+struct Template(Value);
+
+impl Template {
+    fn read() -> Result<Self> {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../template.yaml"))?;
+        Ok(Self(serde_saphyr::from_str(&text)?))
+    }
+
+    fn property(&self, resource: &str, path: &str) -> Result<&Value> {
+        let property = self.0["Resources"][resource]["Properties"].pointer(path);
+        property.with_context(|| format!("{resource} has no {path}"))
+    }
+
+    fn seconds(&self, resource: &str, path: &str) -> Result<Duration> {
+        let seconds = self.property(resource, path)?.as_u64();
+        Ok(Duration::from_secs(seconds.with_context(|| format!("{path} of {resource} is no number"))?))
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+#[test]
+fn a_batch_whose_worker_died_comes_back_soon_and_not_too_soon() -> Result<()> {
+    let template = Template::read()?;
+    let timeout = template.seconds("Worker", "/Timeout")?;
+    assert!(timeout <= Duration::from_secs(25), "{timeout:?}");
+    let visibility = template.seconds("Queue", "/VisibilityTimeout")?;
+    assert_eq!(visibility, timeout * 6);
+    assert!(visibility < Duration::from_secs(3 * 60), "Vero's deduplication forgets by its older page");
+    Ok(())
+}
+
+#[test]
+fn only_deaths_of_the_worker_count_towards_the_dead_letter_queue() -> Result<()> {
+    let template = Template::read()?;
+    assert_eq!(template.property("Queue", "/RedrivePolicy/maxReceiveCount")?, 10);
+    assert_eq!(template.property("Queue", "/RedrivePolicy/deadLetterTargetArn")?, "DeadLetterQueue.Arn");
+    assert!(template.property("Queue", "/DelaySeconds").is_err(), "the delay is each message's own");
+    let source = |path: &str| template.property("Worker", &format!("/Events/Queue/Properties{path}"));
+    assert_eq!(source("/Queue")?, "Queue.Arn");
+    assert_eq!(source("/FunctionResponseTypes")?, &json!(["ReportBatchItemFailures"]));
+    Ok(())
+}
+
+#[test]
+fn the_queues_keep_messages_for_longer_than_the_back_off_lasts() -> Result<()> {
+    let template = Template::read()?;
+    let kept = template.seconds("Queue", "/MessageRetentionPeriod")?;
+    let letters_kept = template.seconds("DeadLetterQueue", "/MessageRetentionPeriod")?;
+    assert_eq!(letters_kept, DAY * 14);
+    assert!(letters_kept > kept, "their clock goes on from the first send");
+    // Each copy is a new message; but even if it were one all along:
+    let back_off = |random| (1..MAX_ATTEMPTS).map(|attempt| delay(attempt, None, random)).sum::<Duration>();
+    assert!(back_off(0.5).abs_diff(HOUR * 22) < HOUR, "{:?}", back_off(0.5));
+    assert!(kept > back_off(1.0), "{:?}", back_off(1.0));
+    assert!(back_off(0.0) > HOUR * 12, "half a day heals by itself");
+    Ok(())
+}
+
+#[test]
+fn ingest_may_run_as_long_as_vero_waits() -> Result<()> {
+    assert_eq!(Template::read()?.seconds("Ingest", "/Timeout")?, Duration::from_secs(5));
+    Ok(())
+}

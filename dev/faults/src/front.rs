@@ -1,0 +1,69 @@
+//! Ingest, and what posts to it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use harness::{Function, UrlAnswer, url_event};
+use serde_json::Value;
+
+use crate::programs::Programs;
+use crate::rig::Rig;
+
+const TOKEN: &str = "8Zt2mWq4yN1kXo7eRb0uJc5sLf9pHd3aVgTi6YEQxwM";
+const TOKEN_SHA256: &str = "d65aac0bdd144f752d10aca5f9e7fa61caf5236972303dab73ded32e89f7aec6";
+
+/// An ingest before a rig's queue.
+pub struct Front {
+    /// The function.
+    pub function: Function,
+}
+
+/// What a post was answered.
+pub struct Posted {
+    /// 202 when all is queued.
+    pub status: u16,
+    /// The events' ids.
+    pub ids: Vec<String>,
+}
+
+impl Front {
+    /// Another process of ingest.
+    pub async fn start(programs: &Programs, rig: &Rig) -> Result<Self> {
+        let (queue_url, dead_url) = (rig.queue.url(), rig.dead.url());
+        let environment = [
+            ("AWS_ENDPOINT_URL", rig.sqs.url()),
+            ("QUEUE_URL", &queue_url),
+            ("DEAD_LETTER_QUEUE_URL", &dead_url),
+            ("WEBHOOK_TOKEN_SHA256", TOKEN_SHA256),
+        ];
+        Ok(Self { function: Function::start(&programs.ingest, &environment).await? })
+    }
+
+    /// Posts one webhook, or an array of them. An error when there is no answer.
+    pub async fn post(&self, body: &Value) -> Result<Posted> {
+        let body = body.to_string();
+        let event = url_event("POST", &format!("/vero/{TOKEN}"), "", &[], body.as_bytes(), false);
+        let answer = UrlAnswer::of(&self.function.invoke(&event).await?);
+        let told = answer.json();
+        let ids = told["ids"].as_array().cloned().unwrap_or_else(|| vec![told["id"].clone()]);
+        let ids = ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect();
+        Ok(Posted { status: answer.status, ids })
+    }
+
+    /// The envelopes that SQS did not take, read back from the log by the field `message`, as the documented
+    /// command does.
+    pub fn unqueued(&self) -> Vec<String> {
+        let mut envelopes: BTreeMap<String, BTreeMap<u64, String>> = BTreeMap::new();
+        for line in self.function.log_entries() {
+            if let ("unqueued_webhook", Some(id), Some(part), Some(envelope)) = (
+                line["message"].as_str().unwrap_or_default(),
+                line["id"].as_str(),
+                line["part"].as_u64(),
+                line["envelope"].as_str(),
+            ) {
+                envelopes.entry(id.to_owned()).or_default().insert(part, envelope.to_owned());
+            }
+        }
+        envelopes.into_values().map(|parts| parts.into_values().collect()).collect()
+    }
+}

@@ -1,0 +1,16 @@
+//! The proof of the product's promise: once ingest has answered 202, an event reaches every destination once, or
+//! waits in the dead-letter queue with its reason, whatever fails on the way.
+//!
+//! The functions' real binaries run on the harness, whose queues have a clock that can be put forward; what each
+//! destination took is then held against what was sent ([`account`]). One file a proof, one table each.
+
+pub mod account;
+pub mod burst;
+pub mod front;
+pub mod kills;
+pub mod matrix;
+pub mod neighbour;
+pub mod outage;
+pub mod programs;
+pub mod report;
+pub mod rig;

@@ -1,0 +1,132 @@
+//! Nothing is lost and nothing is sent twice, whatever the destinations answer and in whatever order the queue hands
+//! out what it holds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use relay_core::delivery::{MAX_ATTEMPTS, MAX_DELAY, Outcome, Settlement, Trouble, settle};
+use relay_core::envelope::DeathCause;
+
+const DESTINATIONS: [&str; 3] = ["segment", "vero_track", "archive"];
+
+/// A message in the queue.
+#[derive(Clone, Debug)]
+struct Copy {
+    destinations: Vec<String>,
+    attempt: u32,
+}
+
+/// Where an event ends at a destination.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Accepted,
+    Skipped,
+    Dead,
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let trouble = (any::<bool>(), prop::option::of(0_u64..2_000)).prop_map(|(maybe_taken, wait)| {
+        let retry_after = wait.map(Duration::from_secs);
+        Outcome::Owed(Trouble { maybe_taken, retry_after, ..Trouble::internal("timeout") })
+    });
+    let refused = prop::option::of(400_u16..500)
+        .prop_map(|status| Outcome::Dead(DeathCause { reason: "refused", status, ..DeathCause::default() }));
+    prop_oneof![
+        1 => any::<bool>().prop_map(|maybe_doubled| Outcome::Accepted { maybe_doubled }),
+        1 => Just(Outcome::Skipped("loop")),
+        1 => refused,
+        6 => trouble,
+        2 => Just(Outcome::NotStarted),
+        1 => Just(Outcome::Paused),
+    ]
+}
+
+/// What happens to the next message: which one it is, what each destination says, and the jitter.
+fn turn() -> impl Strategy<Value = (Index, [Outcome; 3], f64)> {
+    (any::<Index>(), [outcome(), outcome(), outcome()], 0.0..=1.0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_destination_has_the_event_once_or_is_owed_it_in_one_copy(
+        wanted in prop::sample::subsequence(DESTINATIONS.to_vec(), 1..=3),
+        attempt in prop_oneof![Just(0), 0_u32..125],
+        turns in prop::collection::vec(turn(), 0..60),
+    ) {
+        let wanted: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
+        let mut queue = vec![Copy { destinations: wanted.clone(), attempt }];
+        let mut ends: BTreeMap<String, End> = BTreeMap::new();
+        for (which, outcomes, random) in turns {
+            if queue.is_empty() {
+                break;
+            }
+            let received = queue.swap_remove(which.index(queue.len()));
+            for name in &received.destinations {
+                prop_assert!(!ends.contains_key(name), "{name} is sent what it has: {:?}", ends[name]);
+            }
+            let said: Vec<(String, Outcome)> = received.destinations.iter().cloned().zip(outcomes).collect();
+            for (name, outcome) in &said {
+                let end = match outcome {
+                    Outcome::Accepted { .. } => End::Accepted,
+                    Outcome::Skipped(_) => End::Skipped,
+                    _ => continue,
+                };
+                ends.insert(name.clone(), end);
+            }
+            match settle(received.attempt, said.clone(), random) {
+                Settlement::Return => {
+                    let accepted = |(_, outcome): &(String, Outcome)| matches!(outcome, Outcome::Accepted { .. });
+                    prop_assert!(!said.iter().any(accepted));
+                    // Skipping is free of effects: it comes out the same next time.
+                    ends.retain(|name, _| !received.destinations.contains(name));
+                    queue.push(received);
+                }
+                Settlement::Acknowledge { resend, dead } => {
+                    for burial in dead {
+                        prop_assert!(burial.attempt <= MAX_ATTEMPTS);
+                        let before = ends.insert(burial.destination.clone(), End::Dead);
+                        prop_assert_eq!(before, None, "{} had ended already", burial.destination);
+                    }
+                    for copy in resend {
+                        prop_assert!(copy.delay <= MAX_DELAY && copy.attempt < MAX_ATTEMPTS);
+                        queue.push(Copy { destinations: copy.destinations, attempt: copy.attempt });
+                    }
+                }
+            }
+            for name in &wanted {
+                let owed = queue.iter().flat_map(|copy| &copy.destinations).filter(|owed| *owed == name).count();
+                let ended = usize::from(ends.contains_key(name));
+                prop_assert_eq!(owed + ended, 1, "{}: owed {} times, ended {} times", name, owed, ended);
+            }
+            prop_assert_eq!(queue.iter().map(|copy| copy.destinations.len()).sum::<usize>() + ends.len(), wanted.len());
+        }
+    }
+
+    /// A destination that never comes back costs a bounded number of tries, each counted.
+    #[test]
+    fn an_outage_without_end_ends_in_the_dead_letter_queue(random in 0.0..=1.0) {
+        let (mut attempt, mut waited) = (0, Duration::ZERO);
+        for tries in 1..=MAX_ATTEMPTS {
+            let owed = vec![("segment".to_owned(), Outcome::Owed(Trouble::internal("timeout")))];
+            let Settlement::Acknowledge { resend, dead } = settle(attempt, owed, random) else {
+                return Err(TestCaseError::fail("it was tried"));
+            };
+            match resend.first() {
+                Some(copy) => {
+                    prop_assert!(dead.is_empty());
+                    prop_assert_eq!(copy.attempt, tries);
+                    (attempt, waited) = (copy.attempt, waited + copy.delay);
+                }
+                None => {
+                    prop_assert_eq!(tries, MAX_ATTEMPTS);
+                    prop_assert_eq!((dead[0].attempt, dead[0].cause.reason), (MAX_ATTEMPTS, "timeout"));
+                }
+            }
+        }
+        prop_assert!(waited > Duration::from_secs(12 * 3600), "{:?}", waited);
+    }
+}
