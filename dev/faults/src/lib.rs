@@ -5,6 +5,7 @@
 //! destination took is then held against what was sent ([`account`]). One file a proof, one table each.
 
 pub mod account;
+pub mod answers;
 pub mod burst;
 pub mod front;
 pub mod kills;

@@ -1,5 +1,5 @@
-//! `cargo faults [matrix [fault] | kill [seed] | burst | outage | fuzz [seed] | all]`: prints a table for each proof, and
-//! fails when one does. Without a word: the matrix. Fuzz is much faster as
+//! `cargo faults [matrix [fault] | answers | kill [seed] | burst | outage | fuzz [seed] | all]`: prints a table for each
+//! proof, and fails when one does. Without a word: the matrix. Fuzz is faster as
 //! `cargo run --release --package faults -- fuzz`.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use faults::programs::Programs;
 use faults::report::Report;
-use faults::{burst, kills, matrix, neighbour, outage};
+use faults::{answers, burst, kills, matrix, neighbour, outage};
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
@@ -36,15 +36,17 @@ async fn prove(proof: &str, more: &str) -> Result<Vec<Report>> {
     let programs = Programs::build()?;
     Ok(match proof {
         "matrix" => vec![neighbour::run(&programs).await?, matrix::run(&programs, more).await?],
+        "answers" => vec![answers::run(&programs).await?],
         "kill" => kills::run(&programs, seed()?).await?,
         "burst" => vec![burst::run(&programs).await?],
         "outage" => vec![outage::run(&programs).await?],
         "all" => {
             let mut all = vec![neighbour::run(&programs).await?, matrix::run(&programs, "").await?];
+            all.push(answers::run(&programs).await?);
             all.extend(kills::run(&programs, seed()?).await?);
             all.extend([burst::run(&programs).await?, outage::run(&programs).await?, fuzz::run(seed()?)?]);
             all
         }
-        _ => bail!("no proof is called {proof}: matrix, kill, burst, outage, fuzz or all"),
+        _ => bail!("no proof is called {proof}: matrix, answers, kill, burst, outage, fuzz or all"),
     })
 }

@@ -34,7 +34,7 @@ use crate::route::Route;
 const SQS: Patience = Patience {
     connect: Duration::from_millis(800),
     attempt: Duration::from_secs(1),
-    operation: Duration::from_millis(3_200),
+    operation: Duration::from_secs(3),
     attempts: 10,
 };
 

@@ -132,6 +132,9 @@ async fn what_is_owed_goes_back_as_a_new_message() {
     assert!((15..=30).contains(&copy.delay.as_secs()), "{:?}", copy.delay);
     assert_eq!(copy.attributes.get("type").map(String::as_str), Some("sent"));
 
+    let batch = setup.worker.log_entries().into_iter().find(|line| line["message"] == "batch").unwrap();
+    assert!(batch["oldest_owed_s"].is_u64(), "the template makes a metric of it: {batch}");
+
     setup.vero.heal();
     assert!(setup.invoke(std::slice::from_ref(&copy.body)).await.is_empty());
     assert_eq!(setup.segment_ids(), ["vr-e1"], "Segment has it already");
