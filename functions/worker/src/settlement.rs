@@ -119,12 +119,14 @@ impl Desk {
             .filter(|(_, back)| **back)
             .map(|(message, _)| *message)
             .collect();
-        let ((), unsent) =
-            tokio::join!(self.show_again(&unstarted, deadline), send(&self.dead_letters, dead, deadline));
-        unsent.iter().for_each(|(index, _)| comes_back[*index] = true);
-        resend.retain(|(index, _)| !comes_back[*index]);
-        let unsent_too = send(&self.queue, resend, deadline).await;
-        for (index, error) in unsent.into_iter().chain(unsent_too) {
+        let letters_then_copies = async {
+            let mut unsent = send(&self.dead_letters, dead, deadline).await;
+            resend.retain(|(owner, _)| unsent.iter().all(|(index, _)| index != owner));
+            unsent.extend(send(&self.queue, resend, deadline).await);
+            unsent
+        };
+        let ((), unsent) = tokio::join!(self.show_again(&unstarted, deadline), letters_then_copies);
+        for (index, error) in unsent {
             tracing::error!(message_id = %messages[index].id, %error, "could not be put back: the message returns");
             tally.add("unsent");
             comes_back[index] = true;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
-use relay_core::delivery::{Outcome, Trouble};
+use relay_core::delivery::{MAX_ATTEMPTS, Outcome, Trouble, tries_before};
 use relay_core::timestamp::Timestamp;
 
 use crate::event::Event;
@@ -26,7 +26,11 @@ impl Tally {
     /// Counts what became of an event at a destination, and logs what the operator must know.
     pub fn count(&mut self, event: &Event<'_>, destination: &str, outcome: &Outcome) {
         let id = &event.envelope.id;
-        let attempt = event.envelope.attempt.saturating_add(1);
+        let attempt = tries_before(event.envelope.attempt) + 1;
+        if matches!(outcome, Outcome::Owed(_) | Outcome::Paused | Outcome::NotStarted) {
+            let received_at = event.envelope.received_at;
+            self.oldest_owed = Some(self.oldest_owed.map_or(received_at, |oldest| oldest.min(received_at)));
+        }
         let outcome = match outcome {
             Outcome::Accepted { maybe_doubled } => {
                 self.count_doubling(destination, *maybe_doubled);
@@ -39,12 +43,14 @@ impl Tally {
             Outcome::NotStarted => "not_started",
             Outcome::Paused => "paused",
             Outcome::Owed(Trouble { reason, status, maybe_taken, .. }) => {
-                let received_at = event.envelope.received_at;
-                self.oldest_owed =
-                    Some(self.oldest_owed.map_or(received_at, |oldest| oldest.min(received_at)));
                 self.count_doubling(destination, *maybe_taken);
-                tracing::warn!(%id, destination, attempt, reason, status, "still owed");
-                "owed"
+                if attempt == MAX_ATTEMPTS {
+                    tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue after its last try");
+                    "dead"
+                } else {
+                    tracing::warn!(%id, destination, attempt, reason, status, "still owed");
+                    "owed"
+                }
             }
             Outcome::Dead(cause) => {
                 let (reason, status) = (cause.reason, cause.status);

@@ -142,6 +142,26 @@ async fn what_is_owed_goes_back_as_a_new_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_try_ends_in_the_dead_letter_queue_and_redrive_starts_over() {
+    let setup = setup().await;
+    setup.segment.behave(Behaviour::status(503), When::first(2));
+    assert!(setup.invoke(&[owed("e1", &["segment"], 119)]).await.is_empty());
+    let [letter] = &setup.dead.messages()[..] else { panic!("one dead letter") };
+    let body = letter.json();
+    assert_eq!(
+        (&body["attempt"], &body["reason"], &body["status"]),
+        (&json!(120), &json!("server_error"), &json!(503))
+    );
+    let lines = setup.worker.log_entries();
+    assert!(
+        lines.iter().any(|line| line["level"] == "ERROR" && line["id"] == "e1" && line["attempt"] == 120)
+    );
+
+    assert!(setup.invoke(std::slice::from_ref(&letter.body)).await.is_empty());
+    assert_eq!(setup.segment_ids(), ["vr-e1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destination_may_ask_for_patience() {
     let setup = setup().await;
     setup.segment.behave(Behaviour::status(429).with_header("retry-after", "200"), When::always());
@@ -165,7 +185,8 @@ async fn when_the_copy_cannot_be_sent_the_message_comes_back() {
 async fn one_bad_event_takes_no_other_along() {
     let setup = setup().await;
     let is_bad = |body: &Value| body.to_string().contains("vr-bad");
-    setup.segment.behave(Behaviour::answer(400, "SPY-EXCERPT"), When::always().body(is_bad));
+    let echo = format!("SPY-EXCERPT {KEY} U1BZLVdSSVRFLUtFWTo=");
+    setup.segment.behave(Behaviour::answer(400, echo), When::always().body(is_bad));
     let mut events: Vec<String> = (0..30).map(|index| sent(&format!("e{index:02}"))).collect();
     events.insert(17, sent("bad"));
     assert!(setup.invoke(&events).await.is_empty());
@@ -174,7 +195,13 @@ async fn one_bad_event_takes_no_other_along() {
     let [letter] = &bodies(&setup.dead)[..] else { panic!("one dead letter") };
     assert_eq!(
         (&letter["id"], &letter["destinations"], &letter["reason"], &letter["status"], &letter["excerpt"]),
-        (&json!("bad"), &json!(["segment"]), &json!("refused"), &json!(400), &json!("SPY-EXCERPT"))
+        (
+            &json!("bad"),
+            &json!(["segment"]),
+            &json!("refused"),
+            &json!(400),
+            &json!("SPY-EXCERPT [secret] [secret]")
+        )
     );
     assert!(!setup.worker.logs().concat().contains("SPY"), "neither keys nor answers are for the log");
 }

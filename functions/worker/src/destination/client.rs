@@ -8,6 +8,7 @@ use relay_core::delivery::{
 };
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, redirect};
+use secrecy::{ExposeSecret, SecretString};
 
 use super::turn::Turn;
 use crate::start::StartError;
@@ -36,6 +37,8 @@ pub struct Client {
     health: Mutex<Health>,
     /// Some destinations tell of refusals in the body of a 200.
     status_in_body: bool,
+    /// What must not be quoted from an answer: a destination may echo the request.
+    secrets: Vec<SecretString>,
 }
 
 /// The destination will not have the request as it is.
@@ -54,7 +57,7 @@ impl Client {
     ///
     /// # Errors
     /// If the system's certificates cannot be read.
-    pub fn new(status_in_body: bool) -> Result<Self, StartError> {
+    pub fn new(status_in_body: bool, secrets: Vec<SecretString>) -> Result<Self, StartError> {
         // Ring, as in the AWS SDK's client: one TLS stack in the binary. A second call changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -65,7 +68,7 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(StartError::Client)?;
-        Ok(Client { http, health: Mutex::default(), status_in_body })
+        Ok(Client { http, health: Mutex::default(), status_in_body, secrets })
     }
 
     /// Begins a POST of JSON.
@@ -84,7 +87,7 @@ impl Client {
     /// [`Refused`]: what to make of it is the caller's to say.
     pub async fn call(&self, turn: &Turn<'_>, make: impl Fn() -> RequestBuilder) -> Result<Outcome, Refused> {
         let mut owed: Option<Trouble> = None;
-        for _ in 0..=QUICK_TRIES {
+        for quick_try in 0..=QUICK_TRIES {
             if let Some(obstacle) = self.obstacle(turn) {
                 return Ok(owed.map_or(obstacle, Outcome::Owed));
             }
@@ -106,7 +109,7 @@ impl Client {
             turn.note(&trouble);
             let pause = trouble.retry_after.unwrap_or(SHORT_WAIT);
             owed = Some(Trouble { maybe_taken: trouble.maybe_taken || maybe_doubled, ..trouble });
-            if pause > SHORT_WAIT {
+            if pause > SHORT_WAIT || quick_try == QUICK_TRIES {
                 break;
             }
             tokio::time::sleep(pause.mul_f64(0.3 + 0.7 * fastrand::f64())).await;
@@ -134,12 +137,22 @@ impl Client {
                 let status = response.status().as_u16();
                 let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
                 let retry_after = header.and_then(|value| retry_after(value, SystemTime::now()));
-                Answer::Response { status, retry_after, body: read_head(response).await }
+                Answer::Response {
+                    status,
+                    retry_after,
+                    body: self.without_secrets(read_head(response).await),
+                }
             }
             Err(error) if error.is_connect() => Answer::Failed(TransportError::Connect),
             Err(error) if error.is_timeout() => Answer::Failed(TransportError::Timeout),
             Err(_) => Answer::Failed(TransportError::Broken),
         }
+    }
+
+    fn without_secrets(&self, body: String) -> String {
+        let secrets =
+            self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
+        secrets.fold(body, |body, secret| body.replace(secret, "[secret]"))
     }
 
     fn record(&self, verdict: &Verdict) {

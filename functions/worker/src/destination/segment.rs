@@ -4,6 +4,8 @@ use std::io::Write;
 use std::ops::Range;
 use std::time::SystemTime;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
@@ -50,7 +52,9 @@ impl Segment {
             return Ok(None);
         };
         let url = format!("{}/v1/batch", access.endpoint);
-        Ok(Some(Segment { client: Client::new(false)?, url, write_key, naming: config.naming.clone() }))
+        let credentials = STANDARD.encode(format!("{}:", write_key.expose_secret()));
+        let client = Client::new(false, vec![write_key.clone(), credentials.into()])?;
+        Ok(Some(Segment { client, url, write_key, naming: config.naming.clone() }))
     }
 
     fn request(&self, events: &[Messages]) -> RequestBuilder {

@@ -32,7 +32,12 @@ impl VeroTrack {
     pub(super) fn new(config: &Config, secrets: &Secrets) -> Result<Option<Self>, StartError> {
         let (Some(access), Some(auth_token)) = (&config.vero, secrets.vero.clone()) else { return Ok(None) };
         let url = format!("{}/api/v2/events/track", access.endpoint);
-        Ok(Some(VeroTrack { client: Client::new(true)?, url, auth_token, naming: config.naming.clone() }))
+        Ok(Some(VeroTrack {
+            client: Client::new(true, vec![auth_token.clone()])?,
+            url,
+            auth_token,
+            naming: config.naming.clone(),
+        }))
     }
 
     async fn track(&self, call: Call, turn: &Turn<'_>) -> Outcome {

@@ -8,4 +8,4 @@ mod settle;
 pub use answer::{Answer, TransportError, Trouble, Verdict, retry_after};
 pub use backoff::{MAX_ATTEMPTS, MAX_DELAY, delay};
 pub use breaker::{Admission, Breaker};
-pub use settle::{Burial, Outcome, Resend, Settlement, settle};
+pub use settle::{Burial, Outcome, Resend, Settlement, settle, tries_before};

@@ -62,10 +62,15 @@ pub struct Burial {
     pub attempt: u32,
 }
 
+/// How often an event counts as tried: one that was redriven after its last try starts over.
+pub fn tries_before(attempt: u32) -> u32 {
+    if attempt >= MAX_ATTEMPTS { 0 } else { attempt }
+}
+
 /// Decides what happens to a message whose event has been tried `attempt` times before. `random`, from 0 to 1,
-/// spreads the retries. An event that was redriven after its last try starts over.
+/// spreads the retries.
 pub fn settle(attempt: u32, outcomes: Vec<(String, Outcome)>, random: f64) -> Settlement {
-    let attempt = if attempt >= MAX_ATTEMPTS { 0 } else { attempt };
+    let attempt = tries_before(attempt);
     let usual = delay(attempt + 1, None, random);
     let idle = |outcome: &Outcome| matches!(outcome, Outcome::NotStarted | Outcome::Skipped(_));
     let waits = outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotStarted);
