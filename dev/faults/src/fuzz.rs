@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use faults::report::Report;
-use ingest::intake::Intake;
+use ingest::intake::webhooks::Webhooks;
 use ingest::request::Request;
 use relay_core::envelope::{Envelope, EventId, MAX_BYTES, Payload};
 use relay_core::mapping::segment::{self, MAX_MESSAGE_BYTES};
@@ -210,7 +210,7 @@ fn takes(input: &[u8]) -> Result<bool> {
 }
 
 fn check_intake(body: &[u8]) -> Result<bool> {
-    let intake = Intake::of(body, now()?);
+    let intake = Webhooks::of(body, now()?);
     ensure!(!intake.received.is_empty(), "nothing was kept");
     for received in &intake.received {
         ensure!(received.body.len() <= MAX_BYTES, "an envelope is too large");

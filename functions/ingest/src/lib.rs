@@ -1,16 +1,21 @@
-//! `ingest` takes Vero's webhooks behind a Lambda Function URL and puts them on SQS unchanged.
+//! `ingest` takes Vero's webhooks and first-party events behind a Lambda Function URL and puts them on SQS unchanged.
 //!
 //! Vero waits 5 seconds for an answer and never asks again, so the one question behind every line is: does the
-//! webhook survive? It is on the queue before the answer says so, and in the log when SQS does not take it.
+//! webhook survive? It is on the queue before the answer says so, and in the log when SQS does not take it. Whoever
+//! sends first-party events asks again: there the question is whether a second try makes the same events.
 //!
-//! The way of a request: `request` → `route` → `token` → `intake` (bytes to envelopes) → SQS → `answer`.
+//! The way of a request: `request` → `route` → `token` (and `signature`) → `intake` (bytes to envelopes) → SQS →
+//! `answer`.
 
 mod answer;
 mod config;
+mod cors;
+mod encoding;
 pub mod intake;
 pub mod request;
-mod route;
-mod token;
+pub mod route;
+mod signature;
+pub mod token;
 mod unqueued;
 
 use std::time::{Duration, SystemTime};
@@ -25,9 +30,15 @@ use tokio::time::Instant;
 pub use answer::Answer;
 pub use config::Config;
 
-use crate::intake::{Intake, Received};
+use crate::answer::No;
+use crate::encoding::Undecodable;
+use crate::intake::Received;
+use crate::intake::first_party::{self, Body, Intake, Problem, Rights, Unreadable};
+use crate::intake::webhooks::Webhooks;
 use crate::request::Request;
-use crate::route::Route;
+use crate::route::{Doors, Events, Route};
+use crate::signature::{Checked, Signatures};
+use crate::token::Digest;
 
 /// The answer is out within 4 s whatever SQS does, of the 5 s that Vero waits: three attempts of a second if SQS
 /// hangs, and as many as fit if it refuses at once.
@@ -47,15 +58,18 @@ pub struct Ingest {
     config: Config,
     queue: Queue,
     dead_letters: Queue,
+    signatures: Signatures,
 }
 
 impl Ingest {
     /// Makes the clients; nothing is called yet.
-    pub fn new(environment: &Environment, config: Config) -> Self {
-        let sqs = Aws::from_environment(environment, SQS).sqs();
+    pub fn new(environment: &Environment, mut config: Config) -> Self {
+        let aws = Aws::from_environment(environment, SQS);
+        let sqs = aws.sqs();
         let queue = Queue::new(sqs.clone(), config.queue_url.clone());
         let dead_letters = Queue::new(sqs, config.dead_letter_queue_url.clone());
-        Ingest { config, queue, dead_letters }
+        let shared_secret = std::mem::replace(&mut config.shared_secret, signature::SharedSecret::Off);
+        Ingest { config, queue, dead_letters, signatures: Signatures::new(shared_secret, aws) }
     }
 
     /// Opens the connection to SQS while Lambda still grants the CPU of the init phase.
@@ -66,26 +80,129 @@ impl Ingest {
     /// Answers a request. Whatever happens has its answer.
     pub async fn handle(&self, event: &RawValue) -> Answer {
         let request = Request::read(event);
-        match Route::of(&request.method, &request.path, request.parameter("token")) {
-            Route::Vero { token } if self.config.webhook_tokens.open_for(token) => {
-                self.receive(&request.body).await
+        let Config { segment_tokens, write_keys, browser_keys, origins, .. } = &self.config;
+        let doors = Doors {
+            segment: !segment_tokens.is_empty(),
+            tracking: !(write_keys.is_empty() && browser_keys.is_empty()),
+        };
+        match Route::of(&request.method, &request.path, request.parameter("token"), doors) {
+            Route::Vero { token } => match self.config.webhook_tokens.opened_by(token) {
+                Some(_) => self.receive_webhooks(&request.body).await,
+                None => {
+                    tracing::warn!("a request without a known token was refused");
+                    Answer::unauthorized()
+                }
+            },
+            Route::Segment { token } => self.receive_from_segment(token, &request).await,
+            Route::Tracking(events) => {
+                origins.expose(&request, self.receive_from_sdk(events, &request).await)
             }
-            Route::Vero { .. } => {
-                tracing::warn!("a request without a known token was refused");
-                Answer::unauthorized()
-            }
+            Route::Preflight => origins.preflight(&request),
+            Route::Metrics => origins.expose(&request, Answer::success()),
             Route::Health => Answer::healthy(),
             Route::WrongMethod { allowed } => Answer::wrong_method(allowed),
             Route::Unknown => Answer::not_found(),
         }
     }
 
-    async fn receive(&self, body: &[u8]) -> Answer {
+    async fn receive_webhooks(&self, body: &[u8]) -> Answer {
+        let Webhooks { received, is_array, refusal } = Webhooks::of(body, now());
+        let lost = self.queue_all(&received).await;
+        // Nobody sends them again.
+        lost.iter().for_each(|lost| unqueued::log(lost));
+        match refusal {
+            _ if !lost.is_empty() => Answer::unavailable(&received, is_array),
+            Some(refusal) => Answer::refused(refusal, &received, is_array),
+            None => Answer::accepted(&received, is_array),
+        }
+    }
+
+    async fn receive_from_segment(&self, token: &str, request: &Request<'_>) -> Answer {
+        let Some(key) = self.config.segment_tokens.opened_by(token) else { return unauthorized() };
+        let body = Body::of_segment(&request.body);
+        let signed = body.as_ref().ok().and_then(Body::signed_part).unwrap_or(&request.body);
+        match self.signatures.check(signed, request.header("x-signature").as_deref()).await {
+            Checked::Valid => (),
+            Checked::Invalid => {
+                tracing::warn!("a request whose X-Signature does not fit was refused");
+                return Answer::no(No::BadSignature, None);
+            }
+            Checked::Unknown => return Answer::no(No::NotChecked, None),
+        }
+        match body {
+            Ok(body) => self.receive_events(&body, &key, Rights::All).await,
+            Err(Unreadable(reason)) => self.keep(&request.body, reason).await,
+        }
+    }
+
+    async fn receive_from_sdk(&self, events: Events, request: &Request<'_>) -> Answer {
+        let user = request.basic_user();
+        let opened = |key: &str| {
+            let all = self.config.write_keys.opened_by(key).map(|key| (key, Rights::All));
+            all.or_else(|| Some((self.config.browser_keys.opened_by(key)?, Rights::OnlyTell)))
+        };
+        let by_header = match user.as_deref().map(opened) {
+            Some(None) => return unauthorized(),
+            Some(opened) => opened,
+            None => None,
+        };
+        let decoded = match encoding::decoded(request) {
+            Ok(decoded) => decoded,
+            Err(Undecodable::TooLarge) => return Answer::no(No::BodyTooLarge, None),
+            Err(Undecodable::GzipAsText) => return Answer::no(No::GzipAsText, None),
+            Err(Undecodable::BadGzip) if by_header.is_some() => {
+                return self.keep(&request.body, "bad_gzip").await;
+            }
+            Err(Undecodable::BadGzip) => return unauthorized(),
+        };
+        let body = Body::of_sdk(&decoded, events);
+        let by_body = || opened(&body.as_ref().ok()?.write_key()?);
+        let Some((key, rights)) = by_header.or_else(by_body) else { return unauthorized() };
+        match body {
+            Ok(body) => self.receive_events(&body, &key, rights).await,
+            Err(Unreadable(reason)) => self.keep(&decoded, reason).await,
+        }
+    }
+
+    async fn receive_events(&self, body: &Body<'_>, key: &Digest, rights: Rights) -> Answer {
+        let Intake { received, forbidden, problem } = body.take(key, rights, now());
+        if forbidden > 0 {
+            tracing::warn!(
+                events = forbidden,
+                "a public write key may not send such events: they were refused"
+            );
+        }
+        if !self.queue_all(&received).await.is_empty() {
+            return Answer::no(No::NotQueued, None);
+        }
+        let id = received.first().map(|received| &received.id);
+        match problem {
+            // Whoever sends a batch cannot do better with it.
+            _ if body.is_batch && !received.is_empty() => Answer::success(),
+            _ if forbidden > 0 => Answer::no(No::NotAllowed, None),
+            Some(Problem::Invalid(invalid)) => Answer::no(No::Invalid(invalid), id),
+            Some(Problem::TooLarge) => Answer::no(No::EventTooLarge, id),
+            None => Answer::success(),
+        }
+    }
+
+    /// Keeps a body that is no event.
+    async fn keep(&self, body: &[u8], reason: &'static str) -> Answer {
+        let kept = [first_party::unreadable(body, reason, now())];
+        match &*self.queue_all(&kept).await {
+            [] if kept[0].dead == Some(reason) && reason != intake::TOO_LARGE => {
+                Answer::no(No::Unreadable(reason), Some(&kept[0].id))
+            }
+            [] => Answer::no(No::BodyTooLarge, Some(&kept[0].id)),
+            _ => Answer::no(No::NotQueued, None),
+        }
+    }
+
+    /// Puts envelopes where they belong; those that could not be put there come back.
+    async fn queue_all<'r>(&self, received: &'r [Received]) -> Vec<&'r Received> {
         let deadline = Instant::now() + SQS.operation;
-        let received_at = Timestamp::from_system(SystemTime::now());
-        let Intake { received, is_array, refusal } = Intake::of(body, received_at);
         let (mut live, mut dead) = (Vec::new(), Vec::new());
-        for received in &received {
+        for received in received {
             if let Some(reason) = received.dead {
                 tracing::warn!(id = %received.id, reason, "kept in the dead-letter queue");
                 dead.push(received);
@@ -95,16 +212,22 @@ impl Ingest {
         }
         let (live, dead) =
             tokio::join!(send(&self.queue, live, deadline), send(&self.dead_letters, dead, deadline));
-        for (lost, error) in live.iter().chain(&dead) {
-            tracing::warn!(id = %lost.id, %error, "not queued; the envelope follows");
-            unqueued::log(lost);
-        }
-        match refusal {
-            _ if !(live.is_empty() && dead.is_empty()) => Answer::unavailable(&received, is_array),
-            Some(refusal) => Answer::refused(refusal, &received, is_array),
-            None => Answer::accepted(&received, is_array),
-        }
+        let lost = live.into_iter().chain(dead);
+        lost.map(|(lost, error)| {
+            tracing::warn!(id = %lost.id, %error, "not queued");
+            lost
+        })
+        .collect()
     }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}
+
+fn unauthorized() -> Answer {
+    tracing::warn!("a request without a known token or write key was refused");
+    Answer::no(No::Unauthorized, None)
 }
 
 /// Sends envelopes to a queue; what could not be sent comes back with the reason.

@@ -11,7 +11,7 @@ use relay_core::json::{self, Object};
 use serde_json::value::RawValue;
 
 /// What matters of a request. What is missing or of the wrong type is empty.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Request<'a> {
     /// The HTTP method.
     pub method: Cow<'a, str>,
@@ -21,6 +21,9 @@ pub struct Request<'a> {
     pub query: Cow<'a, str>,
     /// The body's bytes.
     pub body: Cow<'a, [u8]>,
+    /// The body came as text: of bytes that are none, Lambda's text is beyond repair.
+    pub is_text: bool,
+    headers: Object<'a>,
 }
 
 impl<'a> Request<'a> {
@@ -34,6 +37,7 @@ impl<'a> Request<'a> {
         let is_base64 = event.get("isBase64Encoded").is_some_and(|flag| flag.get() == "true");
         // What is not base64 after all is kept as it came.
         let decoded = is_base64.then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
+        let is_text = decoded.is_none();
         let body = match (decoded, text) {
             (Some(bytes), _) => Cow::Owned(bytes),
             (None, Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
@@ -44,6 +48,8 @@ impl<'a> Request<'a> {
             path: path.unwrap_or_default(),
             query: query.unwrap_or_default(),
             body,
+            is_text,
+            headers: event.get("headers").and_then(Object::parse).unwrap_or_default(),
         }
     }
 
@@ -51,6 +57,22 @@ impl<'a> Request<'a> {
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// A header's value, trimmed. Lambda writes names in lower case and joins equal ones by commas.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let value = json::text(self.headers.get_ignoring_case(name)?)?;
+        Some(value.trim().to_owned())
+    }
+
+    /// The user name of Basic authentication, with or without the colon that belongs behind it.
+    pub fn basic_user(&self) -> Option<String> {
+        let header = self.header("authorization")?;
+        let (scheme, credentials) = header.split_once(' ')?;
+        let credentials = STANDARD.decode(credentials.trim()).ok()?;
+        let credentials = String::from_utf8(credentials).ok()?;
+        let user = credentials.split(':').next().unwrap_or_default();
+        (scheme.eq_ignore_ascii_case("basic") && !user.is_empty()).then(|| user.to_owned())
     }
 }
 
@@ -86,5 +108,20 @@ mod tests {
         let not_base64 =
             read(r#"{"body":"{\"a\":1}","isBase64Encoded":true,"rawQueryString":"a \"<>&token"}"#);
         assert_eq!(not_base64, (String::new(), String::new(), None, b"{\"a\":1}".to_vec()));
+    }
+
+    #[test]
+    fn the_key_is_the_user_name() {
+        let user = |authorization: &str| {
+            let event = format!(r#"{{"headers":{{"Authorization":"{authorization}"}}}}"#);
+            Request::read(serde_json::from_str(&event).unwrap()).basic_user()
+        };
+        let basic = |credentials: &str| STANDARD.encode(credentials);
+        assert_eq!(user(&format!("Basic {}", basic("key:"))).as_deref(), Some("key"));
+        assert_eq!(user(&format!("basic  {}", basic("key"))).as_deref(), Some("key"));
+        assert_eq!(user(&format!("Basic {}", basic("key:password"))).as_deref(), Some("key"));
+        for none in ["Bearer abc", "Basic", "Basic !", "", &format!("Basic {}", basic(":"))] {
+            assert_eq!(user(none), None, "{none}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Which request is meant for what.
 
+use relay_core::first_party::CallType;
+
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'r> {
@@ -8,6 +10,17 @@ pub enum Route<'r> {
         /// The token.
         token: &'r str,
     },
+    /// Events from Segment's Webhooks destinations, with the token from the URL.
+    Segment {
+        /// The token.
+        token: &'r str,
+    },
+    /// Events from a Segment SDK.
+    Tracking(Events),
+    /// A browser asks whether it may send events.
+    Preflight,
+    /// What Segment's browser SDK measures of itself: nobody here wants it.
+    Metrics,
     /// Is anybody there?
     Health,
     /// A known path, asked for with a method that it does not have.
@@ -19,9 +32,43 @@ pub enum Route<'r> {
     Unknown,
 }
 
+/// The routes that are there only if somebody may use them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doors {
+    /// `/segment`
+    pub segment: bool,
+    /// `/v1`
+    pub tracking: bool,
+}
+
+/// What a path of Segment's tracking API holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Events {
+    /// One event of this type.
+    One(CallType),
+    /// A batch of events that each have their type.
+    Batch,
+}
+
+impl Events {
+    /// By the last part of the path. One letter: browser and mobile SDKs; `import`: older SDKs of Ruby and Java.
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "batch" | "b" | "import" => Events::Batch,
+            "track" | "t" => Events::One(CallType::Track),
+            "identify" | "i" => Events::One(CallType::Identify),
+            "page" | "p" => Events::One(CallType::Page),
+            "screen" | "s" => Events::One(CallType::Screen),
+            "group" | "g" => Events::One(CallType::Group),
+            "alias" | "a" => Events::One(CallType::Alias),
+            _ => return None,
+        })
+    }
+}
+
 impl<'r> Route<'r> {
     /// Reads method and path; one trailing slash is allowed. On `/vero` the token may stand in the query.
-    pub fn of(method: &str, path: &'r str, token_in_query: Option<&'r str>) -> Self {
+    pub fn of(method: &str, path: &'r str, token_in_query: Option<&'r str>, doors: Doors) -> Self {
         let path = path.strip_suffix('/').unwrap_or(path);
         let mut segments = path.split('/').skip(1);
         let (route, allowed) = match (segments.next(), segments.next(), segments.next()) {
@@ -29,10 +76,22 @@ impl<'r> Route<'r> {
                 let token = token.or(token_in_query).unwrap_or_default();
                 (Route::Vero { token }, "POST")
             }
+            (Some("segment"), token, None) if doors.segment => {
+                (Route::Segment { token: token.unwrap_or_default() }, "POST, PUT, PATCH")
+            }
+            (Some("v1"), Some(name), None) if doors.tracking => {
+                let route = match Events::named(name) {
+                    Some(events) => Route::Tracking(events),
+                    None if name == "m" => Route::Metrics,
+                    None => return Route::Unknown,
+                };
+                (if method == "OPTIONS" { Route::Preflight } else { route }, "POST, OPTIONS")
+            }
             (Some("health"), None, None) => (Route::Health, "GET"),
             _ => return Route::Unknown,
         };
-        if method == allowed { route } else { Route::WrongMethod { allowed } }
+        let is_allowed = allowed.split(", ").any(|allowed| allowed == method);
+        if is_allowed { route } else { Route::WrongMethod { allowed } }
     }
 }
 
@@ -43,6 +102,8 @@ mod tests {
     #[test]
     fn every_route() {
         let vero = |token| Route::Vero { token };
+        let segment = |token| Route::Segment { token };
+        let one = |kind| Route::Tracking(Events::One(kind));
         for (method, path, query, expected) in [
             ("POST", "/vero/abc", None, vero("abc")),
             ("POST", "/vero/abc/", None, vero("abc")),
@@ -53,6 +114,28 @@ mod tests {
             ("POST", "/vero//", Some("xyz"), vero("")),
             ("POST", "/vero/abc/def", None, Route::Unknown),
             ("GET", "/vero/abc", None, Route::WrongMethod { allowed: "POST" }),
+            ("POST", "/segment/abc", None, segment("abc")),
+            ("PUT", "/segment/abc/", None, segment("abc")),
+            ("PATCH", "/segment/abc", None, segment("abc")),
+            ("DELETE", "/segment/abc", None, Route::WrongMethod { allowed: "POST, PUT, PATCH" }),
+            ("POST", "/segment", Some("xyz"), segment("")),
+            ("POST", "/v1/track", None, one(CallType::Track)),
+            ("POST", "/v1/t", None, one(CallType::Track)),
+            ("POST", "/v1/i/", None, one(CallType::Identify)),
+            ("POST", "/v1/page", None, one(CallType::Page)),
+            ("POST", "/v1/s", None, one(CallType::Screen)),
+            ("POST", "/v1/g", None, one(CallType::Group)),
+            ("POST", "/v1/alias", None, one(CallType::Alias)),
+            ("POST", "/v1/batch", None, Route::Tracking(Events::Batch)),
+            ("POST", "/v1/import/", None, Route::Tracking(Events::Batch)),
+            ("POST", "/v1/b", None, Route::Tracking(Events::Batch)),
+            ("POST", "/v1/m", None, Route::Metrics),
+            ("OPTIONS", "/v1/t", None, Route::Preflight),
+            ("OPTIONS", "/v1/m", None, Route::Preflight),
+            ("GET", "/v1/t", None, Route::WrongMethod { allowed: "POST, OPTIONS" }),
+            ("POST", "/v1/delete", None, Route::Unknown),
+            ("OPTIONS", "/v1/x", None, Route::Unknown),
+            ("POST", "/v1", None, Route::Unknown),
             ("GET", "/health", None, Route::Health),
             ("GET", "/health/", None, Route::Health),
             ("POST", "/health", None, Route::WrongMethod { allowed: "GET" }),
@@ -60,9 +143,19 @@ mod tests {
             ("GET", "", None, Route::Unknown),
             ("POST", "/Vero/abc", None, Route::Unknown),
             ("POST", "/vero2", None, Route::Unknown),
-            ("POST", "/v1/track", None, Route::Unknown),
         ] {
-            assert_eq!(Route::of(method, path, query), expected, "{method} {path} {query:?}");
+            let doors = Doors { segment: true, tracking: true };
+            assert_eq!(Route::of(method, path, query, doors), expected, "{method} {path} {query:?}");
+        }
+    }
+
+    #[test]
+    fn a_closed_door_is_no_door() {
+        let doors = Doors { segment: false, tracking: false };
+        for (method, path) in
+            [("POST", "/segment/x"), ("GET", "/segment/x"), ("POST", "/v1/t"), ("OPTIONS", "/v1/t")]
+        {
+            assert_eq!(Route::of(method, path, None, doors), Route::Unknown, "{method} {path}");
         }
     }
 }

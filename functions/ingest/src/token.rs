@@ -1,21 +1,25 @@
-//! The secret in the URL. Vero signs nothing, so this is all that tells Vero from a stranger.
+//! The secrets that open the routes: tokens in URLs, and write keys. Vero signs nothing, so the token is all that
+//! tells Vero from a stranger.
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+
+/// The SHA-256 of a token.
+pub type Digest = [u8; 32];
 
 /// Digests of the tokens that open a route. Several may be live at once, so that a token is rotated without a
 /// lost webhook; the tokens themselves are nowhere in the function.
 #[derive(Debug, Clone, Default)]
-pub struct Tokens(Vec<[u8; 32]>);
+pub struct Tokens(Vec<Digest>);
 
 impl Tokens {
     /// Parses hex digests separated by commas; the second value counts the entries that are none. The digest of
     /// an empty text is none: it is what hashing a variable makes that was never set.
     pub fn parse(list: &str) -> (Self, usize) {
         let entries = || list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        let nothing: [u8; 32] = Sha256::digest("").into();
-        let digests: Vec<[u8; 32]> =
-            entries().filter_map(digest).filter(|digest| *digest != nothing).collect();
+        let nothing: Digest = Sha256::digest("").into();
+        let digests: Vec<Digest> =
+            entries().filter_map(from_hex).filter(|digest| *digest != nothing).collect();
         let unreadable = entries().count() - digests.len();
         (Tokens(digests), unreadable)
     }
@@ -25,19 +29,20 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    /// Whether this token opens the route. Takes the same time for every token of the same length.
-    pub fn open_for(&self, token: &str) -> bool {
-        let offered: [u8; 32] = Sha256::digest(token).into();
+    /// The token's digest if it opens the route. Takes the same time for every token of the same length.
+    pub fn opened_by(&self, token: &str) -> Option<Digest> {
+        let offered: Digest = Sha256::digest(token).into();
         let opens = self.0.iter().fold(Choice::from(0), |opens, digest| opens | digest.ct_eq(&offered));
-        opens.into()
+        bool::from(opens).then_some(offered)
     }
 }
 
-fn digest(hex: &str) -> Option<[u8; 32]> {
-    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+/// Bytes from their hex digits, exactly as many as are asked for.
+pub fn from_hex<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    if hex.len() != 2 * N || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    let mut bytes = [0; 32];
+    let mut bytes = [0; N];
     for (index, byte) in bytes.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
     }
@@ -56,15 +61,18 @@ mod tests {
     fn any_listed_token_opens() {
         let (tokens, unreadable) = Tokens::parse(&format!(" {}, ,{EMPTY} ,nonsense", TEST.to_uppercase()));
         assert_eq!((tokens.0.len(), unreadable), (1, 2));
-        assert!(tokens.open_for("test"));
-        assert!(!tokens.open_for("Test") && !tokens.open_for(TEST) && !tokens.open_for(""));
+        assert_eq!(tokens.opened_by("test"), from_hex(TEST));
+        for stranger in ["Test", TEST, ""] {
+            assert_eq!(tokens.opened_by(stranger), None);
+        }
     }
 
     #[test]
     fn without_a_digest_nothing_opens() {
         for list in ["", ",", "x", EMPTY, &TEST[1..], &format!("{TEST}0"), &format!("é{}", &TEST[2..])] {
             let (tokens, _) = Tokens::parse(list);
-            assert!(tokens.is_empty() && !tokens.open_for("test") && !tokens.open_for(""), "{list}");
+            assert!(tokens.is_empty(), "{list}");
+            assert_eq!((tokens.opened_by("test"), tokens.opened_by("")), (None, None), "{list}");
         }
     }
 }

@@ -2,24 +2,10 @@
 
 use relay_core::names::{EventNames, Naming, TrackTypes};
 use relay_platform::environment::{Environment, Fault, Faults, Form, missing};
+use relay_platform::secret::SecretSource;
 use reqwest::Url;
-use secrecy::SecretString;
 
 use crate::destination::NAMES;
-
-/// A secret, or the name of the SSM parameter that holds it.
-#[derive(Debug, Clone)]
-pub enum SecretSource {
-    /// The secret itself: for local runs.
-    Plain(SecretString),
-    /// The name of an SSM SecureString, and the variable that holds that name.
-    Parameter {
-        /// The variable.
-        variable: String,
-        /// The name.
-        name: String,
-    },
-}
 
 /// Where a destination is, and what opens it.
 #[derive(Debug, Clone)]
@@ -43,6 +29,10 @@ pub struct Config {
     pub vero: Option<Access>,
     /// Names, types and loops.
     pub naming: Naming,
+    /// The mapping of first-party events; `None`: the default preset.
+    pub blueprint: Option<SecretSource>,
+    /// Deletion requests go to Vero.
+    pub forward_deletes: bool,
     /// Destinations that are owed but not called for now.
     pub paused: Vec<String>,
 }
@@ -51,9 +41,6 @@ const WRITE_KEY: Form =
     Form { is: "the write key of a Segment source", example: "QUI5ydwIGeFFTa1IvCBUhxL9PyW5B0jE" };
 const AUTH_TOKEN: Form =
     Form { is: "a Track API key of the Vero project", example: "ZGY5Nzk0MTQ5MGY0YmE4OTUyMDk1" };
-/// The form of a variable that names a parameter.
-pub const PARAMETER: Form =
-    Form { is: "the name of an SSM SecureString parameter", example: "/vero-relay/segment-write-key" };
 const SEGMENT_URL: Form = Form {
     is: "a base URL with https (or http on loopback), without credentials or query",
     example: "https://events.eu1.segmentapis.com",
@@ -63,6 +50,11 @@ const TYPES: Form =
     Form { is: "webhook types separated by commas, or all, or none", example: "opened,clicked" };
 const EVENT_NAMES: Form =
     Form { is: "a JSON object from webhook types to event names", example: r#"{"sent":"Newsletter Sent"}"# };
+/// The form of a blueprint.
+pub const BLUEPRINT: Form = Form {
+    is: "a JSON object as events/blueprint.schema.json describes it",
+    example: r#"{"events":{"Order Completed":{"rename":"Bought"}}}"#,
+};
 const PAUSED: Form = Form { is: "names of destinations separated by commas", example: "segment,vero_track" };
 
 impl Config {
@@ -73,7 +65,7 @@ impl Config {
     pub fn read(environment: &Environment) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let mut access = |key, key_form, endpoint, default: &str, endpoint_form| {
-            let secret = faults.note(secret(environment, key, key_form));
+            let secret = faults.note(SecretSource::of(environment, key, key_form));
             let url = faults.note(environment.parsed(endpoint, endpoint_form, base_url));
             secret.map(|secret| Access { endpoint: url.unwrap_or_else(|| default.to_owned()), secret })
         };
@@ -100,29 +92,13 @@ impl Config {
             segment,
             vero,
             naming,
+            blueprint: faults.note(SecretSource::of(environment, "BLUEPRINT", BLUEPRINT)),
+            forward_deletes: faults.note(environment.flag("FORWARD_DELETES", false)),
             paused: faults
                 .note(environment.parsed("PAUSED_DESTINATIONS", PAUSED, paused))
                 .unwrap_or_default(),
         };
         if faults.0.is_empty() { Ok(config) } else { Err(faults) }
-    }
-}
-
-fn secret(environment: &Environment, name: &str, form: Form) -> Result<Option<SecretSource>, Fault> {
-    let parameter = format!("{name}_PARAMETER");
-    match (environment.get(name), environment.get(&parameter)) {
-        (Some(_), Some(_)) => {
-            let problem = format!("and {parameter} are both set; one of them has to go");
-            Err(Fault { variable: name.to_owned(), problem, form })
-        }
-        (Some(plain), None) => Ok(Some(SecretSource::Plain(plain.into()))),
-        (None, Some(path)) if path.contains(char::is_whitespace) => {
-            Err(Fault { variable: parameter, problem: "holds white space".to_owned(), form: PARAMETER })
-        }
-        (None, Some(path)) => {
-            Ok(Some(SecretSource::Parameter { variable: parameter, name: path.to_owned() }))
-        }
-        (None, None) => Ok(None),
     }
 }
 

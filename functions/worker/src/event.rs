@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use relay_core::envelope::{Envelope, Payload, Unreadable};
+use relay_core::envelope::{Envelope, Payload, Source, Unreadable};
+use relay_core::first_party::FirstParty;
 use relay_core::webhook::Webhook;
 
 use crate::batch::Message;
@@ -14,8 +15,17 @@ pub struct Event<'a> {
     pub message: &'a Message<'a>,
     /// What it held.
     pub envelope: Envelope<'a>,
-    /// The webhook in it.
-    pub webhook: Webhook<'a>,
+    /// What the envelope's payload says.
+    pub content: Content<'a>,
+}
+
+/// What an envelope's payload says, by the envelope's source.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// A webhook of Vero's.
+    Webhook(Webhook<'a>),
+    /// A first-party event.
+    FirstParty(FirstParty<'a>),
 }
 
 /// What a message turns out to be.
@@ -26,6 +36,8 @@ pub enum Sorted<'a> {
     Event(Event<'a>),
     /// Never to be processed, and why: for the dead-letter queue as it is.
     Poison(&'static str),
+    /// An event that is none of its source, and why: for the dead-letter queue.
+    Invalid(Envelope<'a>, &'static str),
     /// Of a later release: put back to wait for it.
     Later,
 }
@@ -36,18 +48,26 @@ impl<'a> Event<'a> {
         let envelope = match Envelope::parse(&message.body) {
             Ok(envelope) => envelope,
             Err(Unreadable::NotAnEnvelope(_)) => return Sorted::Poison("not_an_envelope"),
-            Err(Unreadable::Later { .. }) => return Sorted::Later,
+            Err(Unreadable::Later(_)) => return Sorted::Later,
         };
-        let Payload::Object(payload) = envelope.payload else { return Sorted::Poison("not_a_webhook") };
+        let Payload::Object(payload) = envelope.payload else { return Sorted::Poison("not_an_event") };
+        let read = || match envelope.source {
+            Source::Vero => Ok(Content::Webhook(Webhook::read(payload, envelope.received_at))),
+            Source::Segment => FirstParty::read(payload, envelope.received_at, envelope.through_segment)
+                .map(Content::FirstParty),
+        };
         // Reading is total; should that ever be wrong, one event pays and not its batch.
-        match catch_unwind(AssertUnwindSafe(|| Webhook::read(payload, envelope.received_at))) {
-            Ok(webhook) => Sorted::Event(Event { message, envelope, webhook }),
+        match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(Ok(content)) => Sorted::Event(Event { message, envelope, content }),
+            Ok(Err(invalid)) => Sorted::Invalid(envelope, invalid.as_str()),
             Err(_) => Sorted::Poison("panicked"),
         }
     }
 
-    /// Whether a destination that is on is owed this event.
-    pub fn is_owed_to(&self, destination: &str) -> bool {
-        self.envelope.destinations.as_ref().is_none_or(|owed| owed.iter().any(|name| name == destination))
+    /// Whether the envelope names this destination among those still owed; `None` when it names none at all,
+    /// before the first try.
+    pub fn names(&self, destination: &str) -> Option<bool> {
+        let owed = self.envelope.destinations.as_ref()?;
+        Some(owed.iter().any(|name| name == destination))
     }
 }

@@ -82,6 +82,9 @@ impl Worker {
             match Event::read(message) {
                 Sorted::Event(event) => events.push(event),
                 Sorted::Poison(reason) => decisions.push(Decision::poison(message, reason)),
+                Sorted::Invalid(envelope, reason) => {
+                    decisions.push(Decision::invalid(message, &envelope, reason));
+                }
                 Sorted::Later => decisions.push(Decision::later(message)),
             }
         }
@@ -106,22 +109,27 @@ impl Worker {
         let mut all: Vec<Vec<(String, Outcome)>> = vec![Vec::new(); events.len()];
         let runs = self.lanes.iter().map(|lane| {
             let mine: Vec<usize> =
-                (0..events.len()).filter(|index| events[*index].is_owed_to(lane.name())).collect();
+                (0..events.len()).filter(|index| !lane.owed(&events[*index]).is_empty()).collect();
             async move {
-                let outcomes = lane.run(mine.iter().map(|index| &events[*index]).collect(), budget).await;
-                (lane.name(), mine, outcomes)
+                let told = lane.run(mine.iter().map(|index| &events[*index]).collect(), budget).await;
+                (mine, told)
             }
         });
-        for (name, mine, outcomes) in join_all(runs).await {
-            for (index, outcome) in mine.into_iter().zip(outcomes) {
-                all[index].push((name.to_owned(), outcome));
+        for (mine, told) in join_all(runs).await {
+            for (index, told) in mine.into_iter().zip(told) {
+                all[index].extend(told.into_iter().map(|(name, outcome)| (name.to_owned(), outcome)));
             }
         }
         for (event, outcomes) in events.iter().zip(&mut all) {
-            let is_on = |name: &String| self.lanes.iter().any(|lane| lane.name() == name);
-            let off = event.envelope.destinations.iter().flatten().filter(|name| !is_on(name));
+            let is_on = |name: &String| self.lanes.iter().any(|lane| lane.names().contains(&name.as_str()));
+            let mut off: Vec<String> =
+                event.envelope.destinations.iter().flatten().filter(|name| !is_on(name)).cloned().collect();
+            if event.envelope.destinations.is_none() && outcomes.is_empty() {
+                // It was accepted, so it must not vanish because its one destination is off.
+                off.push(destination::HOME_OF_FIRST_PARTY.to_owned());
+            }
             let cause = DeathCause { reason: "destination_off", ..DeathCause::default() };
-            outcomes.extend(off.map(|name| (name.clone(), Outcome::Dead(cause.clone()))));
+            outcomes.extend(off.into_iter().map(|name| (name, Outcome::Dead(cause.clone()))));
             for (name, outcome) in outcomes {
                 tally.count(event, name, outcome);
             }

@@ -6,7 +6,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use futures_util::future::join_all;
 use relay_core::delivery::{Burial, MAX_DELAY, Settlement};
-use relay_core::envelope::{DeadLetter, Envelope};
+use relay_core::envelope::{DeadLetter, DeathCause, Envelope};
 use relay_platform::queue::{Outgoing, Queue, SendError};
 
 use crate::batch::{Message, MessageId};
@@ -34,6 +34,16 @@ impl<'a> Decision<'a> {
         tracing::error!(message_id = %message.id, reason, "to the dead-letter queue");
         let attributes = vec![("reason", reason.to_owned())];
         let dead = Outgoing { body: message.body.to_string(), attributes, delay: Duration::ZERO };
+        Decision { message, comes_back: false, resend: Vec::new(), dead: vec![dead] }
+    }
+
+    /// An event that is none goes to the dead-letter queue with the reason.
+    pub fn invalid(message: &'a Message<'a>, envelope: &Envelope<'_>, reason: &'static str) -> Self {
+        tracing::error!(id = %envelope.id, reason, "to the dead-letter queue");
+        let cause = DeathCause { reason, ..DeathCause::default() };
+        let letter = DeadLetter { envelope, destination: None, cause };
+        let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
+        let dead = Outgoing { body: letter.to_json(), attributes, delay: Duration::ZERO };
         Decision { message, comes_back: false, resend: Vec::new(), dead: vec![dead] }
     }
 

@@ -49,21 +49,21 @@ impl fmt::Display for EventId {
 pub enum Source {
     /// A webhook of Vero's.
     Vero,
+    /// A first-party event, from Segment or from one of its SDKs.
+    Segment,
 }
-
-/// Sources that a later release knows.
-const LATER_SOURCES: [&str; 1] = ["segment"];
 
 impl Source {
     /// Its name in the envelope and in the message attribute `source`.
     pub fn as_str(self) -> &'static str {
         match self {
             Source::Vero => "vero",
+            Source::Segment => "segment",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        (name == Source::Vero.as_str()).then_some(Source::Vero)
+        [Source::Vero, Source::Segment].into_iter().find(|source| source.as_str() == name)
     }
 }
 
@@ -86,6 +86,10 @@ pub struct Envelope<'a> {
     pub source: Source,
     /// When `ingest` received it.
     pub received_at: Timestamp,
+    /// Its place among the events of one request, which all have the same time of receipt; 0 for the first.
+    pub place: u32,
+    /// It came through Segment, which corrects an event's time by the sender's clock before it passes it on.
+    pub through_segment: bool,
     /// The destinations still owed; `None` before the first try: all that are on.
     pub destinations: Option<Vec<String>>,
     /// Tries so far; 0 before the first.
@@ -101,13 +105,8 @@ pub enum Unreadable {
     #[error("not an envelope: {0}")]
     NotAnEnvelope(&'static str),
     /// An envelope of a later release, which a rolled-back or not yet updated worker must leave alone.
-    #[error("an envelope of a later release (version {version}, source {source_name:?})")]
-    Later {
-        /// The envelope's `version`.
-        version: u64,
-        /// The envelope's `source`.
-        source_name: String,
-    },
+    #[error("an envelope of a later release (version {0})")]
+    Later(u64),
 }
 
 /// Everything but the version may change its type in a later release, and is looked at after the version.
@@ -120,6 +119,10 @@ struct Wire<'a> {
     source: Option<&'a RawValue>,
     #[serde(borrow)]
     received_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    place: Option<&'a RawValue>,
+    #[serde(borrow)]
+    through_segment: Option<&'a RawValue>,
     #[serde(borrow)]
     destinations: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -143,19 +146,10 @@ impl<'a> Envelope<'a> {
             .filter(|body| body.trim_start().starts_with('{'))
             .and_then(|body| serde_json::from_str(body).ok())
             .ok_or(NotAnEnvelope("it is no JSON object with a version"))?;
-        let source = wire.source.and_then(json::text);
         if wire.version > VERSION {
-            let source_name = source.unwrap_or_default().into_owned();
-            return Err(Unreadable::Later { version: wire.version, source_name });
+            return Err(Unreadable::Later(wire.version));
         }
-        let source = source.ok_or(NotAnEnvelope("source is no text"))?;
-        let source = match Source::parse(&source) {
-            Some(source) => source,
-            None if LATER_SOURCES.contains(&&*source) => {
-                return Err(Unreadable::Later { version: wire.version, source_name: source.into_owned() });
-            }
-            None => return Err(NotAnEnvelope("source is none that is known")),
-        };
+        let source = wire.source.and_then(json::text).and_then(|source| Source::parse(&source));
         let id = wire.id.and_then(json::text).and_then(EventId::parse);
         let received_at = wire.received_at.and_then(json::text).and_then(|time| Timestamp::parse(&time));
         let payload = match (wire.payload, wire.payload_base64) {
@@ -167,8 +161,12 @@ impl<'a> Envelope<'a> {
         };
         Ok(Envelope {
             id: id.ok_or(NotAnEnvelope("id is not 1 to 64 characters of [A-Za-z0-9_.-]"))?,
-            source,
+            source: source.ok_or(NotAnEnvelope("source is none that is known"))?,
             received_at: received_at.ok_or(NotAnEnvelope("received_at is no RFC 3339 time"))?,
+            place: parsed(wire.place).map_err(|_| NotAnEnvelope("place is no count"))?.unwrap_or(0),
+            through_segment: parsed(wire.through_segment)
+                .map_err(|_| NotAnEnvelope("through_segment is neither true nor false"))?
+                .unwrap_or(false),
             destinations: parsed(wire.destinations)
                 .map(|owed| owed.map(without_repeats))
                 .map_err(|_| NotAnEnvelope("destinations is no list of texts"))?,
@@ -201,6 +199,12 @@ impl<'a> Envelope<'a> {
         envelope.text("id", self.id.as_str());
         envelope.text("source", self.source.as_str());
         envelope.text("received_at", &self.received_at.iso());
+        if self.place > 0 {
+            envelope.raw("place", &self.place.to_string());
+        }
+        if self.through_segment {
+            envelope.raw("through_segment", "true");
+        }
         if let Some(names) = destinations {
             let names: Vec<String> = names.iter().map(|name| json::quote(name)).collect();
             envelope.raw("destinations", &format!("[{}]", names.join(",")));
@@ -288,6 +292,10 @@ mod tests {
     #[test]
     fn a_body_survives_the_round_trip_to_the_letter() {
         assert_eq!(Envelope::parse(BODY).unwrap().to_json(), BODY);
+        let first_party = BODY
+            .replace("\"vero\"", "\"segment\"")
+            .replace(r#","destinations""#, r#","place":7,"through_segment":true,"destinations""#);
+        assert_eq!(Envelope::parse(&first_party).unwrap().to_json(), first_party);
     }
 
     #[test]
@@ -326,14 +334,8 @@ mod tests {
                 "{to}"
             );
         }
-        for (from, to) in
-            [("\"version\":1", "\"version\":2"), ("\"source\":\"vero\"", "\"source\":\"segment\"")]
-        {
-            assert!(
-                matches!(Envelope::parse(&BODY.replace(from, to)), Err(Unreadable::Later { .. })),
-                "{to}"
-            );
-        }
+        let later = BODY.replace("\"version\":1", "\"version\":2");
+        assert_eq!(Envelope::parse(&later).err(), Some(Unreadable::Later(2)));
     }
 
     #[test]

@@ -79,7 +79,8 @@ pub struct Object<'a> {
 #[derive(Debug)]
 struct Field<'a> {
     key: Cow<'a, str>,
-    raw_key: &'a RawValue,
+    /// The key as JSON, in the sender's spelling.
+    json_key: Cow<'a, str>,
     value: Value<'a>,
 }
 
@@ -107,6 +108,19 @@ impl<'a> Object<'a> {
         self.fields.iter().rev().find(|field| field.key == key).map(|field| match field.value {
             Value::Raw(raw) | Value::Opened(raw, _) => raw,
         })
+    }
+
+    /// The fields in their order: key, key as JSON in the sender's spelling, value.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str, &'a RawValue)> {
+        self.fields.iter().map(|field| match field.value {
+            Value::Raw(raw) | Value::Opened(raw, _) => (&*field.key, &*field.json_key, raw),
+        })
+    }
+
+    /// The value of a key that is spelled so, else of one that differs in case alone.
+    pub fn get_ignoring_case(&self, key: &str) -> Option<&'a RawValue> {
+        let spelled = self.fields.iter().rev().find(|field| field.key.eq_ignore_ascii_case(key));
+        self.get(key).or_else(|| self.get(&spelled?.key))
     }
 
     /// The value at a path, left in place. Objects on the way are opened.
@@ -138,11 +152,33 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Takes all fields that `wanted` names, in their order, with their keys as they are spelled.
+    /// Sets a field, in its old place if it has one.
+    pub fn set(&mut self, key: &str, value: &'a RawValue) {
+        match self.fields.iter_mut().rev().find(|field| field.key == key) {
+            Some(field) => field.value = Value::Raw(value),
+            None => {
+                let (key, json_key) = (key.to_owned().into(), quote(key).into());
+                self.fields.push(Field { key, json_key, value: Value::Raw(value) });
+            }
+        }
+    }
+
+    /// Gives a field another key, unless that is there already.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if self.get(to).is_none()
+            && let Some(field) = self.fields.iter_mut().rev().find(|field| field.key == from)
+        {
+            field.key = to.to_owned().into();
+            field.json_key = quote(to).into();
+        }
+    }
+
+    /// Takes all fields that `wanted` names, in their order: their keys as JSON in the sender's spelling, and their
+    /// values.
     pub fn take_all(
         &mut self,
         wanted: impl Fn(&str, &'a RawValue) -> bool,
-    ) -> Vec<(&'a RawValue, &'a RawValue)> {
+    ) -> Vec<(Cow<'a, str>, &'a RawValue)> {
         let (taken, left) = self.fields.drain(..).partition(|field| match field.value {
             Value::Raw(raw) | Value::Opened(raw, _) => wanted(&field.key, raw),
         });
@@ -151,7 +187,7 @@ impl<'a> Object<'a> {
         taken
             .into_iter()
             .map(|field| match field.value {
-                Value::Raw(raw) | Value::Opened(raw, _) => (field.raw_key, raw),
+                Value::Raw(raw) | Value::Opened(raw, _) => (field.json_key, raw),
             })
             .collect()
     }
@@ -164,10 +200,10 @@ impl<'a> Object<'a> {
         let mut rest = ObjectWriter::new();
         for field in &self.fields {
             match &field.value {
-                Value::Raw(raw) => rest.raw_json_key(field.raw_key.get(), raw.get()),
+                Value::Raw(raw) => rest.raw_json_key(&field.json_key, raw.get()),
                 Value::Opened(_, object) => {
                     if let Some(inner) = object.rest() {
-                        rest.raw_json_key(field.raw_key.get(), &inner);
+                        rest.raw_json_key(&field.json_key, &inner);
                     }
                 }
             }
@@ -197,7 +233,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         let mut fields = Vec::new();
         while let Some((raw_key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             let key = text(raw_key).unwrap_or_default();
-            fields.push(Field { key, raw_key, value: Value::Raw(value) });
+            fields.push(Field { key, json_key: raw_key.get().into(), value: Value::Raw(value) });
         }
         Ok(Fields(fields))
     }
@@ -333,6 +369,18 @@ mod tests {
         let mut object = Object::parse(raw(r#"{"a":1,"a":2}"#)).unwrap();
         assert_eq!(object.take(&["a"]).map(RawValue::get), Some("2"));
         assert_eq!(object.rest().unwrap(), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn fields_can_be_set_and_renamed() {
+        let mut object = Object::parse(raw(r#"{"a":1,"b":2}"#)).unwrap();
+        object.set("a", raw("3"));
+        object.set("\"", raw("4"));
+        object.rename("b", "c");
+        object.rename("a", "c");
+        object.rename("nobody", "d");
+        assert_eq!(object.rest().unwrap(), r#"{"a":3,"c":2,"\"":4}"#);
+        assert_eq!(object.get_ignoring_case("A").map(RawValue::get), Some("3"));
     }
 
     #[test]

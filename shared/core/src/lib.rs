@@ -1,10 +1,14 @@
 //! The pure core of vero-relay, without I/O: what `ingest` puts on the queue and how `worker` decides.
 //!
-//! The way of an event: a webhook's bytes → [`envelope::Envelope`] (SQS) → [`webhook::Webhook`], read once →
-//! [`mapping`], one file a destination → [`delivery`], what an answer means and what happens next.
+//! The way of an event: its bytes → [`envelope::Envelope`] (SQS) → [`webhook::Webhook`] or
+//! [`first_party::FirstParty`], read once → [`mapping`], one file a destination → [`delivery`], what an answer means
+//! and what happens next.
 
+pub mod blueprint;
 pub mod delivery;
 pub mod envelope;
+pub mod first_party;
+pub mod identity;
 pub mod json;
 pub mod mapping;
 pub mod names;

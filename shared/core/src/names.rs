@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use crate::webhook::VERO_TEXT_LIMIT;
+use crate::identity::VERO_TEXT_LIMIT;
 
 /// How a webhook's fields are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,9 +197,6 @@ impl Naming {
 
     /// Whether a campaign's trigger event is one that this relay sent to Vero: then an event of that campaign,
     /// sent to Vero again, could set the campaign off again.
-    ///
-    /// Vero takes names that differ in case, spaces, underscores and dashes alone for the same event
-    /// (developers.getvero.com, "The event object").
     pub fn is_own(&self, trigger_event: &str, channel: Option<&str>) -> bool {
         let Some(own) = &self.own else { return false };
         let is_of_unknown_type = self.track_types == TrackTypes::All && begins_with_vero(trigger_event);
@@ -258,7 +255,9 @@ fn begins_with_vero(name: &str) -> bool {
     head.eq_ignore_ascii_case("vero") && rest.starts_with(|c: char| !c.is_lowercase())
 }
 
-fn normalised(name: &str) -> String {
+/// A name as Vero compares it: names that differ in case, spaces, underscores and dashes alone are the same event
+/// (developers.getvero.com, "The event object").
+pub(crate) fn normalised(name: &str) -> String {
     name.chars()
         .filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-'))
         .flat_map(char::to_lowercase)

@@ -61,6 +61,12 @@ impl Timestamp {
         self.0 >= EARLIEST && latest.is_none_or(|latest| self.0 <= latest)
     }
 
+    /// This time by another clock: of two clocks that showed `there` and `here` at the same moment, this was told
+    /// by the first. `None` beyond the calendar.
+    pub fn by_clock(self, there: Timestamp, here: Timestamp) -> Option<Self> {
+        self.0.checked_add(here.0 - there.0).map(Timestamp)
+    }
+
     /// Whole seconds since an earlier time; 0 when the clocks disagree.
     pub fn seconds_since(self, earlier: Timestamp) -> u64 {
         (self.0 - earlier.0).whole_seconds().try_into().unwrap_or(0)
@@ -151,6 +157,15 @@ mod tests {
         assert!(!believed("2026-11-22T05:04:03.124Z"));
         let end_of_time = Timestamp::parse("9999-12-31T23:00:00Z").unwrap();
         assert!(received.is_believable(end_of_time));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_can_be_corrected() {
+        let time = |text| Timestamp::parse(text).unwrap();
+        let told = time("2026-11-21T05:00:00Z");
+        let corrected = told.by_clock(time("2026-11-21T05:00:10Z"), time("2026-11-21T07:00:12.5Z"));
+        assert_eq!(corrected, Some(time("2026-11-21T07:00:02.5Z")));
+        assert_eq!(told.by_clock(time("0001-01-01T00:00:00Z"), time("9999-12-31T00:00:00Z")), None);
     }
 
     #[test]

@@ -7,12 +7,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use crate::identity::{self, User, trimmed};
 use crate::json::{self, Kind, Object, ObjectWriter, Path};
 use crate::names::{self, Layout};
 use crate::timestamp::Timestamp;
-
-/// Vero takes ids, addresses and event names of fewer characters than this (Track API reference).
-pub const VERO_TEXT_LIMIT: usize = 255;
 
 /// A webhook, taken apart.
 #[derive(Debug)]
@@ -27,15 +25,6 @@ pub struct Webhook<'a> {
     pub content: Content<'a>,
     /// Every field that was not used, as one JSON object under the original paths.
     pub rest: Option<String>,
-}
-
-/// Whom a webhook is about.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct User {
-    /// The customer's own id, not blank.
-    pub id: Option<String>,
-    /// An address that looks like one.
-    pub email: Option<String>,
 }
 
 /// What a webhook says.
@@ -227,7 +216,7 @@ impl<'a> Traits<'a> {
                 is_trait(key) && key != "user" && !repeats_type
             });
         }
-        traits.0.extend(own.into_iter().map(|(key, value)| (key.get().into(), value.get().into())));
+        traits.0.extend(own.into_iter().map(|(key, value)| (key, value.get().into())));
         traits
     }
 
@@ -244,18 +233,19 @@ impl<'a> Traits<'a> {
 }
 
 fn read_update<'a>(fields: &mut Object<'a>, email: Option<&str>) -> Content<'a> {
-    let mut has_tags = false;
+    let (mut has_tags, mut has_email) = (false, false);
     let mut changed = Vec::new();
     if let Some(changes) = fields.open(&["changes"]) {
         has_tags = changes.get("_tags").is_some_and(|tags| json::kind(tags) != Kind::Null);
+        has_email = changes.get("email").is_some();
         changed = changes.take_all(|key, _| key != "_tags");
     }
     let mut traits = Traits::default();
-    if !changed.iter().any(|(key, _)| json::text(key).as_deref() == Some("email")) {
+    if !has_email {
         traits.push_email(email);
     }
     let only_tags = has_tags && changed.is_empty();
-    traits.0.extend(changed.into_iter().map(|(key, value)| (key.get().into(), value.get().into())));
+    traits.0.extend(changed.into_iter().map(|(key, value)| (key, value.get().into())));
     let tags = has_tags.then(|| Properties::take(fields, &TAGS));
     Content::Updated { traits, only_tags, tags }
 }
@@ -277,38 +267,16 @@ fn take_user(fields: &mut Object<'_>) -> User {
     }
 }
 
-/// Takes an id: a text that is not blank, or a number in its own spelling.
 fn take_id(fields: &mut Object<'_>, path: &[&str]) -> Option<String> {
-    let value = fields.peek(path)?;
-    let id = match json::kind(value) {
-        Kind::Number => value.get().to_owned(),
-        _ => trimmed(value).filter(|id| !id.is_empty())?.into_owned(),
-    };
+    let id = identity::id(fields.peek(path)?)?;
     fields.take(path);
     Some(id)
 }
 
 fn take_email(fields: &mut Object<'_>, path: &[&str]) -> Option<String> {
-    let email = trimmed(fields.peek(path)?).filter(|email| is_email(email))?.into_owned();
+    let email = identity::email(fields.peek(path)?)?;
     fields.take(path);
     Some(email)
-}
-
-/// One `@` with something before it and a dot after it, no white space, under 255 characters: Vero refuses the
-/// whole call for an address that is none (github.com/getvero/vero, issue 52).
-fn is_email(text: &str) -> bool {
-    text.chars().count() < VERO_TEXT_LIMIT
-        && !text.contains(char::is_whitespace)
-        && text
-            .split_once('@')
-            .is_some_and(|(local, domain)| !local.is_empty() && !domain.contains('@') && domain.contains('.'))
-}
-
-fn trimmed(value: &RawValue) -> Option<Cow<'_, str>> {
-    json::text(value).map(|text| match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
-    })
 }
 
 /// A text's JSON, trimmed; as it came where there is nothing to trim.

@@ -159,13 +159,15 @@ proptest! {
     }
 
     #[test]
-    fn any_envelope_survives_the_round_trip(webhook in webhook(), attempt in any::<u32>(), owed in prop::option::of(prop::collection::btree_set("[a-z_]{1,9}", 0..3))) {
+    fn any_envelope_survives_the_round_trip(webhook in webhook(), (attempt, place, through_segment) in any::<(u32, u32, bool)>(), owed in prop::option::of(prop::collection::btree_set("[a-z_]{1,9}", 0..3))) {
         let json = serde_json::to_string(&webhook).unwrap();
         let payload: &RawValue = serde_json::from_str(&json).unwrap();
         let envelope = Envelope {
             id: EventId::parse("e1").unwrap(),
             source: Source::Vero,
             received_at: received_at(),
+            place,
+            through_segment,
             destinations: owed.map(Vec::from_iter),
             attempt,
             payload: Payload::Object(payload),
@@ -174,8 +176,8 @@ proptest! {
         let is_legal = |c: char| c >= ' ' && c != '\u{FFFE}' && c != '\u{FFFF}';
         prop_assert!(body.chars().all(is_legal));
         let back = Envelope::parse(&body).unwrap();
-        prop_assert_eq!((&back.id, back.received_at, &back.destinations, back.attempt),
-            (&envelope.id, envelope.received_at, &envelope.destinations, envelope.attempt));
+        prop_assert_eq!((&back.id, back.received_at, &back.destinations, back.attempt, back.place, back.through_segment),
+            (&envelope.id, envelope.received_at, &envelope.destinations, attempt, place, through_segment));
         let Payload::Object(back) = back.payload else { panic!("an object") };
         prop_assert_eq!(serde_json::from_str::<Value>(back.get()).unwrap(), Value::Object(webhook));
     }

@@ -1,31 +1,66 @@
-//! Every webhook of `events/` as each destination is told of it: reviewed snapshots.
+//! Every event of `events/` as each destination is told of it: reviewed snapshots.
 //!
 //! After a change that is meant: `INSTA_UPDATE=always cargo test -p relay-core --test samples`, and read the diff.
 
+use std::time::Duration;
+
 use relay_core::envelope::EventId;
+use relay_core::first_party::FirstParty;
+use relay_core::mapping::vero_track::{Call, Fate, Rules, Tags};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
 use relay_core::webhook::Webhook;
 use serde_json::{Value, json};
 
+fn id() -> EventId {
+    EventId::parse("01935f3a-0000-7000-8000-000000000001").unwrap()
+}
+
+fn received_at() -> Timestamp {
+    Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap()
+}
+
 #[test]
 fn every_sample_at_both_destinations() {
-    let id = EventId::parse("01935f3a-0000-7000-8000-000000000001").unwrap();
-    let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
     let naming = Naming::default();
     insta::glob!("../../../events", "vero-*.json", |path| {
         let payload = std::fs::read_to_string(path).unwrap();
-        let webhook = Webhook::read(serde_json::from_str(&payload).unwrap(), received_at);
-        let segment: Vec<Value> = segment::messages(&id, &webhook, &naming)
+        let webhook = Webhook::read(serde_json::from_str(&payload).unwrap(), received_at());
+        let segment: Vec<Value> = segment::messages(&id(), &webhook, &naming)
             .unwrap()
             .iter()
             .map(|message| serde_json::from_str(message).unwrap())
             .collect();
-        let vero_track = match vero_track::call(&id, &webhook, &naming) {
+        let vero_track = match vero_track::call(&id(), &webhook, &naming) {
             Ok(call) => serde_json::from_str(&call.body("the-auth-token")).unwrap(),
             Err(skip) => json!({"skipped": skip.as_str()}),
         };
         insta::assert_json_snapshot!(json!({"segment": segment, "vero_track": vero_track}));
+    });
+}
+
+#[test]
+fn every_first_party_sample_at_vero() {
+    let request = |call: &Call| {
+        let method = if call.endpoint.is_put() { "PUT" } else { "POST" };
+        let body: Value = serde_json::from_str(&call.body("the-auth-token")).unwrap();
+        json!({"request": format!("{method} {}", call.endpoint.path()), "body": body})
+    };
+    insta::glob!("../../../events", "segment-*.json", |path| {
+        let payload = std::fs::read_to_string(path).unwrap();
+        let event = FirstParty::read(serde_json::from_str(&payload).unwrap(), received_at(), true).unwrap();
+        let told = match vero_track::errand(&id(), &event, &Rules::default(), Duration::ZERO) {
+            Ok(errand) => {
+                let tags = match &errand.tags {
+                    Tags::Edit(call) => Some(request(call)),
+                    Tags::None | Tags::Malformed => None,
+                };
+                Value::from_iter([Some(request(&errand.call)), tags].into_iter().flatten())
+            }
+            Err(Fate::Skip(skip)) => json!({"skipped": skip.as_str()}),
+            Err(Fate::Dead(cause)) => json!({"dead": cause.reason}),
+        };
+        insta::assert_json_snapshot!(told);
     });
 }

@@ -108,8 +108,10 @@ impl Aws {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
-    /// What other services' clients are made from, and the endpoint that the environment names for SSM.
-    pub fn ssm_parts(&self) -> (&SdkConfig, Option<String>) {
-        (&self.shared, self.ssm_endpoint.clone())
+    /// A client for SSM.
+    pub fn ssm(&self) -> aws_sdk_ssm::Client {
+        let mut config = aws_sdk_ssm::config::Builder::from(&self.shared);
+        config.set_endpoint_url(self.ssm_endpoint.clone());
+        aws_sdk_ssm::Client::from_conf(config.build())
     }
 }

@@ -5,4 +5,5 @@ pub mod aws;
 pub mod environment;
 pub mod log;
 pub mod queue;
+pub mod secret;
 pub mod start;

@@ -4,10 +4,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use relay_core::delivery::{
-    Admission, Answer, Breaker, Outcome, TransportError, Trouble, Verdict, retry_after,
+    Addressed, Admission, Answer, Breaker, Outcome, TransportError, Trouble, Verdict, retry_after,
 };
 use reqwest::header::RETRY_AFTER;
-use reqwest::{RequestBuilder, Response, redirect};
+use reqwest::{Method, RequestBuilder, Response, redirect};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::turn::Turn;
@@ -71,9 +71,9 @@ impl Client {
         Ok(Client { http, health: Mutex::default(), status_in_body, secrets })
     }
 
-    /// Begins a POST of JSON.
-    pub fn post(&self, url: &str) -> RequestBuilder {
-        self.http.post(url).header(reqwest::header::CONTENT_TYPE, "application/json")
+    /// Begins a request with JSON.
+    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
+        self.http.request(method, url).header(reqwest::header::CONTENT_TYPE, "application/json")
     }
 
     /// Whether the next call would be the one that tries whether the destination is back.
@@ -81,11 +81,17 @@ impl Client {
         self.health().breaker.peek(Instant::now()) == Admission::Trial
     }
 
-    /// Sends a request, with a quick second try if that is worth it. `make` makes each try's request.
+    /// Sends a request, with a quick second try if that is worth it. `make` makes each try's request, and
+    /// `addressed` says what it means that there is nothing at its path.
     ///
     /// # Errors
     /// [`Refused`]: what to make of it is the caller's to say.
-    pub async fn call(&self, turn: &Turn<'_>, make: impl Fn() -> RequestBuilder) -> Result<Outcome, Refused> {
+    pub async fn call(
+        &self,
+        turn: &Turn<'_>,
+        addressed: Addressed,
+        make: impl Fn() -> RequestBuilder,
+    ) -> Result<Outcome, Refused> {
         let mut owed: Option<Trouble> = None;
         for quick_try in 0..=QUICK_TRIES {
             if let Some(obstacle) = self.obstacle(turn) {
@@ -93,7 +99,8 @@ impl Client {
             }
             turn.count();
             let answer = self.send(make().timeout(turn.patience())).await;
-            let verdict = if self.status_in_body { answer.with_status_of_body() } else { answer }.verdict();
+            let answer = if self.status_in_body { answer.with_status_of_body() } else { answer };
+            let verdict = answer.verdict(addressed);
             self.record(&verdict);
             let maybe_doubled = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
             let trouble = match verdict {

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::future::BoxFuture;
 use relay_core::delivery::Outcome;
-use relay_core::envelope::DeathCause;
+use relay_core::envelope::{DeathCause, Source};
 
 use crate::budget::Budget;
 use crate::config::Config;
@@ -18,8 +18,11 @@ use crate::event::Event;
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
-/// All destinations' names, as they stand in envelopes.
-pub const NAMES: [&str; 2] = [segment::NAME, vero_track::NAME];
+/// All destinations' names, as they stand in envelopes and in `PAUSED_DESTINATIONS`.
+pub const NAMES: [&str; 2] = [name::<segment::Segment>(), name::<vero_track::VeroTrack>()];
+
+/// Where an event goes that no destination is there for: to the dead-letter queue, in this one's name.
+pub const HOME_OF_FIRST_PARTY: &str = name::<vero_track::VeroTrack>();
 
 /// The destinations that are on.
 ///
@@ -33,36 +36,49 @@ pub fn lanes(config: &Config, secrets: &Secrets) -> Result<Vec<Box<dyn Lane>>, S
     Ok(lanes.into_iter().flatten().collect())
 }
 
+const fn name<D: Destination>() -> &'static str {
+    D::NAMES[0]
+}
+
 fn lane<D: Destination + 'static>(destination: Option<D>, config: &Config) -> Option<Box<dyn Lane>> {
-    let is_paused = config.paused.iter().any(|name| name == D::NAME);
+    let is_paused = config.paused.iter().any(|paused| paused == name::<D>());
     Some(Box::new(Running { destination: destination?, is_paused }))
 }
+
+/// What became of an event, by the names under which it was owed.
+pub type Told = Vec<(&'static str, Outcome)>;
 
 /// A destination: what it wants of an event, and how it is told.
 pub trait Destination: Send + Sync {
     /// What is sent for one event.
     type Item: Send;
 
-    /// Its name in envelopes.
-    const NAME: &'static str;
+    /// Its name in envelopes, and then the names of parts of a delivery that may be owed alone.
+    const NAMES: &'static [&'static str];
 
-    /// Maps an event.
+    /// Where events come from that it is told of without being named.
+    const SOURCES: &'static [Source];
+
+    /// Maps an event of which these names are owed.
     ///
     /// # Errors
-    /// The outcome of an event of which nothing is sent.
-    fn prepare(&self, event: &Event<'_>) -> Result<Self::Item, Outcome>;
+    /// What became of an event of which nothing is sent.
+    fn prepare(&self, event: &Event<'_>, owed: &[&'static str]) -> Result<Self::Item, Told>;
 
     /// Sends items; the answer has their order and their number.
-    fn deliver<'a>(&'a self, items: Vec<Self::Item>, budget: &'a Budget) -> BoxFuture<'a, Vec<Outcome>>;
+    fn deliver<'a>(&'a self, items: Vec<Self::Item>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>>;
 }
 
 /// A destination as the worker sees it: events in, outcomes out.
 pub trait Lane: Send + Sync {
-    /// Its name in envelopes.
-    fn name(&self) -> &'static str;
+    /// Its names in envelopes.
+    fn names(&self) -> &'static [&'static str];
 
-    /// Delivers events; the answer has their order and their number.
-    fn run<'a>(&'a self, events: Vec<&'a Event<'a>>, budget: &'a Budget) -> BoxFuture<'a, Vec<Outcome>>;
+    /// Those of its names under which it is owed an event.
+    fn owed(&self, event: &Event<'_>) -> Vec<&'static str>;
+
+    /// Delivers events that it is owed; the answer has their order and their number.
+    fn run<'a>(&'a self, events: Vec<&'a Event<'a>>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>>;
 }
 
 struct Running<D> {
@@ -71,30 +87,44 @@ struct Running<D> {
 }
 
 impl<D: Destination> Lane for Running<D> {
-    fn name(&self) -> &'static str {
-        D::NAME
+    fn names(&self) -> &'static [&'static str] {
+        D::NAMES
     }
 
-    fn run<'a>(&'a self, events: Vec<&'a Event<'a>>, budget: &'a Budget) -> BoxFuture<'a, Vec<Outcome>> {
+    fn owed(&self, event: &Event<'_>) -> Vec<&'static str> {
+        let by_default = |owed: &str| owed == name::<D>() && D::SOURCES.contains(&event.envelope.source);
+        D::NAMES
+            .iter()
+            .copied()
+            .filter(|name| event.names(name).unwrap_or_else(|| by_default(name)))
+            .collect()
+    }
+
+    fn run<'a>(&'a self, events: Vec<&'a Event<'a>>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>> {
         Box::pin(async move {
             let mut seen = HashSet::with_capacity(events.len());
-            let mut outcomes: Vec<Option<Outcome>> = vec![None; events.len()];
+            let mut all = vec![Told::new(); events.len()];
             let (mut items, mut places) =
                 (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
             for (place, event) in events.into_iter().enumerate() {
+                let owed = self.owed(event);
+                let told =
+                    |outcome: Outcome| -> Told { owed.iter().map(|name| (*name, outcome.clone())).collect() };
                 // SQS delivers at least once, at times twice in one batch.
-                if !seen.insert(&event.envelope.id) {
-                    outcomes[place] = Some(Outcome::Skipped("duplicate"));
+                if !seen.insert((&event.envelope.id, owed.clone())) {
+                    all[place] = told(Outcome::Skipped("duplicate"));
                     continue;
                 }
                 // Mapping is total; should that ever be wrong, one event pays and not its batch.
-                let prepared = catch_unwind(AssertUnwindSafe(|| self.destination.prepare(event)));
+                let prepared = catch_unwind(AssertUnwindSafe(|| self.destination.prepare(event, &owed)));
                 let panicked =
-                    |_| Err(Outcome::Dead(DeathCause { reason: "panicked", ..DeathCause::default() }));
+                    |_| Err(told(Outcome::Dead(DeathCause { reason: "panicked", ..DeathCause::default() })));
                 match prepared.unwrap_or_else(panicked) {
-                    Err(outcome) => outcomes[place] = Some(outcome),
-                    Ok(_) if self.is_paused => outcomes[place] = Some(Outcome::Paused),
+                    Err(told) => all[place] = told,
+                    Ok(_) if self.is_paused => all[place] = told(Outcome::Paused),
                     Ok(item) => {
+                        // Whatever is not told of otherwise is still owed.
+                        all[place] = told(Outcome::NotStarted);
                         items.push(item);
                         places.push(place);
                     }
@@ -102,11 +132,11 @@ impl<D: Destination> Lane for Running<D> {
             }
             if !items.is_empty() {
                 let delivered = self.destination.deliver(items, budget).await;
-                for (place, outcome) in places.into_iter().zip(delivered) {
-                    outcomes[place] = Some(outcome);
+                for (place, told) in places.into_iter().zip(delivered).filter(|(_, told)| !told.is_empty()) {
+                    all[place] = told;
                 }
             }
-            outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::NotStarted)).collect()
+            all
         })
     }
 }

@@ -10,25 +10,25 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{Outcome, Trouble};
-use relay_core::envelope::DeathCause;
+use relay_core::delivery::{Addressed, Outcome, Trouble};
+use relay_core::envelope::{DeathCause, Source};
 use relay_core::mapping::segment::{batch_body, messages, plan_batches};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
-use reqwest::RequestBuilder;
 use reqwest::header::CONTENT_ENCODING;
+use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Destination;
 use super::client::{Client, Refused};
 use super::turn::Turn;
+use super::{Destination, Told};
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::event::Event;
+use crate::event::{Content, Event};
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
-pub(super) const NAME: &str = "segment";
+const NAME: &str = "segment";
 
 /// Requests in flight. Segment asks its partners to stay under 50 requests a second (Partner sources).
 const IN_FLIGHT: usize = 4;
@@ -60,7 +60,8 @@ impl Segment {
     fn request(&self, events: &[Messages]) -> RequestBuilder {
         let sent_at = Timestamp::from_system(SystemTime::now()).iso();
         let body = batch_body(events.iter().flatten().map(String::as_str), &sent_at);
-        let request = self.client.post(&self.url).basic_auth(self.write_key.expose_secret(), Some(""));
+        let request =
+            self.client.request(Method::POST, &self.url).basic_auth(self.write_key.expose_secret(), Some(""));
         match gzipped(body.as_bytes()) {
             Ok(gzipped) => request.header(CONTENT_ENCODING, "gzip").body(gzipped),
             // Writing into memory does not fail; if it did, the plain body would do.
@@ -78,7 +79,7 @@ impl Segment {
             let events = &events[part.clone()];
             let answer = match &refusal {
                 Some(_) if turn.requests() >= MAX_SEARCH_CALLS => Ok(Outcome::NotStarted),
-                _ => self.client.call(turn, || self.request(events)).await,
+                _ => self.client.call(turn, Addressed::Base, || self.request(events)).await,
             };
             let outcome = match (answer, &refusal) {
                 // A search that ends early has been a try all the same.
@@ -112,14 +113,20 @@ impl Segment {
 impl Destination for Segment {
     type Item = Messages;
 
-    const NAME: &'static str = NAME;
+    const NAMES: &'static [&'static str] = &[NAME];
 
-    fn prepare(&self, event: &Event<'_>) -> Result<Messages, Outcome> {
-        messages(&event.envelope.id, &event.webhook, &self.naming)
-            .map_err(|_| Outcome::Dead(DeathCause { reason: "too_large", ..DeathCause::default() }))
+    /// First-party events come from Segment, or from code that could send them there itself.
+    const SOURCES: &'static [Source] = &[Source::Vero];
+
+    fn prepare(&self, event: &Event<'_>, _owed: &[&'static str]) -> Result<Messages, Told> {
+        let Content::Webhook(webhook) = &event.content else {
+            return Err(vec![(NAME, Outcome::Skipped("not_a_webhook"))]);
+        };
+        let too_large = |_| Outcome::Dead(DeathCause { reason: "too_large", ..DeathCause::default() });
+        messages(&event.envelope.id, webhook, &self.naming).map_err(|error| vec![(NAME, too_large(error))])
     }
 
-    fn deliver<'a>(&'a self, events: Vec<Messages>, budget: &'a Budget) -> BoxFuture<'a, Vec<Outcome>> {
+    fn deliver<'a>(&'a self, events: Vec<Messages>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>> {
         Box::pin(async move {
             let size = |event: &Messages| (event.len(), event.iter().map(String::len).sum());
             let ends = plan_batches(events.iter().map(size));
@@ -134,7 +141,7 @@ impl Destination for Segment {
             let rest: Vec<_> = batches.into_iter().map(|batch| self.send(batch, &turn)).collect();
             let rest = stream::iter(rest).buffered(IN_FLIGHT);
             outcomes.extend(rest.collect::<Vec<_>>().await.into_iter().flatten());
-            outcomes
+            outcomes.into_iter().map(|outcome| vec![(NAME, outcome)]).collect()
         })
     }
 }

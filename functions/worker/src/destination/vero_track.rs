@@ -1,47 +1,82 @@
-//! Vero's Track API: one request an event, sent side by side up to a bound.
+//! Vero's API: one request an event, sent side by side up to a bound; what is about the same user of ours, in order.
+
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::Outcome;
-use relay_core::mapping::vero_track::{Call, call};
+use relay_core::delivery::{self, Outcome, in_order};
+use relay_core::envelope::{DeathCause, Source};
+use relay_core::mapping::vero_track::{Call, Endpoint, Errand, Fate, Rules, Tags, call, errand};
 use relay_core::names::Naming;
+use relay_core::timestamp::Timestamp;
+use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Destination;
 use super::client::{Client, Refused};
 use super::turn::Turn;
+use super::{Destination, Told};
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::event::Event;
+use crate::event::{Content, Event};
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
-pub(super) const NAME: &str = "vero_track";
+const NAME: &str = "vero_track";
+
+/// Only the tags of an event are owed: its own call has been accepted.
+const TAGS: &str = "vero_tags";
 
 /// Requests in flight. Vero documents no rate limit; with the template's ten workers at once it sees 160.
 const IN_FLIGHT: usize = 16;
 
 pub(super) struct VeroTrack {
     client: Client,
-    url: String,
+    endpoint: String,
     auth_token: SecretString,
     naming: Naming,
+    rules: Rules,
+}
+
+/// What is to be sent for one event.
+pub(super) struct Item {
+    call: Option<Call>,
+    tags: Tags,
+    turn: delivery::Turn,
 }
 
 impl VeroTrack {
     pub(super) fn new(config: &Config, secrets: &Secrets) -> Result<Option<Self>, StartError> {
         let (Some(access), Some(auth_token)) = (&config.vero, secrets.vero.clone()) else { return Ok(None) };
-        let url = format!("{}/api/v2/events/track", access.endpoint);
         Ok(Some(VeroTrack {
             client: Client::new(true, vec![auth_token.clone()])?,
-            url,
+            endpoint: access.endpoint.clone(),
             auth_token,
             naming: config.naming.clone(),
+            rules: Rules { blueprint: secrets.blueprint.clone(), forward_deletes: config.forward_deletes },
         }))
     }
 
-    async fn track(&self, call: Call, turn: &Turn<'_>) -> Outcome {
-        let refusal = match self.send(&call, turn).await {
+    /// Sends what one event asks for: the call, and once that is accepted, the tags.
+    async fn run(&self, item: &Item, turn: &Turn<'_>) -> Told {
+        let mut told = Told::new();
+        if let Some(call) = &item.call {
+            let outcome = self.call(call, turn).await;
+            let is_accepted = matches!(outcome, Outcome::Accepted { .. });
+            told.push((NAME, outcome));
+            if !is_accepted {
+                return told;
+            }
+        }
+        match &item.tags {
+            Tags::None => (),
+            Tags::Edit(call) => told.push((TAGS, self.call(call, turn).await)),
+            Tags::Malformed => told.push((TAGS, dead("malformed_tags"))),
+        }
+        told
+    }
+
+    async fn call(&self, call: &Call, turn: &Turn<'_>) -> Outcome {
+        let refusal = match self.send(call, turn).await {
             Ok(outcome) => return outcome,
             Err(Refused(refusal)) => refusal,
         };
@@ -58,40 +93,106 @@ impl VeroTrack {
     }
 
     async fn send(&self, call: &Call, turn: &Turn<'_>) -> Result<Outcome, Refused> {
+        let url = format!("{}{}", self.endpoint, call.endpoint.path());
+        let method = if call.endpoint.is_put() { Method::PUT } else { Method::POST };
         let body = call.body(self.auth_token.expose_secret());
-        self.client.call(turn, || self.client.post(&self.url).body(body.clone())).await
+        let request = || self.client.request(method.clone(), &url).body(body.clone());
+        self.client.call(turn, call.endpoint.addressed(), request).await
+    }
+
+    /// Works off one line of items, and says what became of each.
+    async fn walk(&self, line: Vec<(usize, Item)>, turn: &Turn<'_>) -> Vec<(usize, Told)> {
+        let mut told = Vec::with_capacity(line.len());
+        for (index, item) in &line {
+            told.push((*index, self.run(item, turn).await));
+        }
+        give_up_what_was_taken_back(&line, &mut told);
+        told
     }
 }
 
+/// Consent fails safe: a wish for messages that is still owed, while the user's later wish for none is known, must
+/// not be carried out after it.
+fn give_up_what_was_taken_back(line: &[(usize, Item)], told: &mut [(usize, Told)]) {
+    let endpoint = |item: &Item| item.call.as_ref().map(|call| call.endpoint);
+    let last_no = line.iter().rposition(|(_, item)| endpoint(item) == Some(Endpoint::Unsubscribe));
+    for position in 0..last_no.unwrap_or(0) {
+        if endpoint(&line[position].1) == Some(Endpoint::Resubscribe) {
+            for (_, outcome) in &mut told[position].1 {
+                if matches!(outcome, Outcome::Owed(_) | Outcome::NotStarted) {
+                    *outcome = dead("stale_consent");
+                }
+            }
+        }
+    }
+}
+
+fn dead(reason: &'static str) -> Outcome {
+    Outcome::Dead(DeathCause { reason, ..DeathCause::default() })
+}
+
 impl Destination for VeroTrack {
-    type Item = Call;
+    type Item = Item;
 
-    const NAME: &'static str = NAME;
+    const NAMES: &'static [&'static str] = &[NAME, TAGS];
 
-    fn prepare(&self, event: &Event<'_>) -> Result<Call, Outcome> {
-        call(&event.envelope.id, &event.webhook, &self.naming).map_err(|skip| Outcome::Skipped(skip.as_str()))
+    const SOURCES: &'static [Source] = &[Source::Vero, Source::Segment];
+
+    fn prepare(&self, event: &Event<'_>, owed: &[&'static str]) -> Result<Item, Told> {
+        let envelope = &event.envelope;
+        let errand = match &event.content {
+            Content::Webhook(webhook) => call(&envelope.id, webhook, &self.naming)
+                // Webhooks tell what happened; they change nobody, and so need no order.
+                .map(|call| Errand { call, tags: Tags::None, users: Vec::new() })
+                .map_err(Fate::Skip),
+            Content::FirstParty(event) => {
+                let now = Timestamp::from_system(SystemTime::now());
+                let age = Duration::from_secs(now.seconds_since(envelope.received_at));
+                errand(&envelope.id, event, &self.rules, age)
+            }
+        };
+        let owes_the_call = owed.contains(&NAME);
+        let outcome = |fate| match fate {
+            Fate::Skip(skip) => Outcome::Skipped(skip.as_str()),
+            Fate::Dead(cause) => Outcome::Dead(cause),
+        };
+        let name = if owes_the_call { NAME } else { TAGS };
+        let Errand { call, tags, users } = errand.map_err(|fate| vec![(name, outcome(fate))])?;
+        if !owes_the_call && tags == Tags::None {
+            return Err(vec![(TAGS, Outcome::Skipped("no_tags"))]);
+        }
+        let turn = delivery::Turn { users, received_at: envelope.received_at, place: envelope.place };
+        Ok(Item { call: owes_the_call.then_some(call), tags, turn })
     }
 
-    fn deliver<'a>(&'a self, calls: Vec<Call>, budget: &'a Budget) -> BoxFuture<'a, Vec<Outcome>> {
+    fn deliver<'a>(&'a self, items: Vec<Item>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>> {
         Box::pin(async move {
             let turn = Turn::new(budget);
-            let mut outcomes = vec![Outcome::NotStarted; calls.len()];
-            let mut calls = calls.into_iter().enumerate();
+            let mut all = vec![Told::new(); items.len()];
+            let turns: Vec<delivery::Turn> = items.iter().map(|item| item.turn.clone()).collect();
+            let mut items: Vec<Option<Item>> = items.into_iter().map(Some).collect();
+            let mut lines = in_order(&turns).into_iter();
+            let mut take = |line: Vec<usize>| -> Vec<(usize, Item)> {
+                line.into_iter().filter_map(|index| Some((index, items[index].take()?))).collect()
+            };
+            let mut told = Vec::with_capacity(all.len());
             if self.client.is_on_trial()
-                && let Some((index, trial)) = calls.next()
+                && let Some(line) = lines.next()
             {
-                outcomes[index] = self.track(trial, &turn).await;
+                told.extend(self.walk(take(line), &turn).await);
             }
-            // Unordered: a call that pauses before its second try holds up none behind it.
+            // Unordered: a call that pauses before its second try holds up none but its user's.
             let turn = &turn;
-            let mut tracked = stream::iter(calls)
-                .map(|(index, call)| async move { (index, self.track(call, turn).await) })
-                .buffer_unordered(IN_FLIGHT);
-            while let Some((index, outcome)) = tracked.next().await {
-                outcomes[index] = outcome;
+            let lines: Vec<_> = lines.map(take).collect();
+            let mut walks = stream::iter(lines).map(|line| self.walk(line, turn)).buffer_unordered(IN_FLIGHT);
+            while let Some(walked) = walks.next().await {
+                told.extend(walked);
             }
-            drop(tracked);
-            outcomes
+            drop(walks);
+            for (index, told) in told {
+                all[index] = told;
+            }
+            all
         })
     }
 }

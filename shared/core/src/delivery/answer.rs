@@ -23,6 +23,15 @@ pub enum Answer {
     Failed(TransportError),
 }
 
+/// What a request's path is about, and so what it means that there is nothing at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressed {
+    /// Nothing of the event's making: the operator's base URL must be wrong.
+    Base,
+    /// A user whom the event names, and who may not be there.
+    User,
+}
+
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportError {
@@ -101,9 +110,8 @@ impl Answer {
         }
     }
 
-    /// What the answer means. One table for every destination; 404 and 405 mean a wrong base URL, since the
-    /// paths of `/v1/batch` and `/events/track` are not of the event's making.
-    pub fn verdict(self) -> Verdict {
+    /// What the answer means. One table for every destination.
+    pub fn verdict(self, addressed: Addressed) -> Verdict {
         let (status, retry_after, body) = match self {
             Answer::Response { status, retry_after, body } => (status, retry_after, body),
             Answer::Failed(error) => {
@@ -128,7 +136,7 @@ impl Answer {
             200..=299 => Verdict::Accepted,
             300..=399 => Verdict::Operator(trouble("redirected")),
             401 | 403 => Verdict::Operator(trouble("unauthorized")),
-            404 | 405 => Verdict::Operator(trouble("wrong_endpoint")),
+            404 | 405 if addressed == Addressed::Base => Verdict::Operator(trouble("wrong_endpoint")),
             501 | 505 => Verdict::Operator(trouble("not_implemented")),
             429 => Verdict::Again(trouble("throttled")),
             // 460 is Segment's own, transient (analytics-java, AnalyticsClient).
@@ -162,7 +170,7 @@ mod tests {
     #[test]
     fn every_status_has_its_verdict() {
         for status in 100..=999 {
-            let verdict = answer(status, "").verdict();
+            let verdict = answer(status, "").verdict(Addressed::Base);
             let expected = match status {
                 200..=299 => "accepted",
                 300..=399 | 401 | 403 | 404 | 405 | 501 | 505 => "operator",
@@ -178,6 +186,9 @@ mod tests {
             };
             assert_eq!(got, expected, "{status}");
         }
+        for status in [404, 405] {
+            assert!(matches!(answer(status, "").verdict(Addressed::User), Verdict::Refused(_)), "{status}");
+        }
     }
 
     #[test]
@@ -187,7 +198,9 @@ mod tests {
             (TransportError::Connect, false),
             (TransportError::Broken, true),
         ] {
-            let Verdict::Again(trouble) = Answer::Failed(error).verdict() else { panic!("{error:?}") };
+            let Verdict::Again(trouble) = Answer::Failed(error).verdict(Addressed::Base) else {
+                panic!("{error:?}")
+            };
             assert_eq!((trouble.is_outage, trouble.maybe_taken, trouble.status), (true, maybe_taken, None));
         }
     }

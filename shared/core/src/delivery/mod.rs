@@ -3,9 +3,11 @@
 mod answer;
 mod backoff;
 mod breaker;
+mod order;
 mod settle;
 
-pub use answer::{Answer, TransportError, Trouble, Verdict, retry_after};
+pub use answer::{Addressed, Answer, TransportError, Trouble, Verdict, retry_after};
 pub use backoff::{MAX_ATTEMPTS, MAX_DELAY, delay};
 pub use breaker::{Admission, Breaker};
+pub use order::{Turn, in_order};
 pub use settle::{Burial, Outcome, Resend, Settlement, settle, tries_before};

@@ -1,23 +1,15 @@
-//! From the bytes of a request to envelopes. Nothing is re-typed, and nothing is thrown away: what is no webhook
-//! becomes an entry for the dead-letter queue.
+//! Vero's webhooks: one JSON object is one webhook, an array of objects so many.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use relay_core::envelope::{DeadLetter, DeathCause, Envelope, EventId, MAX_BYTES, Payload, Source};
+use relay_core::envelope::{Payload, Source};
 use relay_core::json::{self, Kind};
 use relay_core::timestamp::Timestamp;
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
-/// How much of a too large webhook is kept, in bytes.
-pub const KEPT_BYTES: usize = 100_000;
-
-/// The most webhooks in one request. Vero sends one; this bounds what an array can cost.
-pub const MAX_WEBHOOKS: usize = 10_000;
+use super::{KEPT_BYTES, MAX_EVENTS, Received, TOO_LARGE, new_id};
 
 /// What a request's body amounts to.
 #[derive(Debug)]
-pub struct Intake {
+pub struct Webhooks {
     /// At least one envelope: a webhook, or what came in its place.
     pub received: Vec<Received>,
     /// The body was an array of webhooks.
@@ -26,35 +18,22 @@ pub struct Intake {
     pub refusal: Option<Refusal>,
 }
 
-/// One envelope on its way to a queue.
-#[derive(Debug)]
-pub struct Received {
-    /// The event's id.
-    pub id: EventId,
-    /// The message body.
-    pub body: String,
-    /// Message attributes, for the operator's eye.
-    pub attributes: Vec<(&'static str, String)>,
-    /// Why it goes to the dead-letter queue, if it does.
-    pub dead: Option<&'static str>,
-}
-
 /// What is wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// It has no JSON object, nor a non-empty array of such.
     NotAWebhook(&'static str),
-    /// An event's envelope is over [`MAX_BYTES`].
+    /// An event's envelope is over [`relay_core::envelope::MAX_BYTES`].
     TooLarge,
 }
 
-impl Intake {
-    /// Takes a body apart: one JSON object is one webhook, an array of objects so many.
+impl Webhooks {
+    /// Takes a body apart.
     pub fn of(body: &[u8], received_at: Timestamp) -> Self {
         // RFC 8259 lets a parser ignore a byte order mark.
         let json = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         let (is_array, webhooks) = match webhooks(json) {
-            Ok((_, webhooks)) if webhooks.len() > MAX_WEBHOOKS => {
+            Ok((_, webhooks)) if webhooks.len() > MAX_EVENTS => {
                 return Self::unreadable(&body[..body.len().min(KEPT_BYTES)], TOO_LARGE, received_at);
             }
             Ok(found) => found,
@@ -63,63 +42,29 @@ impl Intake {
         let received: Vec<Received> =
             webhooks.into_iter().map(|webhook| Received::webhook(webhook, received_at)).collect();
         let too_large = received.iter().any(|received| received.dead.is_some());
-        Intake { received, is_array, refusal: too_large.then_some(Refusal::TooLarge) }
+        Webhooks { received, is_array, refusal: too_large.then_some(Refusal::TooLarge) }
     }
 
     fn unreadable(body: &[u8], reason: &'static str, received_at: Timestamp) -> Self {
-        let (received, is_whole) = Received::dead(new_id(), body, reason, received_at);
-        let refusal = match reason {
-            TOO_LARGE => Refusal::TooLarge,
-            _ if !is_whole => Refusal::TooLarge,
+        let received = Received::bytes(&new_id(), Source::Vero, body, reason, received_at);
+        let refusal = match received.dead {
+            Some(TOO_LARGE) => Refusal::TooLarge,
             _ => Refusal::NotAWebhook(reason),
         };
-        Intake { received: vec![received], is_array: false, refusal: Some(refusal) }
+        Webhooks { received: vec![received], is_array: false, refusal: Some(refusal) }
     }
 }
 
 impl Received {
     fn webhook(webhook: &RawValue, received_at: Timestamp) -> Self {
         let id = new_id();
-        let envelope = envelope(id.clone(), Payload::Object(webhook), received_at);
-        let body = envelope.to_json();
-        if body.len() > MAX_BYTES {
-            let webhook = webhook.get().as_bytes();
-            return Self::dead(id, &webhook[..webhook.len().min(KEPT_BYTES)], TOO_LARGE, received_at).0;
+        let payload = Payload::Object(webhook);
+        let live = Received::live(&super::envelope(id.clone(), Source::Vero, payload, received_at));
+        if live.fits() {
+            return live;
         }
-        let mut attributes = vec![("source", Source::Vero.as_str().to_owned())];
-        attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
-        Received { id, body, attributes, dead: None }
+        Received::bytes(&id, Source::Vero, webhook.get().as_bytes(), TOO_LARGE, received_at)
     }
-
-    /// An entry for the dead-letter queue, and whether it holds all of the bytes.
-    fn dead(id: EventId, bytes: &[u8], reason: &'static str, received_at: Timestamp) -> (Self, bool) {
-        let letter = |bytes: &[u8], reason, truncated| {
-            let bytes = STANDARD.encode(bytes);
-            let envelope = envelope(id.clone(), Payload::Base64(&bytes), received_at);
-            let cause = DeathCause { reason, truncated, ..DeathCause::default() };
-            DeadLetter { envelope: &envelope, destination: None, cause }.to_json()
-        };
-        let mut reason = reason;
-        let mut body = letter(bytes, reason, reason == TOO_LARGE);
-        let is_whole = body.len() <= MAX_BYTES;
-        if !is_whole {
-            reason = TOO_LARGE;
-            body = letter(&bytes[..bytes.len().min(KEPT_BYTES)], reason, true);
-        }
-        let attributes = vec![("source", Source::Vero.as_str().to_owned()), ("reason", reason.to_owned())];
-        (Received { id, body, attributes, dead: Some(reason) }, is_whole)
-    }
-}
-
-const TOO_LARGE: &str = "too_large";
-
-fn envelope(id: EventId, payload: Payload<'_>, received_at: Timestamp) -> Envelope<'_> {
-    Envelope { id, source: Source::Vero, received_at, destinations: None, attempt: 0, payload }
-}
-
-/// A UUID v7, which rises within a process.
-fn new_id() -> EventId {
-    EventId::from_uuid(Uuid::now_v7())
 }
 
 /// The objects in a body, and whether they came as an array.
@@ -146,10 +91,13 @@ fn webhooks(body: &[u8]) -> Result<(bool, Vec<&RawValue>), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
+    use relay_core::envelope::{Envelope, MAX_BYTES};
 
-    fn intake(body: &[u8]) -> Intake {
-        Intake::of(body, Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap())
+    fn intake(body: &[u8]) -> Webhooks {
+        Webhooks::of(body, Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap())
     }
 
     fn json(received: &Received) -> serde_json::Value {
@@ -228,8 +176,8 @@ mod tests {
     #[test]
     fn an_array_without_end_is_too_large() {
         let array = |length: usize| format!("[{}]", vec!["{}"; length].join(","));
-        assert_eq!(intake(array(MAX_WEBHOOKS).as_bytes()).received.len(), MAX_WEBHOOKS);
-        let too_many = intake(array(MAX_WEBHOOKS + 1).as_bytes());
+        assert_eq!(intake(array(MAX_EVENTS).as_bytes()).received.len(), MAX_EVENTS);
+        let too_many = intake(array(MAX_EVENTS + 1).as_bytes());
         assert_eq!((too_many.refusal, too_many.received.len()), (Some(Refusal::TooLarge), 1));
     }
 

@@ -1,73 +1,11 @@
-//! A webhook as a call of Vero's Track API, so that journeys can react to what happened to a message.
+//! A webhook as a call of `/events/track`.
 
+use super::{Call, Endpoint, Skip, extras};
 use crate::envelope::EventId;
+use crate::identity::VERO_TEXT_LIMIT;
 use crate::json::ObjectWriter;
 use crate::names::Naming;
-use crate::webhook::{Content, User, VERO_TEXT_LIMIT, Webhook};
-
-/// `extras.source` of every call.
-pub const SOURCE: &str = "vero-relay";
-
-/// Why a webhook is not sent to Vero Track.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Skip {
-    /// Its type is not among `VERO_TRACK_TYPES`.
-    TypeNotTracked,
-    /// Its campaign was set off by an event of ours.
-    Loop,
-    /// It names nobody: Vero refuses a call without an id or an address.
-    NoIdentity,
-}
-
-impl Skip {
-    /// A snake_case code for logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Skip::TypeNotTracked => "type_not_tracked",
-            Skip::Loop => "loop",
-            Skip::NoIdentity => "no_identity",
-        }
-    }
-}
-
-/// One call of `POST /api/v2/events/track`, without the token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// Whom it is about: an id, an address, or both; each of a length that Vero takes.
-    identity: User,
-    event_name: String,
-    data: String,
-    created_at: String,
-}
-
-impl Call {
-    /// The request's body.
-    pub fn body(&self, auth_token: &str) -> String {
-        let mut body = ObjectWriter::new();
-        body.text("auth_token", auth_token);
-        body.object("identity", |identity| {
-            for (key, value) in [("id", &self.identity.id), ("email", &self.identity.email)] {
-                if let Some(value) = value {
-                    identity.text(key, value);
-                }
-            }
-        });
-        body.text("event_name", &self.event_name);
-        body.raw("data", &self.data);
-        body.object("extras", |extras| {
-            extras.text("source", SOURCE);
-            extras.text("created_at", &self.created_at);
-        });
-        body.finish()
-    }
-
-    /// The same call without the address, when there is an id besides: Vero answers 400 to an address that it
-    /// does not believe, and loses nothing that the profile does not have.
-    pub fn without_email(&self) -> Option<Call> {
-        let User { id: Some(id), email: Some(_) } = &self.identity else { return None };
-        Some(Call { identity: User { id: Some(id.clone()), email: None }, ..self.clone() })
-    }
-}
+use crate::webhook::{Content, Webhook};
 
 /// The call that a webhook becomes.
 ///
@@ -85,23 +23,24 @@ pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call
     if webhook.trigger_event().is_some_and(|name| naming.is_own(&name, channel.as_deref())) {
         return Err(Skip::Loop);
     }
-    let User { id: user_id, email } = webhook.user.clone();
-    let identity = User { id: user_id.filter(|id| id.chars().count() < VERO_TEXT_LIMIT), email };
-    if identity == User::default() {
-        return Err(Skip::NoIdentity);
-    }
-    let mut data = ObjectWriter::new();
-    match &webhook.content {
-        Content::Event(properties) => {
-            for property in properties.iter().filter(|property| property.is_scalar) {
-                data.raw(property.name, &property.json);
+    let user = webhook.user.clone().for_vero().ok_or(Skip::NoIdentity)?;
+    let event_name: String =
+        naming.event(kind, channel.as_deref()).chars().take(VERO_TEXT_LIMIT - 1).collect();
+    let mut fields = ObjectWriter::new();
+    fields.text("event_name", &event_name);
+    fields.object("data", |data| {
+        match &webhook.content {
+            Content::Event(properties) => {
+                for property in properties.iter().filter(|property| property.is_scalar) {
+                    data.raw(property.name, &property.json);
+                }
             }
+            Content::Created(traits) | Content::Updated { traits, .. } => traits.write(data),
         }
-        Content::Created(traits) | Content::Updated { traits, .. } => traits.write(&mut data),
-    }
-    data.text("webhook_id", id.as_str());
-    let event_name = naming.event(kind, channel.as_deref()).chars().take(VERO_TEXT_LIMIT - 1).collect();
-    Ok(Call { identity, event_name, data: data.finish(), created_at: webhook.time.vero() })
+        data.text("webhook_id", id.as_str());
+    });
+    extras(&mut fields, webhook.time);
+    Ok(Call::new(Endpoint::EventsTrack, user, fields))
 }
 
 #[cfg(test)]

@@ -1,0 +1,410 @@
+//! First-party events in Segment's spec: as Segment's Webhooks destinations pass them on, and as its SDKs send them.
+
+use relay_core::envelope::{Envelope, EventId, Payload, Source};
+use relay_core::first_party::{CallType, FirstParty, Invalid, message_id};
+use relay_core::json::{self, Kind, Object, ObjectWriter};
+use relay_core::timestamp::Timestamp;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{MAX_EVENTS, Received, TOO_LARGE, new_id};
+use crate::route::Events;
+use crate::token::Digest;
+
+/// What a sender may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Whatever Segment's spec knows.
+    All,
+    /// Only tell that something happened: for keys that every visitor of a site can read.
+    OnlyTell,
+}
+
+/// The events of a request, not yet looked at.
+#[derive(Debug)]
+pub struct Body<'a> {
+    elements: Vec<&'a RawValue>,
+    /// They came as a batch: a bad one does not speak for the others.
+    pub is_batch: bool,
+    from: From<'a>,
+}
+
+/// Who made the request.
+#[derive(Debug)]
+enum From<'a> {
+    /// Segment: its events are as they are to stay.
+    Segment,
+    /// An SDK: its events lack what the path and the batch say for them.
+    Sdk { kind: Option<CallType>, common: Common<'a> },
+}
+
+/// What a batch says for all its events.
+#[derive(Debug, Default)]
+struct Common<'a> {
+    context: Object<'a>,
+    integrations: Object<'a>,
+    sent_at: Option<&'a RawValue>,
+    write_key: Option<&'a RawValue>,
+}
+
+/// A request whose body cannot be taken apart, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable(pub &'static str);
+
+/// What a request's events have become.
+#[derive(Debug, Default)]
+pub struct Intake {
+    /// An envelope each.
+    pub received: Vec<Received>,
+    /// How many its sender has no right to send. Like whatever a stranger sends, they are not kept: one that were put
+    /// back from the dead-letter queue some day would have got in after all.
+    pub forbidden: usize,
+    /// Why the last bad event is bad; in a request of one, why the request is.
+    pub problem: Option<Problem>,
+}
+
+/// Why an event is bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// It is none of Segment's spec.
+    Invalid(Invalid),
+    /// Its envelope is too large.
+    TooLarge,
+}
+
+impl<'a> Body<'a> {
+    /// Reads what a Webhooks destination of Segment's sends: one event, or a bare array of them.
+    ///
+    /// # Errors
+    /// [`Unreadable`] if it is neither.
+    pub fn of_segment(body: &'a [u8]) -> Result<Self, Unreadable> {
+        let value = json_value(body)?;
+        let elements = if json::kind(value) == Kind::Array { array(value)? } else { vec![value] };
+        Body { elements, is_batch: json::kind(value) == Kind::Array, from: From::Segment }.bounded()
+    }
+
+    /// Reads what an SDK sends to a path of the tracking API.
+    ///
+    /// # Errors
+    /// [`Unreadable`] if it is not what the path is for.
+    pub fn of_sdk(body: &'a [u8], path: Events) -> Result<Self, Unreadable> {
+        let value = json_value(body)?;
+        let kind = match path {
+            Events::One(kind) => Some(kind),
+            Events::Batch => None,
+        };
+        if json::kind(value) == Kind::Array {
+            let from = From::Sdk { kind, common: Common::default() };
+            return Body { elements: array(value)?, is_batch: true, from }.bounded();
+        }
+        let fields = Object::parse(value).ok_or(Unreadable("not_an_object"))?;
+        let batch = fields.get("batch").filter(|_| kind.is_none());
+        if kind.is_none() && !batch.is_some_and(|batch| json::kind(batch) == Kind::Array) {
+            return Err(Unreadable("no_batch"));
+        }
+        let said = |key: &str| fields.get(key).filter(|value| json::kind(value) != Kind::Null);
+        let object = |key: &str| said(key).and_then(Object::parse).unwrap_or_default();
+        let write_key = said("writeKey");
+        let (elements, common) = match batch {
+            Some(batch) => {
+                let (context, integrations) = (object("context"), object("integrations"));
+                (array(batch)?, Common { context, integrations, sent_at: said("sentAt"), write_key })
+            }
+            None => (vec![value], Common { write_key, ..Common::default() }),
+        };
+        Body { elements, is_batch: batch.is_some(), from: From::Sdk { kind, common } }.bounded()
+    }
+
+    /// The write key in an SDK's body: its own, else its first event's.
+    pub fn write_key(&self) -> Option<String> {
+        let From::Sdk { common: Common { write_key, .. }, .. } = &self.from else { return None };
+        let first = || Object::parse(self.elements.first()?)?.get("writeKey");
+        write_key.or_else(first).and_then(json::text).map(|key| key.trim().to_owned())
+    }
+
+    /// What Segment's `X-Signature` is over: of a batch, the first event alone (Actions Webhook destination).
+    pub fn signed_part(&self) -> Option<&'a [u8]> {
+        self.elements.first().filter(|_| self.is_batch).map(|first| first.get().as_bytes())
+    }
+
+    /// Makes envelopes. `key` is the digest of what opened the route: with an event's own id it makes the
+    /// envelope's, so that a sender's retry makes the same.
+    pub fn take(&self, key: &Digest, rights: Rights, received_at: Timestamp) -> Intake {
+        let mut intake = Intake::default();
+        for (place, element) in self.elements.iter().enumerate() {
+            let is_object = json::kind(element) == Kind::Object;
+            let (through_segment, payload) = match &self.from {
+                From::Sdk { kind, common } if is_object => (false, Some(common.completed(element, *kind))),
+                From::Sdk { .. } => (false, None),
+                From::Segment => (true, None),
+            };
+            let payload = payload.as_deref().and_then(|payload| serde_json::from_str(payload).ok());
+            let payload: &RawValue = payload.unwrap_or(element);
+            let event = FirstParty::read(payload, received_at, through_segment);
+            if rights == Rights::OnlyTell && event.as_ref().is_ok_and(|event| !event.only_tells()) {
+                intake.forbidden += 1;
+                continue;
+            }
+            let id = id(key, Object::parse(payload).and_then(|mut fields| message_id(&mut fields)));
+            let place = place.try_into().unwrap_or(u32::MAX);
+            let envelope = Envelope {
+                place,
+                through_segment,
+                ..super::envelope(id, Source::Segment, Payload::Object(payload), received_at)
+            };
+            let (received, problem) = sorted(&envelope, payload, event.err());
+            intake.received.push(received);
+            intake.problem = problem.or(intake.problem);
+        }
+        intake
+    }
+
+    fn bounded(self) -> Result<Self, Unreadable> {
+        if self.elements.len() > MAX_EVENTS { Err(Unreadable(TOO_LARGE)) } else { Ok(self) }
+    }
+}
+
+/// A body that is no event, for the dead-letter queue.
+pub fn unreadable(body: &[u8], reason: &'static str, received_at: Timestamp) -> Received {
+    Received::bytes(&new_id(), Source::Segment, body, reason, received_at)
+}
+
+/// An envelope for the queue, or for the dead-letter queue and why.
+fn sorted(
+    envelope: &Envelope<'_>,
+    payload: &RawValue,
+    invalid: Option<Invalid>,
+) -> (Received, Option<Problem>) {
+    let bytes = |reason| {
+        let payload = payload.get().as_bytes();
+        Received::bytes(&envelope.id, envelope.source, payload, reason, envelope.received_at)
+    };
+    let received = match invalid {
+        None => Received::live(envelope),
+        Some(invalid @ Invalid::NotAnObject) => bytes(invalid.as_str()),
+        Some(invalid) => Received::dead(envelope, invalid.as_str(), false),
+    };
+    if received.fits() {
+        (received, invalid.map(Problem::Invalid))
+    } else {
+        (bytes(TOO_LARGE), Some(Problem::TooLarge))
+    }
+}
+
+impl Common<'_> {
+    /// An SDK's event with what path and batch say for it, and without what only the way here needed.
+    fn completed(&self, element: &RawValue, kind: Option<CallType>) -> String {
+        let mut fields = Object::parse(element).unwrap_or_default();
+        fields.take_all(|key, _| matches!(key, "writeKey" | "_metadata"));
+        let mut more = ObjectWriter::new();
+        if let Some(kind) = kind {
+            fields.take_all(|key, _| key == "type");
+            more.text("type", kind.as_str());
+        }
+        for (key, common) in [("context", &self.context), ("integrations", &self.integrations)] {
+            if !common.is_empty() {
+                let own = fields.get(key);
+                fields.take_all(|taken, _| taken == key);
+                more.raw(key, &merged(common, own));
+            }
+        }
+        if let Some(sent_at) = self.sent_at {
+            fields.take_all(|key, _| key == "sentAt");
+            more.raw("sentAt", sent_at.get());
+        }
+        let mut event = ObjectWriter::new();
+        event.append(&fields.rest().unwrap_or_default());
+        event.append(&more.finish());
+        event.finish()
+    }
+}
+
+/// An event's own object with the batch's fields under it: what the event says itself counts, but for a null.
+fn merged(common: &Object<'_>, own: Option<&RawValue>) -> String {
+    let own = own.filter(|own| json::kind(own) != Kind::Null);
+    let mut own = match own.map(|own| (own, Object::parse(own))) {
+        None => Object::default(),
+        Some((_, Some(own))) => own,
+        Some((own, None)) => return own.get().to_owned(),
+    };
+    own.take_all(|key, value| json::kind(value) == Kind::Null && common.get(key).is_some());
+    let mut all = ObjectWriter::new();
+    all.append(&own.rest().unwrap_or_default());
+    for (_, json_key, value) in common.fields().filter(|(key, ..)| own.get(key).is_none()) {
+        all.raw_json_key(json_key, value.get());
+    }
+    all.finish()
+}
+
+/// Derived from the sender's own id of the event; without one, new.
+fn id(key: &Digest, message_id: Option<String>) -> EventId {
+    let Some(message_id) = message_id else { return new_id() };
+    let hash: Digest = Sha256::new().chain_update(key).chain_update(message_id).finalize().into();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    EventId::from_uuid(Uuid::new_v8(bytes))
+}
+
+fn json_value(body: &[u8]) -> Result<&RawValue, Unreadable> {
+    // RFC 8259 lets a parser ignore a byte order mark.
+    let json = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    if json.iter().all(u8::is_ascii_whitespace) {
+        return Err(Unreadable("empty"));
+    }
+    let value: &RawValue = serde_json::from_slice(json).map_err(|_| Unreadable("not_json"))?;
+    match json::kind(value) {
+        Kind::Object | Kind::Array => Ok(value),
+        _ => Err(Unreadable("not_an_object")),
+    }
+}
+
+fn array(value: &RawValue) -> Result<Vec<&RawValue>, Unreadable> {
+    serde_json::from_str(value.get()).map_err(|_| Unreadable("not_json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const KEY: Digest = [7; 32];
+
+    fn received_at() -> Timestamp {
+        Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap()
+    }
+
+    fn payloads(intake: &Intake) -> Vec<Value> {
+        let envelope = |received: &Received| serde_json::from_str::<Value>(&received.body).unwrap();
+        intake.received.iter().map(|received| envelope(received)["payload"].clone()).collect()
+    }
+
+    fn sdk(path: Events, body: &str) -> Intake {
+        Body::of_sdk(body.as_bytes(), path).unwrap().take(&KEY, Rights::All, received_at())
+    }
+
+    #[test]
+    fn what_segment_sends_travels_to_the_letter() {
+        let event = r#"{"type":"track" , "event":"e","n":1.00,"sentAt":"x","writeKey":"k","big":12345678901234567890}"#;
+        for (body, is_batch) in [(event.to_owned(), false), (format!("[{event}, {event}]"), true)] {
+            let read = Body::of_segment(body.as_bytes()).unwrap();
+            let intake = read.take(&KEY, Rights::All, received_at());
+            assert_eq!((read.is_batch, intake.problem), (is_batch, None));
+            for received in &intake.received {
+                assert!(received.body.ends_with(&format!(r#""payload":{event}}}"#)), "{}", received.body);
+                assert!(received.body.contains(r#""through_segment":true"#));
+            }
+            assert_eq!(read.signed_part(), is_batch.then_some(event.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_batch_speaks_for_its_events() {
+        let intake = sdk(
+            Events::Batch,
+            r#"{"writeKey":"k","sentAt":"2026-11-21T05:04:03Z","context":{"library":{"name":"l"},"ip":"1"},"integrations":{"All":false},
+            "batch":[{"type":"track","event":"e","writeKey":"k","_metadata":{},"context":{"ip":null,"page":{}},"sentAt":null,"n":1.0},
+            {"type":"page","context":{"ip":"2"},"integrations":{"All":true}},{"type":"screen","context":5}]}"#,
+        );
+        let sent_at = json!("2026-11-21T05:04:03Z");
+        assert_eq!(
+            payloads(&intake),
+            [
+                json!({"type": "track", "event": "e", "n": 1.0, "sentAt": sent_at, "integrations": {"All": false},
+                    "context": {"page": {}, "library": {"name": "l"}, "ip": "1"}}),
+                json!({"type": "page", "sentAt": sent_at, "integrations": {"All": true},
+                    "context": {"ip": "2", "library": {"name": "l"}}}),
+                json!({"type": "screen", "sentAt": sent_at, "integrations": {"All": false}, "context": 5}),
+            ]
+        );
+        let place =
+            |received: &Received| serde_json::from_str::<Value>(&received.body).unwrap()["place"].as_u64();
+        assert_eq!(intake.received.iter().map(place).collect::<Vec<_>>(), [None, Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn the_path_gives_the_type() {
+        for body in [r#"{"userId":"u"}"#, r#"{"userId":"u","type":"track"}"#, r#"{"type":null,"userId":"u"}"#]
+        {
+            let intake = sdk(Events::One(CallType::Identify), body);
+            assert_eq!(payloads(&intake), [json!({"userId": "u", "type": "identify"})]);
+            assert_eq!(intake.problem, None);
+        }
+    }
+
+    #[test]
+    fn bad_events_take_no_good_ones_along() {
+        let intake = sdk(
+            Events::Batch,
+            r#"{"batch":[5,{},{"type":"nonsense"},{"type":"track"},{"type":"alias","userId":"u"},{"type":"page"}]}"#,
+        );
+        let reasons: Vec<Option<&str>> = intake.received.iter().map(|received| received.dead).collect();
+        let bad = ["not_an_object", "no_type", "unknown_type", "no_event_name", "no_previous_id"];
+        assert_eq!(reasons, bad.map(Some).into_iter().chain([None]).collect::<Vec<_>>());
+        for received in &intake.received {
+            assert!(Envelope::parse(&received.body).is_ok(), "{}", received.body);
+        }
+    }
+
+    #[test]
+    fn a_retry_makes_the_same_ids_and_another_key_others() {
+        let ids = |key: Digest, body: &str| -> Vec<String> {
+            let body = Body::of_sdk(body.as_bytes(), Events::Batch).unwrap();
+            let intake = body.take(&key, Rights::All, received_at());
+            intake.received.iter().map(|received| received.id.to_string()).collect()
+        };
+        let body =
+            r#"{"batch":[{"type":"page","messageId":"m"},{"type":"page","messageId":7},{"type":"page"}]}"#;
+        let (first, again, other) = (ids(KEY, body), ids(KEY, body), ids([8; 32], body));
+        assert_eq!(first[..2], again[..2]);
+        assert!(first[2] != again[2] && first[0] != other[0] && first[0] != first[1]);
+        assert_eq!((&first[0][14..15], &first[2][14..15]), ("8", "7"));
+    }
+
+    #[test]
+    fn keys_in_the_body_are_found() {
+        let key = |path, body: &str| Body::of_sdk(body.as_bytes(), path).unwrap().write_key();
+        assert_eq!(key(Events::Batch, r#"{"writeKey":" k ","batch":[]}"#).as_deref(), Some("k"));
+        assert_eq!(
+            key(Events::Batch, r#"{"writeKey":null,"batch":[{"writeKey":"k"}]}"#).as_deref(),
+            Some("k")
+        );
+        assert_eq!(key(Events::Batch, r#"[{"writeKey":"k"}]"#).as_deref(), Some("k"));
+        assert_eq!(key(Events::One(CallType::Page), r#"{"writeKey":"k"}"#).as_deref(), Some("k"));
+        assert_eq!(key(Events::Batch, r#"{"batch":[{}]}"#), None);
+    }
+
+    #[test]
+    fn what_is_no_body_is_told() {
+        for (path, body, reason) in [
+            (Events::Batch, "", "empty"),
+            (Events::Batch, "{", "not_json"),
+            (Events::Batch, "5", "not_an_object"),
+            (Events::Batch, "{}", "no_batch"),
+            (Events::Batch, r#"{"batch":{}}"#, "no_batch"),
+            (Events::One(CallType::Track), "null", "not_an_object"),
+        ] {
+            assert_eq!(Body::of_sdk(body.as_bytes(), path).err(), Some(Unreadable(reason)), "{body}");
+        }
+        let too_many = format!("[{}]", vec!["{}"; MAX_EVENTS + 1].join(","));
+        assert_eq!(Body::of_segment(too_many.as_bytes()).err(), Some(Unreadable(TOO_LARGE)));
+        assert!(Body::of_segment(b"[]").is_ok());
+    }
+
+    #[test]
+    fn a_public_key_may_only_tell() {
+        let body = br#"[{"type":"page"},{"type":"identify"},{"type":"track","event":"unsubscribe"},{"type":"track"}]"#;
+        let body = Body::of_sdk(body, Events::Batch).unwrap();
+        let intake = body.take(&KEY, Rights::OnlyTell, received_at());
+        assert_eq!((intake.received.len(), intake.forbidden), (2, 2));
+    }
+
+    #[test]
+    fn a_too_large_event_keeps_its_head() {
+        for event in ["track", "nonsense"] {
+            let event = format!(r#"{{"type":"{event}","event":"{}"}}"#, "x".repeat(300_000));
+            let intake = Body::of_segment(event.as_bytes()).unwrap().take(&KEY, Rights::All, received_at());
+            assert_eq!((intake.received[0].dead, intake.problem), (Some(TOO_LARGE), Some(Problem::TooLarge)));
+        }
+    }
+}

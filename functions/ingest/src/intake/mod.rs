@@ -1,0 +1,89 @@
+//! From the bytes of a request to envelopes. Nothing is re-typed, and nothing is thrown away: what can never be
+//! processed becomes an entry for the dead-letter queue.
+
+pub mod first_party;
+pub mod webhooks;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use relay_core::envelope::{DeadLetter, DeathCause, Envelope, EventId, MAX_BYTES, Payload, Source};
+use relay_core::timestamp::Timestamp;
+use uuid::Uuid;
+
+/// How much of a too large event is kept, in bytes.
+pub const KEPT_BYTES: usize = 100_000;
+
+/// The most events in one request. Vero sends one, Segment up to 4,000; this bounds what an array can cost.
+pub const MAX_EVENTS: usize = 10_000;
+
+pub(crate) const TOO_LARGE: &str = "too_large";
+
+/// One envelope on its way to a queue.
+#[derive(Debug)]
+pub struct Received {
+    /// The event's id.
+    pub id: EventId,
+    /// The message body.
+    pub body: String,
+    /// Message attributes, for the operator's eye.
+    pub attributes: Vec<(&'static str, String)>,
+    /// Why it goes to the dead-letter queue, if it does.
+    pub dead: Option<&'static str>,
+}
+
+impl Received {
+    /// An envelope for the queue.
+    fn live(envelope: &Envelope<'_>) -> Self {
+        let mut attributes = vec![("source", envelope.source.as_str().to_owned())];
+        attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
+        Received { id: envelope.id.clone(), body: envelope.to_json(), attributes, dead: None }
+    }
+
+    /// An entry for the dead-letter queue.
+    fn dead(envelope: &Envelope<'_>, reason: &'static str, truncated: bool) -> Self {
+        let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
+        let cause = DeathCause { reason, truncated, ..DeathCause::default() };
+        let body = DeadLetter { envelope, destination: None, cause }.to_json();
+        Received { id: envelope.id.clone(), body, attributes, dead: Some(reason) }
+    }
+
+    /// An entry for the dead-letter queue with bytes that are no event: all of them, or of too many the head.
+    fn bytes(
+        id: &EventId,
+        source: Source,
+        bytes: &[u8],
+        reason: &'static str,
+        received_at: Timestamp,
+    ) -> Self {
+        let letter = |bytes: &[u8], reason, truncated| {
+            let bytes = STANDARD.encode(bytes);
+            let envelope = envelope(id.clone(), source, Payload::Base64(&bytes), received_at);
+            Received::dead(&envelope, reason, truncated)
+        };
+        let whole = (reason != TOO_LARGE).then(|| letter(bytes, reason, false));
+        let head = || letter(&bytes[..bytes.len().min(KEPT_BYTES)], TOO_LARGE, true);
+        whole.filter(Received::fits).unwrap_or_else(head)
+    }
+
+    fn fits(&self) -> bool {
+        self.body.len() <= MAX_BYTES
+    }
+}
+
+fn envelope(id: EventId, source: Source, payload: Payload<'_>, received_at: Timestamp) -> Envelope<'_> {
+    Envelope {
+        id,
+        source,
+        received_at,
+        place: 0,
+        through_segment: false,
+        destinations: None,
+        attempt: 0,
+        payload,
+    }
+}
+
+/// A UUID v7, which rises within a process.
+fn new_id() -> EventId {
+    EventId::from_uuid(Uuid::now_v7())
+}

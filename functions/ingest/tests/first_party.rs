@@ -1,0 +1,376 @@
+//! The built `ingest` as Segment and its SDKs meet it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use harness::{Fault, Function, Queue, QueueSettings, Sqs, UrlAnswer, When, url_event};
+use serde_json::{Value, json};
+
+const WEBHOOK_TOKEN: &str = "8Zt2mWq4yN1kXo7eRb0uJc5sLf9pHd3aVgTi6YEQxwM";
+const SEGMENT_TOKEN: &str = "Jc5sLf9pHd3aVgTi6YEQxwM8Zt2mWq4yN1kXo7eRb0u";
+const WRITE_KEY: &str = "SPY-WRITE-KEY";
+const BROWSER_KEY: &str = "browser-key";
+const SITE: &str = "https://shop.example.com";
+
+struct Setup {
+    sqs: Sqs,
+    queue: Queue,
+    dead: Queue,
+    ingest: Function,
+}
+
+async fn setup() -> Setup {
+    setup_with(&[]).await
+}
+
+async fn setup_with(more: &[(&str, &str)]) -> Setup {
+    let sqs = Sqs::start().await.unwrap();
+    let dead = sqs.queue("dead", QueueSettings::default());
+    let queue = sqs.queue("main", QueueSettings::default());
+    sqs.parameter("/relay/shared-secret", "abc123");
+    let (queue_url, dead_url, url) = (queue.url(), dead.url(), sqs.url().to_owned());
+    let digests = [WEBHOOK_TOKEN, SEGMENT_TOKEN, WRITE_KEY, BROWSER_KEY].map(digest);
+    let mut environment = vec![
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("QUEUE_URL", &queue_url),
+        ("DEAD_LETTER_QUEUE_URL", &dead_url),
+        ("WEBHOOK_TOKEN_SHA256", &digests[0]),
+        ("SEGMENT_TOKEN_SHA256", &digests[1]),
+        ("WRITE_KEY_SHA256", &digests[2]),
+        ("BROWSER_KEY_SHA256", &digests[3]),
+        ("CORS_ORIGINS", SITE),
+    ];
+    environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    environment.extend(more);
+    let ingest = Function::start(env!("CARGO_BIN_EXE_ingest"), &environment).await.unwrap();
+    Setup { sqs, queue, dead, ingest }
+}
+
+fn digest(token: &str) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn basic(key: &str) -> String {
+    use base64::Engine;
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{key}:")))
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+impl Setup {
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> UrlAnswer {
+        let event = url_event(method, path, "", headers, body, false);
+        UrlAnswer::of(&self.ingest.invoke(&event).await.unwrap())
+    }
+
+    /// Posts with the write key.
+    async fn sdk(&self, path: &str, body: Value) -> UrlAnswer {
+        self.ask("POST", path, &[("authorization", &basic(WRITE_KEY))], body.to_string().as_bytes()).await
+    }
+
+    async fn segment(&self, body: &str, signature: Option<&str>) -> UrlAnswer {
+        let headers: Vec<(&str, &str)> =
+            signature.iter().map(|signature| ("X-Signature", *signature)).collect();
+        self.ask("POST", &format!("/segment/{SEGMENT_TOKEN}"), &headers, body.as_bytes()).await
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (self.queue.messages().len(), self.dead.messages().len())
+    }
+}
+
+fn bodies(queue: &Queue) -> Vec<Value> {
+    queue.messages().iter().map(|message| message.json()).collect()
+}
+
+fn is_success(answer: &UrlAnswer) -> bool {
+    answer.status == 200
+        && answer.header("content-type") == Some("application/json")
+        && answer.body == br#"{"success":true}"#
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_path_and_every_place_of_the_key() {
+    let setup = setup().await;
+    let event = json!({"userId": "u", "event": "e", "previousId": "p", "messageId": "m"});
+    let paths = "track identify page screen group alias t i p s g a";
+    let mut sent = 0;
+    for path in paths.split(' ') {
+        assert!(is_success(&setup.sdk(&format!("/v1/{path}"), event.clone()).await), "{path}");
+        sent += 1;
+    }
+    let batch = json!({"batch": [{"type": "page", "userId": "u"}]});
+    for path in ["batch", "b", "import", "import/", "batch/"] {
+        assert!(is_success(&setup.sdk(&format!("/v1/{path}"), batch.clone()).await), "{path}");
+        sent += 1;
+    }
+    let in_body = json!({"writeKey": WRITE_KEY, "batch": [{"type": "page"}]}).to_string();
+    let in_event = json!({"batch": [{"type": "page", "writeKey": WRITE_KEY}]}).to_string();
+    let text_plain = [("content-type", "text/plain")];
+    for (headers, body) in [(&text_plain[..], &in_body), (&[][..], &in_body), (&[][..], &in_event)] {
+        assert!(is_success(&setup.ask("POST", "/v1/b", headers, body.as_bytes()).await), "{body}");
+        sent += 1;
+    }
+    assert_eq!(setup.counts(), (sent, 0));
+    assert!(bodies(&setup.queue).iter().all(|envelope| {
+        envelope["source"] == "segment"
+            && !envelope.to_string().contains(WRITE_KEY)
+            && envelope["type"].is_null()
+    }));
+    assert!(is_success(&setup.ask("POST", "/v1/m", &[], b"{}").await));
+    assert_eq!(setup.counts(), (sent, 0), "what the SDK measures of itself is nobody's event");
+    assert!(setup.ingest.logs().is_empty(), "{:?}", setup.ingest.logs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_route_has_its_own_tokens() {
+    let setup = setup().await;
+    for (path, headers) in [
+        (format!("/segment/{WEBHOOK_TOKEN}"), vec![]),
+        (format!("/segment/{WRITE_KEY}"), vec![]),
+        ("/segment/".to_owned(), vec![]),
+        (format!("/vero/{WRITE_KEY}"), vec![]),
+        (format!("/vero/{SEGMENT_TOKEN}"), vec![]),
+        ("/v1/track".to_owned(), vec![("authorization", basic(WEBHOOK_TOKEN))]),
+        ("/v1/track".to_owned(), vec![("authorization", basic("SPY-STRANGER"))]),
+        ("/v1/track".to_owned(), vec![]),
+        ("/v1/track".to_owned(), vec![("authorization", "Bearer SPY".to_owned())]),
+    ] {
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = setup.ask("POST", &path, &headers, br#"{"event":"SPY"}"#).await;
+        assert_eq!(answer.status, 401, "{path}");
+        assert!(answer.json()["error"].is_string());
+    }
+    let answer = setup.ask("POST", "/v1/track", &[], b"{}").await.json();
+    assert_eq!((&answer["success"], &answer["code"]), (&json!(false), &json!("unauthorized")));
+    assert!(answer["message"].is_string() && answer["error"].is_string());
+    assert_eq!(setup.counts(), (0, 0));
+    assert!(!setup.ingest.logs().concat().contains("SPY"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_set_up_is_not_there() {
+    let off = [("SEGMENT_TOKEN_SHA256", ""), ("WRITE_KEY_SHA256", ""), ("BROWSER_KEY_SHA256", "")];
+    let setup = setup_with(&off).await;
+    for (method, path) in [
+        ("POST", format!("/segment/{SEGMENT_TOKEN}")),
+        ("GET", format!("/segment/{SEGMENT_TOKEN}")),
+        ("POST", "/v1/track".to_owned()),
+        ("OPTIONS", "/v1/track".to_owned()),
+        ("POST", "/v1/m".to_owned()),
+    ] {
+        assert_eq!(setup.ask(method, &path, &[], b"{}").await.status, 404, "{method} {path}");
+    }
+    // And the other way round: without a token for webhooks the function starts all the same.
+    let setup = setup_with(&[("WEBHOOK_TOKEN_SHA256", "")]).await;
+    assert!(is_success(&setup.sdk("/v1/page", json!({})).await));
+    assert_eq!(setup.ask("POST", "/vero/x", &[], b"{}").await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segment_s_own_forms() {
+    let setup = setup().await;
+    let event = r#"{"type":"track" ,"event":"e","messageId":"m","n":1.00}"#;
+    for method in ["POST", "PUT", "PATCH"] {
+        let answer = setup.ask(method, &format!("/segment/{SEGMENT_TOKEN}/"), &[], event.as_bytes()).await;
+        assert!(is_success(&answer), "{method}");
+    }
+    assert!(is_success(&setup.segment(&format!("[{event},{event}]"), None).await));
+    let envelopes = setup.queue.messages();
+    assert_eq!(envelopes.len(), 5);
+    for message in &envelopes {
+        assert!(message.body.ends_with(&format!(r#""payload":{event}}}"#)), "{}", message.body);
+        assert_eq!(message.json()["id"], envelopes[0].json()["id"], "a retry is the same event");
+        assert_eq!(message.attributes.get("type").map(String::as_str), Some("track"));
+    }
+    assert_eq!(envelopes[0].json()["id"].as_str().unwrap().as_bytes()[14], b'8');
+    let answer = setup.ask("DELETE", &format!("/segment/{SEGMENT_TOKEN}"), &[], b"").await;
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, PUT, PATCH")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_are_checked_over_the_bytes_that_segment_signs() {
+    const FALSE: &str = "c702b94a2569dd8d2f7185ce0ae951021bef4706";
+    const WHOLE_ARRAY: &str = "685cf04ec172d3adcac0b8f25c923bb4d56ed1eb";
+    let setup = setup_with(&[("SEGMENT_SHARED_SECRET_PARAMETER", "/relay/shared-secret")]).await;
+    for (body, signature, status) in [
+        (r#"{"cool":true}"#, Some("5099cab379b3be52908387457007040cc934ef86"), 400),
+        (r#"{"cool":false}"#, Some(FALSE), 400),
+        (r#"{"cool":true}"#, Some(FALSE), 401),
+        (r#"{"cool":false}"#, None, 401),
+        (r#"[{"cool":false},{"cool":true}]"#, Some(FALSE), 200),
+        (r#"[{"cool":false},{"cool":true}]"#, Some(WHOLE_ARRAY), 401),
+        (r#"[{"cool":true},{"cool":false}]"#, Some(FALSE), 401),
+        ("not JSON", Some(FALSE), 401),
+    ] {
+        assert_eq!(setup.segment(body, signature).await.status, status, "{body}");
+    }
+    assert_eq!(setup.counts(), (0, 4), "signed and no events of the spec: kept");
+    assert_eq!(setup.sqs.called("GetParameters"), 1);
+
+    // Whoever cannot check must not lose what may be right.
+    let unreadable = [("SEGMENT_SHARED_SECRET_PARAMETER", "/nowhere")];
+    let both =
+        [("SEGMENT_SHARED_SECRET_PARAMETER", "/relay/shared-secret"), ("SEGMENT_SHARED_SECRET", "abc123")];
+    for environment in [&unreadable[..], &both[..]] {
+        let setup = setup_with(environment).await;
+        let answer = setup.segment(r#"{"cool":false}"#, Some(FALSE)).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+        assert!(setup.ingest.logs().concat().contains("SEGMENT_SHARED_SECRET"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_event_is_kept_and_takes_no_other_along() {
+    let setup = setup().await;
+    let batch =
+        json!({"batch": [{"type": "page"}, 5, {"type": "nonsense"}, {"type": "track"}, {"type": "alias"}]});
+    assert!(is_success(&setup.sdk("/v1/batch", batch).await));
+    assert_eq!(setup.counts(), (1, 4));
+    for (path, body, code) in [
+        ("/v1/track", json!({"userId": "u"}), "no_event_name"),
+        ("/v1/alias", json!({"userId": "u"}), "no_previous_id"),
+        ("/v1/batch", json!({}), "no_batch"),
+        ("/v1/page", json!(5), "not_an_object"),
+    ] {
+        let answer = setup.sdk(path, body).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some(code)), "{path}");
+        let kept = bodies(&setup.dead).pop().unwrap();
+        assert_eq!((&kept["id"], &kept["reason"]), (&answer.json()["id"], &json!(code)));
+    }
+    let headers = [("authorization", basic(WRITE_KEY))];
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = setup.ask("POST", "/v1/batch", &headers, b"\xffnot JSON").await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("not_json")));
+    assert_eq!(setup.counts(), (1, 9));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_key_may_only_tell() {
+    let setup = setup().await;
+    let post = |path: &'static str, body: Value| {
+        let setup = &setup;
+        async move {
+            let key = basic(BROWSER_KEY);
+            let headers = [("authorization", key.as_str()), ("origin", SITE)];
+            setup.ask("POST", path, &headers, body.to_string().as_bytes()).await
+        }
+    };
+    for path in ["/v1/t", "/v1/p", "/v1/s"] {
+        assert!(is_success(&post(path, json!({"event": "e"})).await), "{path}");
+    }
+    assert_eq!(setup.counts(), (3, 0));
+    let unsubscribe = json!({"event": "Unsubscribe", "userId": "u"});
+    let tags =
+        json!({"event": "e", "userId": "u", "integrations": {"Vero": {"tags": {"add": ["unsubscribed"]}}}});
+    for (path, body) in [
+        ("/v1/i", json!({"userId": "u"})),
+        ("/v1/g", json!({"userId": "u"})),
+        ("/v1/a", json!({"userId": "u", "previousId": "p"})),
+        ("/v1/t", unsubscribe.clone()),
+        ("/v1/t", tags),
+    ] {
+        let answer = post(path, body).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("not_allowed")), "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some(SITE), "its page may read why");
+    }
+    let batch = json!({"batch": [{"type": "page"}, {"type": "identify", "userId": "u"}, {"type": "delete"}]});
+    assert!(is_success(&post("/v1/b", batch).await));
+    assert_eq!(setup.counts(), (4, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_of_named_sites_may_send() {
+    let setup = setup().await;
+    let answer = setup.ask("OPTIONS", "/v1/t", &[("origin", SITE)], b"").await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, Some(SITE)));
+    assert!(answer.header("access-control-allow-headers").unwrap().contains("authorization"));
+    assert!(answer.header("access-control-allow-methods").unwrap().contains("POST"));
+    let stranger = setup.ask("OPTIONS", "/v1/t", &[("origin", "https://evil.example.com")], b"").await;
+    assert_eq!((stranger.status, stranger.header("access-control-allow-origin")), (204, None));
+    let key = basic(BROWSER_KEY);
+    let headers = [("authorization", key.as_str()), ("origin", SITE)];
+    let answer = setup.ask("POST", "/v1/p", &headers, b"{}").await;
+    assert_eq!(
+        (answer.header("access-control-allow-origin"), answer.header("vary")),
+        (Some(SITE), Some("Origin"))
+    );
+    let nobody = setup_with(&[("CORS_ORIGINS", "")]).await;
+    let answer = nobody.ask("OPTIONS", "/v1/t", &[("origin", SITE)], b"").await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gzip_is_unpacked_and_bounded() {
+    let setup = setup().await;
+    let body = gzip(json!({"writeKey": WRITE_KEY, "batch": [{"type": "page"}]}).to_string().as_bytes());
+    for headers in [&[("content-encoding", "gzip")][..], &[]] {
+        assert!(is_success(&setup.ask("POST", "/v1/b", headers, &body).await));
+    }
+    assert_eq!(setup.counts(), (2, 0));
+
+    let bomb = gzip(&vec![b' '; 60 * 1024 * 1024]);
+    let answer = setup.ask("POST", "/v1/b", &[("content-encoding", "gzip")], &bomb).await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (413, Some("body_too_large")));
+    let peak = setup.ingest.peak_resident_kib().unwrap();
+    assert!(peak < 32 * 1024, "{peak} KiB at the peak");
+
+    // What Lambda makes of gzip that it takes for text.
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let answer = setup.ask("POST", "/v1/b", &[("content-encoding", "gzip")], text.as_bytes()).await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("gzip_as_text")));
+    let key = basic(WRITE_KEY);
+    let damaged = setup.ask("POST", "/v1/b", &[("authorization", &key)], &body[..body.len() / 2]).await;
+    assert_eq!((damaged.status, damaged.json()["code"].as_str()), (400, Some("bad_gzip")));
+    assert_eq!(setup.counts(), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_queued_is_asked_for_again() {
+    let setup = setup().await;
+    let batch: Vec<Value> =
+        (0..25).map(|number| json!({"type": "page", "userId": "SPY-USER", "messageId": number})).collect();
+    setup.sqs.fail(Fault::EntryFailure { entries: vec![3], sender_fault: false }, When::first(1));
+    assert!(is_success(&setup.sdk("/v1/batch", json!({"batch": batch})).await), "SQS is asked again first");
+    assert_eq!(setup.counts(), (25, 0));
+    setup.sqs.fail(Fault::EntryFailure { entries: vec![3], sender_fault: true }, When::always());
+    let answer = setup.sdk("/v1/batch", json!({"batch": batch})).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    assert_eq!(answer.json()["code"], "not_queued");
+    let ids: std::collections::HashSet<String> =
+        bodies(&setup.queue).iter().map(|body| body["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), 25, "the second try made the same ids");
+    let logs = setup.ingest.logs().concat();
+    assert!(!logs.contains("unqueued_webhook") && !logs.contains("SPY"), "{logs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_thousand_events_are_queued_in_one_request() {
+    let setup = setup().await;
+    let event = json!({"type": "track", "event": "e", "userId": "u", "properties": {"x": "y".repeat(200)}});
+    let events: Vec<Value> = (0..4_000).map(|_| event.clone()).collect();
+    assert!(is_success(&setup.segment(&Value::from(events).to_string(), None).await));
+    assert_eq!(setup.counts(), (4_000, 0));
+    let mut places: Vec<u64> =
+        bodies(&setup.queue).iter().map(|body| body["place"].as_u64().unwrap_or(0)).collect();
+    places.sort_unstable();
+    assert!(places.iter().copied().eq(0..4_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lesser_faults_of_the_configuration_are_told_and_lose_nothing() {
+    let faulty = [("WRITE_KEY_SHA256", "hush"), ("CORS_ORIGINS", "*")];
+    let setup = setup_with(&faulty).await;
+    assert!(is_success(&setup.segment(r#"{"type":"page"}"#, None).await));
+    let logs = setup.ingest.logs().concat();
+    assert!(logs.contains("WRITE_KEY_SHA256") && logs.contains("CORS_ORIGINS"), "{logs}");
+    assert!(!logs.contains("hush"));
+}

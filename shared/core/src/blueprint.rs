@@ -1,0 +1,270 @@
+//! The blueprint: how first-party events are named at Vero, and which of them go there at all.
+//!
+//! A user's document stands over the default preset, event by event. Its JSON Schema is `events/blueprint.schema.json`.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::first_party::{RESUBSCRIBE, UNSUBSCRIBE};
+use crate::identity::VERO_TEXT_LIMIT;
+use crate::names::normalised;
+
+/// The property of every event that holds the sender's own id of it.
+pub const MESSAGE_ID: &str = "segment_message_id";
+
+/// Events that Vero makes itself and that nobody can rename or delete there (Vero 2.0, "Events overview").
+const RESERVED_EVENTS: [&str; 2] = ["Identified", "Visited site"];
+
+/// The default preset, which is that of the connector that Vero's customers know (Datafly Signal, "Vero", Event
+/// Mapping). Its row for page calls is the name `Viewed page`, by which the blueprint knows them.
+const PRESET: [(&str, &str, Option<(&str, &str)>); 6] = [
+    ("Signed Up", "Signed up", None),
+    ("Products Searched", "Searched products", None),
+    ("Product Viewed", "Viewed product", Some(("url", "product_url"))),
+    ("Product Added", "Added to cart", Some(("url", "product_url"))),
+    ("Checkout Started", "Started checkout", None),
+    ("Order Completed", "Completed order", None),
+];
+
+/// The whole document.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Blueprint {
+    /// By the event's name, to the letter; pages and screens are `Viewed page` and `Viewed screen`.
+    events: BTreeMap<String, Rule>,
+    /// If set, no event goes but these.
+    allow: Option<HashSet<String>>,
+    /// These events do not go.
+    deny: HashSet<String>,
+    /// Categories of consent that every call needs, unsubscribes and deletions excepted.
+    consent: Vec<String>,
+    /// For editors.
+    #[serde(rename = "$schema")]
+    _schema: Option<String>,
+}
+
+/// What is done with events of one name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rule {
+    /// Their name at Vero.
+    pub rename: Option<String>,
+    /// Their properties' names at Vero; a name that an event has already is left alone.
+    pub properties: BTreeMap<String, String>,
+    /// They do not go.
+    pub drop: bool,
+    /// Categories of consent that they need, besides those of the whole document.
+    pub consent: Vec<String>,
+}
+
+/// A mistake in a blueprint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("has a mistake at `{path}`: {problem}")]
+pub struct Mistake {
+    /// Where in the document, from its top: `events.Signed Up.rename`.
+    pub path: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// Why an event does not go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barred {
+    /// Its rule says `drop`.
+    Dropped,
+    /// By `allow` or `deny`.
+    NotAllowed,
+}
+
+impl Default for Blueprint {
+    fn default() -> Self {
+        let rule = |(name, rename, property): (&str, &str, Option<(&str, &str)>)| {
+            let properties =
+                property.into_iter().map(|(from, to)| (from.to_owned(), to.to_owned())).collect();
+            (name.to_owned(), Rule { rename: Some(rename.to_owned()), properties, ..Rule::default() })
+        };
+        Blueprint {
+            events: PRESET.into_iter().map(rule).collect(),
+            allow: None,
+            deny: HashSet::new(),
+            consent: Vec::new(),
+            _schema: None,
+        }
+    }
+}
+
+impl Blueprint {
+    /// Reads a user's document.
+    ///
+    /// # Errors
+    /// The first [`Mistake`] in it.
+    pub fn parse(json: &str) -> Result<Self, Mistake> {
+        let mistake = |path: String, problem: String| Mistake { path, problem };
+        let document: Value = serde_json::from_str(json)
+            .map_err(|error| mistake(".".to_owned(), format!("the document is no JSON ({error})")))?;
+        // serde would read an array as a struct, field by field.
+        let rules = document["events"].as_object().into_iter().flatten();
+        let rules = rules.map(|(name, rule)| (format!("events.{name}"), rule));
+        let all = [(".".to_owned(), &document)].into_iter().chain(rules);
+        let misplaced: Option<String> = { all }.find_map(|(path, part)| (!part.is_object()).then_some(path));
+        if let Some(path) = misplaced {
+            return Err(mistake(path, "it is no object".to_owned()));
+        }
+        let mut blueprint: Blueprint = serde_path_to_error::deserialize(document)
+            .map_err(|error| mistake(error.path().to_string(), error.inner().to_string()))?;
+        blueprint.check()?;
+        for (name, rule) in Blueprint::default().events {
+            blueprint.events.entry(name).or_insert(rule);
+        }
+        Ok(blueprint)
+    }
+
+    /// The name at Vero, and the rule, of events of this name.
+    ///
+    /// # Errors
+    /// Why none of them goes.
+    pub fn rule<'b>(&'b self, name: &'b str) -> Result<(&'b str, Option<&'b Rule>), Barred> {
+        let rule = self.events.get(name);
+        if rule.is_some_and(|rule| rule.drop) {
+            return Err(Barred::Dropped);
+        }
+        if self.deny.contains(name) || self.allow.as_ref().is_some_and(|allow| !allow.contains(name)) {
+            return Err(Barred::NotAllowed);
+        }
+        Ok((rule.and_then(|rule| rule.rename.as_deref()).unwrap_or(name), rule))
+    }
+
+    /// Categories of consent that every call needs, unsubscribes and deletions excepted.
+    pub fn consent(&self) -> &[String] {
+        &self.consent
+    }
+
+    fn check(&self) -> Result<(), Mistake> {
+        let mistake = |path: String, problem: &str| Err(Mistake { path, problem: problem.to_owned() });
+        let is_call =
+            |name: &str| [UNSUBSCRIBE, RESUBSCRIBE].iter().any(|call| name.trim().eq_ignore_ascii_case(call));
+        const NO_EVENT: &str = "is a call of its own, which no blueprint changes";
+        for (name, rule) in &self.events {
+            let path = format!("events.{name}");
+            if is_call(name) {
+                return mistake(path, NO_EVENT);
+            }
+            if let Some(rename) = &rule.rename {
+                let path = format!("{path}.rename");
+                if rename.trim().is_empty() {
+                    return mistake(path, "is empty");
+                }
+                if rename.chars().count() >= VERO_TEXT_LIMIT {
+                    return mistake(path, "has over 254 characters, more than Vero takes");
+                }
+                if RESERVED_EVENTS.iter().any(|reserved| normalised(reserved) == normalised(rename)) {
+                    return mistake(path, "is an event that Vero keeps for itself");
+                }
+            }
+            for (from, to) in &rule.properties {
+                let path = format!("{path}.properties.{from}");
+                if to.trim().is_empty() {
+                    return mistake(path, "is empty");
+                }
+                if from == MESSAGE_ID || to == MESSAGE_ID {
+                    return mistake(path, "segment_message_id is the relay's own property");
+                }
+            }
+        }
+        for (list, names) in [("allow", self.allow.as_ref()), ("deny", Some(&self.deny))] {
+            if names.is_some_and(|names| names.iter().any(|name| is_call(name))) {
+                return mistake(
+                    list.to_owned(),
+                    "names unsubscribe or resubscribe, which no blueprint changes",
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renamed(blueprint: &Blueprint, name: &str) -> String {
+        blueprint.rule(name).map_or_else(|barred| format!("{barred:?}"), |(name, _)| name.to_owned())
+    }
+
+    #[test]
+    fn the_preset_has_its_rows() {
+        let preset = Blueprint::default();
+        for (name, expected) in [
+            ("Signed Up", "Signed up"),
+            ("Products Searched", "Searched products"),
+            ("Product Viewed", "Viewed product"),
+            ("Product Added", "Added to cart"),
+            ("Checkout Started", "Started checkout"),
+            ("Order Completed", "Completed order"),
+            ("Something Else", "Something else"),
+        ] {
+            assert!(renamed(&preset, name).eq_ignore_ascii_case(expected), "{name}");
+        }
+        let (_, rule) = preset.rule("Product Added").unwrap();
+        assert_eq!(rule.unwrap().properties["url"], "product_url");
+    }
+
+    #[test]
+    fn a_document_stands_over_the_preset_event_by_event() {
+        let document = r#"{"events":{"Signed Up":{},"Order Completed":{"rename":"Bought"},"Ping":{"drop":true}},"deny":["Secret"]}"#;
+        let blueprint = Blueprint::parse(document).unwrap();
+        for (name, expected) in [
+            ("Signed Up", "Signed Up"),
+            ("Order Completed", "Bought"),
+            ("Checkout Started", "Started checkout"),
+            ("Ping", "Dropped"),
+            ("Secret", "NotAllowed"),
+            ("Anything", "Anything"),
+        ] {
+            assert_eq!(renamed(&blueprint, name), expected);
+        }
+        let only = Blueprint::parse(r#"{"allow":["Signed Up"]}"#).unwrap();
+        assert_eq!(
+            (&*renamed(&only, "Signed Up"), &*renamed(&only, "Viewed page")),
+            ("Signed up", "NotAllowed")
+        );
+    }
+
+    #[test]
+    fn a_mistake_has_its_place() {
+        let long = format!(r#"{{"events":{{"A":{{"rename":"{}"}}}}}}"#, "x".repeat(255));
+        for (document, path, problem) in [
+            ("", ".", "no JSON"),
+            ("{} x", ".", "no JSON"),
+            ("[]", ".", "no object"),
+            (r#"{"events":[]}"#, "events", "invalid type"),
+            (r#"{"events":{"A":[]}}"#, "events.A", "no object"),
+            (r#"{"evnts":{}}"#, "evnts", "unknown field `evnts`"),
+            (
+                r#"{"events":{"Signed Up":{"rename":5}}}"#,
+                "events.Signed Up.rename",
+                "invalid type: integer `5`",
+            ),
+            (r#"{"events":{"A":{"renam":"B"}}}"#, "events.A.renam", "unknown field"),
+            (r#"{"events":{"A":{"rename":" "}}}"#, "events.A.rename", "is empty"),
+            (&long, "events.A.rename", "over 254"),
+            (r#"{"events":{"A":{"rename":"visited_SITE"}}}"#, "events.A.rename", "keeps for itself"),
+            (r#"{"events":{"A":{"properties":{"a":""}}}}"#, "events.A.properties.a", "is empty"),
+            (
+                r#"{"events":{"A":{"properties":{"a":"segment_message_id"}}}}"#,
+                "events.A.properties.a",
+                "own property",
+            ),
+            (r#"{"events":{"A":{"consent":["x",1]}}}"#, "events.A.consent[1]", "invalid type"),
+            (r#"{"events":{"Unsubscribe":{"drop":true}}}"#, "events.Unsubscribe", "call of its own"),
+            (r#"{"allow":["resubscribe"]}"#, "allow", "no blueprint changes"),
+            (r#"{"consent":"x"}"#, "consent", "invalid type"),
+        ] {
+            let mistake = Blueprint::parse(document).err().unwrap_or_else(|| panic!("{document}"));
+            assert_eq!(mistake.path, path, "{document}: {mistake}");
+            assert!(mistake.problem.contains(problem), "{document}: {mistake}");
+        }
+    }
+}

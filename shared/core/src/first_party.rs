@@ -1,0 +1,481 @@
+//! A first-party event in Segment's spec, read once: by `ingest` to tell a good one from a bad one, and by `worker`
+//! to tell Vero of it.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::identity::{self, User, trimmed};
+use crate::json::{self, Kind, Object};
+use crate::mapping::segment::LIBRARY;
+use crate::timestamp::Timestamp;
+
+/// The name of a track that unsubscribes, in any case but with nothing around it: Segment's own destination
+/// unsubscribes whoever `Clicked unsubscribe link` (github.com/segment-boneyard/integration-vero, lib/mapper.js).
+pub const UNSUBSCRIBE: &str = "unsubscribe";
+
+/// The name of a track that takes an unsubscribe back, likewise.
+pub const RESUBSCRIBE: &str = "resubscribe";
+
+/// The calls of Segment's spec, and the deletion request that its Webhooks destination passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallType {
+    /// Traits of a user.
+    Identify,
+    /// Something happened.
+    Track,
+    /// A page was seen.
+    Page,
+    /// A screen of an app was seen.
+    Screen,
+    /// A user belongs to a group.
+    Group,
+    /// A user has another id from now on.
+    Alias,
+    /// A user is to be forgotten.
+    Delete,
+}
+
+impl CallType {
+    /// Every type, by the value of `type`.
+    const NAMED: [(&str, CallType); 7] = [
+        ("identify", CallType::Identify),
+        ("track", CallType::Track),
+        ("page", CallType::Page),
+        ("screen", CallType::Screen),
+        ("group", CallType::Group),
+        ("alias", CallType::Alias),
+        ("delete", CallType::Delete),
+    ];
+
+    /// By the value of `type`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMED.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+    }
+
+    /// The value of `type`.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMED.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// Why an event can be no call of Segment's spec. It is kept, and the rest of its request goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// It is no JSON object.
+    #[error("an event must be a JSON object")]
+    NotAnObject,
+    /// It has no `type`.
+    #[error("the event has no type")]
+    NoType,
+    /// Its `type` is none of Segment's spec.
+    #[error("the event's type is none of identify, track, page, screen, group, alias")]
+    UnknownType,
+    /// A track without a name.
+    #[error("a track needs the name of its event, as a text that is not empty")]
+    NoEventName,
+    /// An alias that does not say whose id changes.
+    #[error("an alias needs a previousId")]
+    NoPreviousId,
+}
+
+impl Invalid {
+    /// A snake_case code for dead letters, logs and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Invalid::NotAnObject => "not_an_object",
+            Invalid::NoType => "no_type",
+            Invalid::UnknownType => "unknown_type",
+            Invalid::NoEventName => "no_event_name",
+            Invalid::NoPreviousId => "no_previous_id",
+        }
+    }
+}
+
+/// A first-party event, taken apart.
+#[derive(Debug)]
+pub struct FirstParty<'a> {
+    /// What it asks for.
+    pub call: Call<'a>,
+    /// Whom it is about. The address is never one of `properties` or of a group's traits: an invited friend's must
+    /// not become the user's.
+    pub user: User,
+    /// The sender's own id of it.
+    pub message_id: Option<String>,
+    /// When it happened, by the clock of `ingest`; the time of receipt where the event's own cannot be believed.
+    pub time: Timestamp,
+    /// Whether it wants to go to Vero at all.
+    pub wish: Wish<'a>,
+    /// It has been at Vero before: this relay, or Segment's own Vero source, made it of a webhook.
+    pub came_from_vero: bool,
+    /// The user's consent by category (`context.consent.categoryPreferences`).
+    consent: Option<&'a RawValue>,
+}
+
+/// What an event asks for.
+#[derive(Debug)]
+pub enum Call<'a> {
+    /// Traits of a user.
+    Identify {
+        /// The traits, when they are an object.
+        traits: Option<&'a RawValue>,
+    },
+    /// Something happened.
+    Track {
+        /// Its name, trimmed and not empty.
+        name: Cow<'a, str>,
+        /// The properties, when they are an object.
+        properties: Option<&'a RawValue>,
+    },
+    /// The user wants no more messages.
+    Unsubscribe,
+    /// The user wants messages again.
+    Resubscribe,
+    /// Something was seen.
+    View {
+        /// Of what kind.
+        surface: Surface,
+        /// Its name.
+        name: Option<&'a RawValue>,
+        /// Its category.
+        category: Option<&'a RawValue>,
+        /// Its address, where the properties have none.
+        url: Option<&'a RawValue>,
+        /// The properties, when they are an object.
+        properties: Option<&'a RawValue>,
+    },
+    /// A user belongs to a group.
+    Group {
+        /// The group's id.
+        id: Option<String>,
+        /// The group's traits, when they are an object.
+        traits: Option<&'a RawValue>,
+    },
+    /// The user, whose id is the new one, had this id before.
+    Alias {
+        /// The old id.
+        previous_id: String,
+    },
+    /// The user is to be forgotten.
+    Delete,
+}
+
+/// What was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surface {
+    /// A page of a site.
+    Page,
+    /// A screen of an app.
+    Screen,
+}
+
+/// What an event's `integrations` say of Vero.
+#[derive(Debug, Clone, Copy)]
+pub enum Wish<'a> {
+    /// Not to go there.
+    Off,
+    /// To go there, with the option `tags` if it is set.
+    Deliver {
+        /// In one of two forms.
+        tags: Option<&'a RawValue>,
+    },
+}
+
+impl<'a> FirstParty<'a> {
+    /// Takes an event apart.
+    ///
+    /// # Errors
+    /// [`Invalid`] tells why it is none.
+    pub fn read(
+        payload: &'a RawValue,
+        received_at: Timestamp,
+        through_segment: bool,
+    ) -> Result<Self, Invalid> {
+        let mut fields = Object::parse(payload).ok_or(Invalid::NotAnObject)?;
+        let kind = present(&mut fields, &["type"]).ok_or(Invalid::NoType)?;
+        let kind = trimmed(kind).ok_or(Invalid::UnknownType)?;
+        let kind = CallType::named(&kind).ok_or(Invalid::UnknownType)?;
+        let call = read_call(kind, &mut fields)?;
+        Ok(FirstParty {
+            user: read_user(kind, &mut fields),
+            message_id: message_id(&mut fields),
+            time: read_time(&mut fields, received_at, through_segment),
+            wish: read_wish(&mut fields),
+            came_from_vero: came_from_vero(&mut fields),
+            consent: object(&mut fields, &["context", "consent", "categoryPreferences"]),
+            call,
+        })
+    }
+
+    /// Whether it can do no more than tell Vero that something happened. All else changes profiles or
+    /// subscriptions, which is not for a key that every visitor of a site can read.
+    pub fn only_tells(&self) -> bool {
+        matches!(self.call, Call::Track { .. } | Call::View { .. })
+            && !matches!(self.wish, Wish::Deliver { tags: Some(_) })
+    }
+
+    /// Whether the user has agreed to each of these categories. No word of one is no consent.
+    pub fn has_consent(&self, categories: &[String]) -> bool {
+        let given = self.consent.and_then(Object::parse).unwrap_or_default();
+        categories.iter().all(|category| given.get(category).is_some_and(|value| value.get() == "true"))
+    }
+}
+
+/// The sender's own id of an event: a text or a number.
+pub fn message_id(fields: &mut Object<'_>) -> Option<String> {
+    present(fields, &["messageId"]).and_then(identity::id)
+}
+
+fn read_call<'a>(kind: CallType, fields: &mut Object<'a>) -> Result<Call<'a>, Invalid> {
+    let view = |fields: &mut Object<'a>, surface| Call::View {
+        surface,
+        name: present(fields, &["name"]),
+        category: present(fields, &["category"]),
+        url: present(fields, &["context", "page", "url"]),
+        properties: object(fields, &["properties"]),
+    };
+    Ok(match kind {
+        CallType::Identify => Call::Identify { traits: object(fields, &["traits"]) },
+        CallType::Track => {
+            let name = present(fields, &["event"]).and_then(trimmed).filter(|name| !name.is_empty());
+            match name.ok_or(Invalid::NoEventName)? {
+                name if name.eq_ignore_ascii_case(UNSUBSCRIBE) => Call::Unsubscribe,
+                name if name.eq_ignore_ascii_case(RESUBSCRIBE) => Call::Resubscribe,
+                name => Call::Track { name, properties: object(fields, &["properties"]) },
+            }
+        }
+        CallType::Page => view(fields, Surface::Page),
+        CallType::Screen => view(fields, Surface::Screen),
+        CallType::Group => Call::Group {
+            id: present(fields, &["groupId"]).and_then(identity::id),
+            traits: object(fields, &["traits"]),
+        },
+        CallType::Alias => {
+            let previous_id = present(fields, &["previousId"]).and_then(identity::id);
+            Call::Alias { previous_id: previous_id.ok_or(Invalid::NoPreviousId)? }
+        }
+        CallType::Delete => Call::Delete,
+    })
+}
+
+fn read_user(kind: CallType, fields: &mut Object<'_>) -> User {
+    let own = (kind == CallType::Identify).then(|| present(fields, &["traits", "email"])).flatten();
+    let email = own.and_then(identity::email);
+    let email = email.or_else(|| present(fields, &["context", "traits", "email"]).and_then(identity::email));
+    User { id: present(fields, &["userId"]).and_then(identity::id), email }
+}
+
+/// Segment's formula, by our own clock: the event's time is off by as much as the sender's clock was at the moment
+/// of sending (Common spec, "Timestamps"). What comes through Segment has been corrected there.
+fn read_time(fields: &mut Object<'_>, received_at: Timestamp, through_segment: bool) -> Timestamp {
+    let mut told = |key| present(fields, &[key]).and_then(Timestamp::told_by);
+    let Some(told_at) = told("timestamp") else { return received_at };
+    // Only Segment writes `receivedAt`.
+    let is_corrected = through_segment || told("receivedAt").is_some();
+    let sent_at = if is_corrected { None } else { told("sentAt") };
+    let corrected = sent_at.and_then(|sent_at| told_at.by_clock(sent_at, received_at));
+    let times = [corrected, Some(told_at)].into_iter().flatten();
+    times.into_iter().find(|time| time.is_believable(received_at)).unwrap_or(received_at)
+}
+
+fn read_wish<'a>(fields: &mut Object<'a>) -> Wish<'a> {
+    let Some(integrations) = fields.open(&["integrations"]) else { return Wish::Deliver { tags: None } };
+    let said = |object: &Object<'a>, name| object.get_ignoring_case(name).filter(|value| !is_null(value));
+    let all_off = said(integrations, "All").is_some_and(|all| all.get() == "false");
+    match said(integrations, "Vero") {
+        Some(vero) if vero.get() == "false" => Wish::Off,
+        Some(vero) => match Object::parse(vero) {
+            Some(options) => Wish::Deliver { tags: said(&options, "tags") },
+            None if all_off && vero.get() != "true" => Wish::Off,
+            None => Wish::Deliver { tags: None },
+        },
+        None if all_off => Wish::Off,
+        None => Wish::Deliver { tags: None },
+    }
+}
+
+/// Our own events say so in `context.library`; `context.integration` is the mark of any source that is made of
+/// Vero's webhooks, Segment's own among them.
+fn came_from_vero(fields: &mut Object<'_>) -> bool {
+    let mut name = |of| present(fields, &["context", of, "name"]).and_then(trimmed);
+    name("library").is_some_and(|name| name == LIBRARY)
+        || name("integration").is_some_and(|name| name.eq_ignore_ascii_case("Vero"))
+}
+
+/// The value at a path; SDKs send nulls for what is missing.
+fn present<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<&'a RawValue> {
+    fields.peek(path).filter(|value| !is_null(value))
+}
+
+fn object<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<&'a RawValue> {
+    fields.peek(path).filter(|value| json::kind(value) == Kind::Object)
+}
+
+fn is_null(value: &RawValue) -> bool {
+    json::kind(value) == Kind::Null
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_at<'a>(json: &'a str, through_segment: bool) -> Result<FirstParty<'a>, Invalid> {
+        let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
+        FirstParty::read(serde_json::from_str(json).unwrap(), received_at, through_segment)
+    }
+
+    fn read(json: &str) -> FirstParty<'_> {
+        read_at(json, false).unwrap()
+    }
+
+    #[test]
+    fn bad_events_are_told_from_good_ones() {
+        for (json, reason) in [
+            ("[]", "not_an_object"),
+            ("{}", "no_type"),
+            (r#"{"type":null}"#, "no_type"),
+            (r#"{"type":5}"#, "unknown_type"),
+            (r#"{"type":"Track","event":"x"}"#, "unknown_type"),
+            (r#"{"type":"track"}"#, "no_event_name"),
+            (r#"{"type":"track","event":" "}"#, "no_event_name"),
+            (r#"{"type":"track","event":5}"#, "no_event_name"),
+            (r#"{"type":"alias","userId":"u"}"#, "no_previous_id"),
+        ] {
+            assert_eq!(read_at(json, false).err().map(Invalid::as_str), Some(reason), "{json}");
+        }
+        for (_, kind) in CallType::NAMED {
+            let json = format!(r#"{{"type":"{}","event":"e","previousId":1}}"#, kind.as_str());
+            assert!(read_at(&json, false).is_ok(), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_address_is_the_user_s_own() {
+        for (json, email) in [
+            (
+                r#"{"type":"identify","traits":{"email":"a@b.c"},"context":{"traits":{"email":"d@e.f"}}}"#,
+                "a@b.c",
+            ),
+            (
+                r#"{"type":"identify","traits":{"email":"no"},"context":{"traits":{"email":"d@e.f"}}}"#,
+                "d@e.f",
+            ),
+            (r#"{"type":"track","event":"e","context":{"traits":{"email":" d@e.f "}}}"#, "d@e.f"),
+            (r#"{"type":"track","event":"Invited","properties":{"email":"friend@b.c"}}"#, ""),
+            (r#"{"type":"group","traits":{"email":"group@b.c"}}"#, ""),
+        ] {
+            assert_eq!(read(json).user.email.unwrap_or_default(), email, "{json}");
+        }
+        let id = |id: &str| read(&format!(r#"{{"type":"page","userId":{id}}}"#)).user.id.unwrap_or_default();
+        assert_eq!(
+            (&*id("12345678901234567890"), &*id("\" u \""), &*id("null")),
+            ("12345678901234567890", "u", "")
+        );
+    }
+
+    #[test]
+    fn only_the_whole_name_is_a_wish_of_the_user() {
+        let call = |name: &str| {
+            let json = format!(r#"{{"type":"track","event":"{name}"}}"#);
+            match read(&json).call {
+                Call::Unsubscribe => "unsubscribe",
+                Call::Resubscribe => "resubscribe",
+                _ => "event",
+            }
+        };
+        for name in ["unsubscribe", "Unsubscribe", " UNSUBSCRIBE "] {
+            assert_eq!(call(name), "unsubscribe", "{name}");
+        }
+        assert_eq!(call("Resubscribe"), "resubscribe");
+        for name in ["Unsubscribed", "Email Unsubscribed", "Clicked unsubscribe link", "un_subscribe"] {
+            assert_eq!(call(name), "event", "{name}");
+        }
+    }
+
+    #[test]
+    fn times_are_corrected_by_the_sender_s_clock_unless_segment_did_it() {
+        let time = |fields: &str, through_segment| {
+            let json = format!(r#"{{"type":"page",{fields}}}"#);
+            read_at(&json, through_segment).unwrap().time.iso()
+        };
+        let late_by_an_hour = r#""timestamp":"2026-11-21T04:00:00Z","sentAt":"2026-11-21T04:04:03.123Z""#;
+        assert_eq!(time(late_by_an_hour, false), "2026-11-21T05:00:00.000Z");
+        assert_eq!(time(late_by_an_hour, true), "2026-11-21T04:00:00.000Z");
+        let from_segment = format!(r#"{late_by_an_hour},"receivedAt":"2026-11-21T04:04:04Z""#);
+        assert_eq!(time(&from_segment, false), "2026-11-21T04:00:00.000Z");
+        let nanoseconds = r#""timestamp":"2026-11-21T06:00:00.123456789+02:00","sentAt":null"#;
+        assert_eq!(time(nanoseconds, false), "2026-11-21T04:00:00.123Z");
+        for unbelievable in [r#""timestamp":"1999-01-01T00:00:00Z""#, r#""timestamp":"soon""#, r#""a":1"#] {
+            assert_eq!(time(unbelievable, false), "2026-11-21T05:04:03.123Z");
+        }
+        let nonsense = r#""timestamp":"2026-11-21T04:00:00Z","sentAt":"1970-01-01T00:00:00Z""#;
+        assert_eq!(time(nonsense, false), "2026-11-21T04:00:00.000Z");
+    }
+
+    #[test]
+    fn integrations_decide_in_any_case() {
+        let wish = |integrations: &str| {
+            let json = format!(r#"{{"type":"page","integrations":{integrations}}}"#);
+            match read(&json).wish {
+                Wish::Off => "off",
+                Wish::Deliver { tags: None } => "deliver",
+                Wish::Deliver { tags: Some(_) } => "tags",
+            }
+        };
+        for (integrations, expected) in [
+            ("null", "deliver"),
+            ("{}", "deliver"),
+            (r#"{"All":true}"#, "deliver"),
+            (r#"{"All":false}"#, "off"),
+            (r#"{"all":false}"#, "off"),
+            (r#"{"All":false,"Vero":true}"#, "deliver"),
+            (r#"{"All":false,"Vero":null}"#, "off"),
+            (r#"{"All":false,"Vero":"yes"}"#, "off"),
+            (r#"{"All":false,"VERO":{}}"#, "deliver"),
+            (r#"{"Vero":false}"#, "off"),
+            (r#"{"vero":{"tags":{"add":["a"]}}}"#, "tags"),
+            (r#"{"Vero":{"tags":null}}"#, "deliver"),
+        ] {
+            assert_eq!(wish(integrations), expected, "{integrations}");
+        }
+    }
+
+    #[test]
+    fn what_came_from_vero_is_recognised() {
+        for (context, expected) in [
+            (r#"{"library":{"name":"vero-relay"}}"#, true),
+            (r#"{"integration":{"name":"Vero","version":"1"}}"#, true),
+            (r#"{"library":{"name":"analytics.js"},"integration":null}"#, false),
+            ("{}", false),
+        ] {
+            let json = format!(r#"{{"type":"page","context":{context}}}"#);
+            assert_eq!(read(&json).came_from_vero, expected, "{context}");
+        }
+    }
+
+    #[test]
+    fn no_word_is_no_consent() {
+        let json = r#"{"type":"page","context":{"consent":{"categoryPreferences":{"a":true,"b":false}}}}"#;
+        let has = |categories: &[&str]| {
+            read(json).has_consent(&categories.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>())
+        };
+        assert!(has(&[]) && has(&["a"]));
+        assert!(!has(&["b"]) && !has(&["a", "b"]) && !has(&["c"]));
+        assert!(!read(r#"{"type":"page"}"#).has_consent(&["a".to_owned()]));
+    }
+
+    #[test]
+    fn a_public_key_only_tells() {
+        for (json, expected) in [
+            (r#"{"type":"track","event":"e"}"#, true),
+            (r#"{"type":"page"}"#, true),
+            (r#"{"type":"screen","integrations":{"Vero":{}}}"#, true),
+            (r#"{"type":"track","event":"Unsubscribe"}"#, false),
+            (r#"{"type":"identify"}"#, false),
+            (r#"{"type":"page","integrations":{"Vero":{"tags":{"add":["unsubscribed"]}}}}"#, false),
+            (r#"{"type":"delete"}"#, false),
+        ] {
+            assert_eq!(read(json).only_tells(), expected, "{json}");
+        }
+    }
+}

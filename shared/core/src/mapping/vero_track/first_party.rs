@@ -1,0 +1,386 @@
+//! A first-party event as calls of Vero's API.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::{Call, Endpoint, Skip, extras};
+use crate::blueprint::{Barred, Blueprint, MESSAGE_ID};
+use crate::envelope::{DeathCause, EventId};
+use crate::first_party::{Call as Asked, FirstParty, Surface, Wish};
+use crate::identity::{self, User, VERO_TEXT_LIMIT};
+use crate::json::{self, Kind, Object, ObjectWriter};
+
+/// A wish for messages that could not be delivered for so long may have been taken back meanwhile. A wish for none
+/// never grows stale.
+const STALE: Duration = Duration::from_secs(15 * 60);
+
+/// What the operator has decided for first-party events.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Names, properties and filters.
+    pub blueprint: Blueprint,
+    /// Deletion requests are carried out (`FORWARD_DELETES`), and not only kept.
+    pub forward_deletes: bool,
+}
+
+/// What is to be done for one event: its call, and then its tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errand {
+    /// The event's call.
+    pub call: Call,
+    /// Goes out only when the call has been accepted: a tag never comes before its user.
+    pub tags: Tags,
+    /// The ids (without one, the address) of those that it is about: their calls keep their order.
+    pub users: Vec<String>,
+}
+
+/// What an event says of its user's tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tags {
+    /// Nothing.
+    None,
+    /// Which to add or to remove.
+    Edit(Call),
+    /// Nothing that can be understood.
+    Malformed,
+}
+
+/// Why nothing is sent for an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is not wanted at Vero.
+    Skip(Skip),
+    /// It goes to the dead-letter queue.
+    Dead(DeathCause),
+}
+
+impl From<Skip> for Fate {
+    fn from(skip: Skip) -> Self {
+        Fate::Skip(skip)
+    }
+}
+
+fn dead(reason: &'static str) -> Fate {
+    Fate::Dead(DeathCause { reason, ..DeathCause::default() })
+}
+
+/// What is to be done for an event: the same at every attempt, since Vero drops a repeated event by its name,
+/// identity and data (Track API reference, "Deduplication"). `age` is the time since its receipt.
+///
+/// # Errors
+/// Its [`Fate`], when nothing is sent.
+pub fn errand(id: &EventId, event: &FirstParty<'_>, rules: &Rules, age: Duration) -> Result<Errand, Fate> {
+    let user = event.user.clone().for_vero();
+    let has_id = user.as_ref().is_some_and(|user| user.id.is_some());
+    let tags = match event.call {
+        // Somebody waits for a deletion: it is carried out by its id, whatever else the event says, or kept.
+        Asked::Delete if rules.forward_deletes && has_id => None,
+        Asked::Delete => return Err(dead("delete_request")),
+        Asked::Resubscribe if age > STALE => return Err(dead("stale_consent")),
+        _ => admit(event, &rules.blueprint)?,
+    };
+    let user = user.ok_or(Skip::NoIdentity)?;
+    let mut users: Vec<String> = user.id.iter().chain(&user.email).take(1).cloned().collect();
+    if let Asked::Alias { previous_id } = &event.call {
+        users.push(previous_id.clone());
+    }
+    let tags = read_tags(tags, &user);
+    let call = call(id, event, user, &rules.blueprint)?;
+    Ok(Errand { call, tags, users })
+}
+
+/// Whether an event is to go to Vero at all, and with which tags.
+fn admit<'a>(event: &FirstParty<'a>, blueprint: &Blueprint) -> Result<Option<&'a RawValue>, Skip> {
+    if event.came_from_vero {
+        return Err(Skip::Loop);
+    }
+    let Wish::Deliver { tags } = event.wish else { return Err(Skip::IntegrationOff) };
+    // Who wants no messages needs to agree to nothing.
+    let needs_consent = !matches!(event.call, Asked::Unsubscribe);
+    if needs_consent && !event.has_consent(blueprint.consent()) {
+        return Err(Skip::NoConsent);
+    }
+    Ok(tags)
+}
+
+fn call(id: &EventId, event: &FirstParty<'_>, user: User, blueprint: &Blueprint) -> Result<Call, Skip> {
+    let mut fields = ObjectWriter::new();
+    let happened = |fields: &mut ObjectWriter, name: &str, mut data: Object<'_>| {
+        let (name, rule) = blueprint.rule(name).map_err(Skip::from)?;
+        if let Some(rule) = rule {
+            if !event.has_consent(&rule.consent) {
+                return Err(Skip::NoConsent);
+            }
+            rule.properties.iter().for_each(|(from, to)| data.rename(from, to));
+        }
+        data.take_all(|key, _| key == MESSAGE_ID);
+        fields.text("event_name", &name.chars().take(VERO_TEXT_LIMIT - 1).collect::<String>());
+        fields.object("data", |out| {
+            out.append(&data.rest().unwrap_or_default());
+            out.text(MESSAGE_ID, event.message_id.as_deref().unwrap_or(id.as_str()));
+        });
+        Ok(())
+    };
+    let (endpoint, user) = match &event.call {
+        Asked::Track { name, properties } => {
+            happened(&mut fields, name, opened(*properties))?;
+            (Endpoint::EventsTrack, user)
+        }
+        Asked::View { surface, name, category, url, properties } => {
+            let mut data = opened(*properties);
+            let url = url.filter(|_| data.get("url").is_none());
+            for (key, value) in [("name", *name), ("category", *category), ("url", url)] {
+                if let Some(value) = value {
+                    data.set(key, value);
+                }
+            }
+            happened(&mut fields, surface.event(), data)?;
+            (Endpoint::EventsTrack, user)
+        }
+        Asked::Identify { traits } => {
+            fields.raw("data", traits.map_or("{}", RawValue::get));
+            (Endpoint::UsersTrack, user)
+        }
+        Asked::Group { id, traits } => {
+            // Segment's own destination calls `/users/edit`, which does not work (segment-docs, pull request 6323).
+            let mut traits = opened(*traits);
+            fields.object("data", |data| {
+                data.object("group", |group| {
+                    if let Some(id) = id {
+                        traits.take_all(|key, _| key == "id");
+                        group.text("id", id);
+                    }
+                    group.append(&traits.rest().unwrap_or_default());
+                });
+            });
+            (Endpoint::UsersTrack, one_of(user))
+        }
+        Asked::Unsubscribe => (Endpoint::Unsubscribe, one_of(user)),
+        Asked::Resubscribe => (Endpoint::Resubscribe, one_of(user)),
+        Asked::Delete => (Endpoint::Delete, one_of(user)),
+        Asked::Alias { previous_id } => {
+            fields.text("new_id", &user.id.ok_or(Skip::NoIdentity)?);
+            (Endpoint::Reidentify, with_id(previous_id))
+        }
+    };
+    if matches!(endpoint, Endpoint::EventsTrack | Endpoint::UsersTrack) {
+        extras(&mut fields, event.time);
+    }
+    Ok(Call::new(endpoint, user, fields))
+}
+
+impl Surface {
+    /// The name of the event at Vero, and in a blueprint.
+    fn event(self) -> &'static str {
+        match self {
+            Surface::Page => "Viewed page",
+            Surface::Screen => "Viewed screen",
+        }
+    }
+}
+
+impl From<Barred> for Skip {
+    fn from(barred: Barred) -> Self {
+        match barred {
+            Barred::Dropped => Skip::Dropped,
+            Barred::NotAllowed => Skip::NotAllowed,
+        }
+    }
+}
+
+fn opened(object: Option<&RawValue>) -> Object<'_> {
+    object.and_then(Object::parse).unwrap_or_default()
+}
+
+/// Vero wants either, not both, where it is not about a channel (github.com/getvero/vero-php, client.php).
+fn one_of(user: User) -> User {
+    match user.id {
+        Some(id) => with_id(&id),
+        None => user,
+    }
+}
+
+fn with_id(id: &str) -> User {
+    User { id: Some(id.to_owned()), email: None }
+}
+
+/// Understands the option `tags` in Segment's form, `{action, values, id?}`, and in RudderStack's, `{add, remove}`.
+fn read_tags(tags: Option<&RawValue>, user: &User) -> Tags {
+    let Some(tags) = tags else { return Tags::None };
+    let Some(form) = Object::parse(tags) else { return Tags::Malformed };
+    let said = |key: &str| form.get(key).filter(|value| json::kind(value) != Kind::Null);
+    let lists = match (said("action").map(json::text), said("values")) {
+        (None, None) => [("add", said("add")), ("remove", said("remove"))],
+        (Some(Some(action)), values @ Some(_)) => match action.trim().to_ascii_lowercase().as_str() {
+            "add" => [("add", values), ("remove", None)],
+            "remove" => [("add", None), ("remove", values)],
+            _ => return Tags::Malformed,
+        },
+        _ => return Tags::Malformed,
+    };
+    if lists.iter().all(|(_, list)| list.is_none()) {
+        return Tags::Malformed;
+    }
+    let mut fields = ObjectWriter::new();
+    for (key, list) in lists {
+        let Some(list) = list else { continue };
+        let texts: Option<Vec<&RawValue>> = serde_json::from_str(list.get()).ok();
+        match texts.filter(|texts| texts.iter().all(|text| json::kind(text) == Kind::Text)) {
+            Some(texts) if texts.is_empty() => (),
+            Some(_) => fields.raw(key, list.get()),
+            None => return Tags::Malformed,
+        }
+    }
+    if fields.is_empty() {
+        return Tags::None;
+    }
+    let user = said("id").and_then(identity::id).map_or_else(|| one_of(user.clone()), |id| with_id(&id));
+    Tags::Edit(Call::new(Endpoint::EditTags, user, fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp::Timestamp;
+    use serde_json::{Value, json};
+
+    fn mapped_by(rules: &Rules, event: &str) -> Result<Errand, Fate> {
+        let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
+        let event = FirstParty::read(serde_json::from_str(event).unwrap(), received_at, false).unwrap();
+        errand(&EventId::parse("e1").unwrap(), &event, rules, Duration::ZERO)
+    }
+
+    fn mapped(event: &str) -> Result<Errand, Fate> {
+        mapped_by(&Rules::default(), event)
+    }
+
+    fn body(call: &Call) -> Value {
+        let mut body: Value = serde_json::from_str(&call.body("t")).unwrap();
+        assert_eq!(body.as_object_mut().unwrap().remove("auth_token"), Some("t".into()));
+        body
+    }
+
+    fn with(blueprint: &str) -> Rules {
+        Rules { blueprint: Blueprint::parse(blueprint).unwrap(), ..Rules::default() }
+    }
+
+    #[test]
+    fn what_names_nobody_or_wants_not_to_go_is_skipped() {
+        for (event, skip) in [
+            (r#"{"type":"track","event":"e","anonymousId":"a"}"#, Skip::NoIdentity),
+            (r#"{"type":"alias","previousId":"p"}"#, Skip::NoIdentity),
+            (r#"{"type":"page","userId":"u","integrations":{"Vero":false}}"#, Skip::IntegrationOff),
+            (r#"{"type":"page","userId":"u","context":{"library":{"name":"vero-relay"}}}"#, Skip::Loop),
+        ] {
+            assert_eq!(mapped(event), Err(Fate::Skip(skip)), "{event}");
+        }
+    }
+
+    #[test]
+    fn without_an_id_the_address_goes_alone() {
+        for event in [
+            r#"{"type":"identify","traits":{"email":"a@b.c"}}"#,
+            r#"{"type":"track","event":"Unsubscribe","context":{"traits":{"email":"a@b.c"}}}"#,
+            r#"{"type":"group","groupId":"g","context":{"traits":{"email":"a@b.c"}}}"#,
+        ] {
+            let errand = mapped(event).unwrap();
+            assert_eq!((body(&errand.call).get("id"), &body(&errand.call)["email"]), (None, &json!("a@b.c")));
+            assert_eq!(errand.users, ["a@b.c"]);
+        }
+    }
+
+    #[test]
+    fn deletions_are_carried_out_or_kept() {
+        let event = r#"{"type":"delete","userId":"u","integrations":{"All":false}}"#;
+        let kept = Err(dead("delete_request"));
+        assert_eq!(mapped(event), kept);
+        let forward = Rules { forward_deletes: true, ..Rules::default() };
+        let call = mapped_by(&forward, event).unwrap().call;
+        assert_eq!((call.endpoint, body(&call)), (Endpoint::Delete, json!({"id": "u"})));
+        assert_eq!(mapped_by(&forward, r#"{"type":"delete","anonymousId":"a"}"#), kept);
+    }
+
+    #[test]
+    fn an_old_wish_for_messages_is_not_acted_upon() {
+        let age = |event: &str, seconds| {
+            let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
+            let json = format!(r#"{{"type":"track","userId":"u","event":"{event}"}}"#);
+            let event = FirstParty::read(serde_json::from_str(&json).unwrap(), received_at, false).unwrap();
+            errand(&EventId::parse("e1").unwrap(), &event, &Rules::default(), Duration::from_secs(seconds))
+                .err()
+        };
+        assert_eq!(age("Resubscribe", 900), None);
+        assert_eq!(age("Resubscribe", 901), Some(dead("stale_consent")));
+        assert_eq!(age("Unsubscribe", 80_000), None);
+    }
+
+    #[test]
+    fn the_blueprint_decides_on_events_and_on_nothing_else() {
+        let rules = with(
+            r#"{"events":{"Viewed page":{"rename":"Saw","properties":{"name":"title","path":"url"}},"A":{"drop":true},
+            "B":{"consent":["ads"]}},"deny":["C"]}"#,
+        );
+        let page = r#"{"type":"page","userId":"u","messageId":"m","name":"Home",
+            "properties":{"path":"/","title":"kept","segment_message_id":"theirs"}}"#;
+        let page = body(&mapped_by(&rules, page).unwrap().call);
+        assert_eq!(page["event_name"], "Saw");
+        assert_eq!(
+            page["data"],
+            json!({"url": "/", "title": "kept", "name": "Home", "segment_message_id": "m"})
+        );
+        let skip = |event: &str, context: &str| {
+            let json = format!(r#"{{"type":"track","userId":"u","event":"{event}","context":{context}}}"#);
+            mapped_by(&rules, &json).err()
+        };
+        assert_eq!(skip("A", "{}"), Some(Fate::Skip(Skip::Dropped)));
+        assert_eq!(skip("C", "{}"), Some(Fate::Skip(Skip::NotAllowed)));
+        assert_eq!(skip("B", "{}"), Some(Fate::Skip(Skip::NoConsent)));
+        assert_eq!(skip("B", r#"{"consent":{"categoryPreferences":{"ads":true}}}"#), None);
+        let only = with(r#"{"allow":["X"],"consent":["ads"]}"#);
+        let unsubscribe = r#"{"type":"track","userId":"u","event":"unsubscribe"}"#;
+        assert!(mapped_by(&only, unsubscribe).is_ok());
+        assert_eq!(mapped_by(&only, r#"{"type":"identify","userId":"u"}"#), Err(Fate::Skip(Skip::NoConsent)));
+    }
+
+    #[test]
+    fn tags_in_both_forms() {
+        let tags = |tags: &str| {
+            let json =
+                format!(r#"{{"type":"page","userId":"u","integrations":{{"vero":{{"tags":{tags}}}}}}}"#);
+            mapped(&json).unwrap().tags
+        };
+        for (form, expected) in [
+            (r#"{"action":"add","values":["a","b"]}"#, json!({"id": "u", "add": ["a", "b"]})),
+            (r#"{"action":"Remove","values":["a"],"id":7}"#, json!({"id": "7", "remove": ["a"]})),
+            (r#"{"add":["a"],"remove":["b"]}"#, json!({"id": "u", "add": ["a"], "remove": ["b"]})),
+            (r#"{"add":[],"remove":["b"]}"#, json!({"id": "u", "remove": ["b"]})),
+        ] {
+            let Tags::Edit(call) = tags(form) else { panic!("{form}") };
+            assert_eq!((call.endpoint, body(&call)), (Endpoint::EditTags, expected));
+        }
+        for nothing in ["null", r#"{"add":[],"remove":[]}"#, r#"{"action":"add","values":[]}"#] {
+            assert_eq!(tags(nothing), Tags::None, "{nothing}");
+        }
+        for malformed in [
+            "[]",
+            "{}",
+            r#""a""#,
+            r#"{"action":"set","values":["a"]}"#,
+            r#"{"action":"add"}"#,
+            r#"{"values":["a"]}"#,
+            r#"{"action":"add","values":"a"}"#,
+            r#"{"add":[1]}"#,
+            r#"{"add":{"a":1}}"#,
+        ] {
+            assert_eq!(tags(malformed), Tags::Malformed, "{malformed}");
+        }
+    }
+
+    #[test]
+    fn an_alias_is_about_two_users() {
+        let errand = mapped(r#"{"type":"alias","previousId":"old","userId":"new"}"#).unwrap();
+        assert_eq!(errand.users, ["new", "old"]);
+        assert_eq!(body(&errand.call), json!({"id": "old", "new_id": "new"}));
+    }
+}

@@ -1,0 +1,149 @@
+//! What Vero's API is told: of a webhook, so that journeys can react to what happened to a message, and of a
+//! first-party event.
+
+mod first_party;
+mod webhook;
+
+pub use first_party::{Errand, Fate, Rules, Tags, errand};
+pub use webhook::call;
+
+use crate::delivery::Addressed;
+use crate::identity::User;
+use crate::json::ObjectWriter;
+use crate::timestamp::Timestamp;
+
+/// `extras.source` of every call.
+pub const SOURCE: &str = "vero-relay";
+
+/// Why an event is not sent to Vero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// Its type is not among `VERO_TRACK_TYPES`.
+    TypeNotTracked,
+    /// It was at Vero before, or its campaign was set off by an event of ours.
+    Loop,
+    /// It names nobody: Vero refuses a call without an id or an address.
+    NoIdentity,
+    /// Its `integrations` say so.
+    IntegrationOff,
+    /// The blueprint drops it.
+    Dropped,
+    /// The blueprint's `allow` or `deny` keeps it back.
+    NotAllowed,
+    /// The user has not agreed to a category that the blueprint asks for.
+    NoConsent,
+}
+
+impl Skip {
+    /// A snake_case code for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Skip::TypeNotTracked => "type_not_tracked",
+            Skip::Loop => "loop",
+            Skip::NoIdentity => "no_identity",
+            Skip::IntegrationOff => "integration_off",
+            Skip::Dropped => "dropped",
+            Skip::NotAllowed => "not_allowed",
+            Skip::NoConsent => "no_consent",
+        }
+    }
+}
+
+/// The calls of Vero's API that are used here (Track API reference; methods and paths as in Vero's own clients).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An event of a user.
+    EventsTrack,
+    /// A user's properties.
+    UsersTrack,
+    /// No more messages.
+    Unsubscribe,
+    /// Messages again.
+    Resubscribe,
+    /// Another id.
+    Reidentify,
+    /// Tags.
+    EditTags,
+    /// Never to be undone.
+    Delete,
+}
+
+impl Endpoint {
+    /// The path below the base URL.
+    pub fn path(self) -> &'static str {
+        match self {
+            Endpoint::EventsTrack => "/api/v2/events/track",
+            Endpoint::UsersTrack => "/api/v2/users/track",
+            Endpoint::Unsubscribe => "/api/v2/users/unsubscribe",
+            Endpoint::Resubscribe => "/api/v2/users/resubscribe",
+            Endpoint::Reidentify => "/api/v2/users/reidentify",
+            Endpoint::EditTags => "/api/v2/users/tags/edit",
+            Endpoint::Delete => "/api/v2/users/delete",
+        }
+    }
+
+    /// Called by `PUT`, not by `POST`.
+    pub fn is_put(self) -> bool {
+        matches!(self, Endpoint::Reidentify | Endpoint::EditTags)
+    }
+
+    /// How a 404 or 405 is to be understood: a user that is named in a call may not be there.
+    pub fn addressed(self) -> Addressed {
+        match self {
+            Endpoint::EventsTrack => Addressed::Base,
+            _ => Addressed::User,
+        }
+    }
+}
+
+/// One call of Vero's API, without the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Where it goes.
+    pub endpoint: Endpoint,
+    /// Whom it is about: an id, an address, or both; each of a length that Vero takes.
+    user: User,
+    /// The fields that follow, as a JSON object.
+    fields: String,
+}
+
+impl Call {
+    fn new(endpoint: Endpoint, user: User, fields: ObjectWriter) -> Self {
+        Call { endpoint, user, fields: fields.finish() }
+    }
+
+    /// The request's body.
+    pub fn body(&self, auth_token: &str) -> String {
+        let mut body = ObjectWriter::new();
+        body.text("auth_token", auth_token);
+        let identity = |out: &mut ObjectWriter| {
+            for (key, value) in [("id", &self.user.id), ("email", &self.user.email)] {
+                if let Some(value) = value {
+                    out.text(key, value);
+                }
+            }
+        };
+        match self.endpoint {
+            Endpoint::EventsTrack => body.object("identity", identity),
+            _ => identity(&mut body),
+        }
+        body.append(&self.fields);
+        body.finish()
+    }
+
+    /// The same call without the address, when there is an id besides: Vero answers 400 to an address that it
+    /// does not believe, and loses nothing that the profile does not have.
+    pub fn without_email(&self) -> Option<Call> {
+        let User { id: Some(id), email: Some(_) } = &self.user else { return None };
+        Some(Call { user: User { id: Some(id.clone()), email: None }, ..self.clone() })
+    }
+}
+
+/// When it happened, and that it comes from here. Vero compares the time of a profile's change with its last one,
+/// and keeps the later.
+fn extras(out: &mut ObjectWriter, time: Timestamp) {
+    out.object("extras", |extras| {
+        extras.text("source", SOURCE);
+        extras.text("created_at", &time.vero());
+    });
+}
