@@ -8,16 +8,20 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use faults::report::Report;
+use ingest::intake::Received;
+use ingest::intake::first_party::{Body, Rights};
 use ingest::intake::webhooks::Webhooks;
 use ingest::request::Request;
+use ingest::route::Events;
 use relay_core::envelope::{Envelope, EventId, MAX_BYTES, Payload};
+use relay_core::first_party::{CallType, FirstParty};
 use relay_core::mapping::segment::{self, MAX_MESSAGE_BYTES};
-use relay_core::mapping::vero_track;
+use relay_core::mapping::vero_track::{self, Rules, Tags};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
 use relay_core::timestamp::Timestamp;
 use relay_core::webhook::Webhook;
@@ -26,7 +30,11 @@ use serde_json::value::RawValue;
 
 static NAMING: LazyLock<Naming> = LazyLock::new(|| Naming::new(EventNames::default(), TrackTypes::All, true));
 
+static RULES: LazyLock<Rules> = LazyLock::new(|| Rules { forward_deletes: true, ..Rules::default() });
+
 const INPUTS: usize = 1_000_000;
+/// Each is tried as three kinds of request.
+const FIRST_PARTY_INPUTS: usize = 250_000;
 /// What takes the place of a value, or is put between any two bytes.
 const ODD: [&str; 24] = [
     "null",
@@ -55,21 +63,25 @@ const ODD: [&str; 24] = [
     "99999-99-99T99:99:99Z",
 ];
 
-/// A million inputs each, of any bytes for ingest and of JSON objects for the mapper.
+/// Inputs of any bytes for ingest and of JSON objects for the mapper.
 pub fn run(seed: u64) -> Result<Report> {
     let samples = samples()?;
     let mut report = Report {
         title: "Fuzz".into(),
         head: vec!["what", "inputs", "taken", "a second", "failed"],
-        legend: format!("Taken: of ingest, held a webhook; of the mapper, went to Vero too. Seed {seed}."),
+        legend: format!(
+            "Taken: of ingest, held a webhook; of first-party events and of the mapper, went to Vero. Seed {seed}."
+        ),
         ..Report::default()
     };
     let texts: Vec<String> = samples.iter().map(Value::to_string).collect();
     let any_bytes = |rng: &mut Rng| mutilated(&texts[rng.usize(..texts.len())], rng);
-    row(&mut report, "ingest: a request to envelopes", seed, any_bytes, takes);
+    row(&mut report, "ingest: a request to envelopes", INPUTS, seed, any_bytes, takes);
+    let what = "first-party: a request to calls of Vero";
+    row(&mut report, what, FIRST_PARTY_INPUTS, seed, any_bytes, takes_first_party);
     let any_object =
         |rng: &mut Rng| odd_values(samples[rng.usize(..samples.len())].clone(), rng).into_bytes();
-    row(&mut report, "mapper: a webhook to both destinations", seed, any_object, maps);
+    row(&mut report, "mapper: a webhook to both destinations", INPUTS, seed, any_object, maps);
     Ok(report)
 }
 
@@ -88,6 +100,7 @@ fn samples() -> Result<Vec<Value>> {
 fn row(
     report: &mut Report,
     what: &str,
+    inputs: usize,
     seed: u64,
     generate: impl Fn(&mut Rng) -> Vec<u8> + Sync,
     check: fn(&[u8]) -> Result<bool>,
@@ -97,7 +110,7 @@ fn row(
         let mut failures = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= INPUTS {
+            if number >= inputs {
                 return failures;
             }
             let input =
@@ -115,9 +128,9 @@ fn row(
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         running.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     });
-    let a_second = INPUTS as f64 / start.elapsed().as_secs_f64();
+    let a_second = inputs as f64 / start.elapsed().as_secs_f64();
     let counts =
-        [INPUTS, taken.into_inner(), a_second as usize, failures.len()].map(|count| count.to_string());
+        [inputs, taken.into_inner(), a_second as usize, failures.len()].map(|count| count.to_string());
     report.rows.push(std::iter::once(what.to_owned()).chain(counts).collect());
     report.failures.extend(failures.into_iter().take(5).map(|failure| format!("{what}: {failure}")));
 }
@@ -213,10 +226,7 @@ fn check_intake(body: &[u8]) -> Result<bool> {
     let intake = Webhooks::of(body, now()?);
     ensure!(!intake.received.is_empty(), "nothing was kept");
     for received in &intake.received {
-        ensure!(received.body.len() <= MAX_BYTES, "an envelope is too large");
-        let is_legal =
-            |c: char| c >= ' ' && !matches!(c, '\u{FFFE}' | '\u{FFFF}') || matches!(c, '\t' | '\n' | '\r');
-        ensure!(received.body.chars().all(is_legal), "SQS refuses the envelope");
+        check_received(received)?;
         let envelope = Envelope::parse(&received.body).ok().context("the envelope cannot be read")?;
         ensure!(envelope.id == received.id, "another id");
         match (envelope.payload, received.dead) {
@@ -226,6 +236,47 @@ fn check_intake(body: &[u8]) -> Result<bool> {
         }
     }
     Ok(intake.received.iter().any(|received| received.dead.is_none()))
+}
+
+/// First-party events, as Segment and as an SDK would send them.
+fn takes_first_party(input: &[u8]) -> Result<bool> {
+    const KEY: [u8; 32] = [7; 32];
+    let batch = [br#"{"context":{"ip":"1"},"sentAt":5,"batch":["#, input, b"]}"].concat();
+    let bodies = [
+        Body::of_segment(input),
+        Body::of_sdk(input, Events::One(CallType::Track)),
+        Body::of_sdk(&batch, Events::Batch),
+    ];
+    let mut told = false;
+    for body in bodies.into_iter().flatten() {
+        let intake = body.take(&KEY, Rights::All, now()?);
+        for received in &intake.received {
+            check_received(received)?;
+            let envelope = Envelope::parse(&received.body).ok().context("the envelope cannot be read")?;
+            let Payload::Object(payload) = envelope.payload else { continue };
+            let event = FirstParty::read(payload, envelope.received_at, envelope.through_segment);
+            ensure!(event.is_ok() == received.dead.is_none(), "ingest and worker disagree");
+            let Ok(event) = event else { continue };
+            if let Ok(errand) = vero_track::errand(&envelope.id, &event, &RULES, Duration::ZERO) {
+                told = true;
+                serde_json::from_str::<&RawValue>(&errand.call.body("token"))
+                    .context("a call that is no JSON")?;
+                if let Tags::Edit(call) = &errand.tags {
+                    serde_json::from_str::<&RawValue>(&call.body("token"))
+                        .context("tags that are no JSON")?;
+                }
+            }
+        }
+    }
+    Ok(told)
+}
+
+fn check_received(received: &Received) -> Result<()> {
+    ensure!(received.body.len() <= MAX_BYTES, "an envelope is too large");
+    let is_legal =
+        |c: char| c >= ' ' && !matches!(c, '\u{FFFE}' | '\u{FFFF}') || matches!(c, '\t' | '\n' | '\r');
+    ensure!(received.body.chars().all(is_legal), "SQS refuses the envelope");
+    Ok(())
 }
 
 fn maps(input: &[u8]) -> Result<bool> {

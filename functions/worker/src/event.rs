@@ -30,7 +30,6 @@ pub enum Content<'a> {
 
 /// What a message turns out to be.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "taken apart at once; nearly every one is work")]
 pub enum Sorted<'a> {
     /// Work.
     Event(Event<'a>),

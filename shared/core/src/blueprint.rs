@@ -19,14 +19,17 @@ const RESERVED_EVENTS: [&str; 2] = ["Identified", "Visited site"];
 
 /// The default preset, which is that of the connector that Vero's customers know (Datafly Signal, "Vero", Event
 /// Mapping). Its row for page calls is the name `Viewed page`, by which the blueprint knows them.
-const PRESET: [(&str, &str, Option<(&str, &str)>); 6] = [
-    ("Signed Up", "Signed up", None),
-    ("Products Searched", "Searched products", None),
-    ("Product Viewed", "Viewed product", Some(("url", "product_url"))),
-    ("Product Added", "Added to cart", Some(("url", "product_url"))),
-    ("Checkout Started", "Started checkout", None),
-    ("Order Completed", "Completed order", None),
+const PRESET: [(&str, &str); 6] = [
+    ("Signed Up", "Signed up"),
+    ("Products Searched", "Searched products"),
+    ("Product Viewed", "Viewed product"),
+    ("Product Added", "Added to cart"),
+    ("Checkout Started", "Started checkout"),
+    ("Order Completed", "Completed order"),
 ];
+
+/// Of these the preset renames the property `url`, too.
+const WITH_PRODUCT_URL: [&str; 2] = ["Product Viewed", "Product Added"];
 
 /// The whole document.
 #[derive(Debug, Clone, Deserialize)]
@@ -80,9 +83,10 @@ pub enum Barred {
 
 impl Default for Blueprint {
     fn default() -> Self {
-        let rule = |(name, rename, property): (&str, &str, Option<(&str, &str)>)| {
-            let properties =
-                property.into_iter().map(|(from, to)| (from.to_owned(), to.to_owned())).collect();
+        let rule = |(name, rename): (&str, &str)| {
+            let product_url =
+                WITH_PRODUCT_URL.contains(&name).then(|| ("url".to_owned(), "product_url".to_owned()));
+            let properties = product_url.into_iter().collect();
             (name.to_owned(), Rule { rename: Some(rename.to_owned()), properties, ..Rule::default() })
         };
         Blueprint {

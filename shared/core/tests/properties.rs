@@ -2,13 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
+use relay_core::delivery::{Turn, in_order};
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
+use relay_core::first_party::FirstParty;
+use relay_core::mapping::vero_track::{Endpoint, Rules, Tags};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
 use relay_core::timestamp::Timestamp;
 use relay_core::webhook::Webhook;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 fn received_at() -> Timestamp {
     Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap()
@@ -68,6 +72,50 @@ fn webhook() -> impl Strategy<Value = Map<String, Value>> {
             webhook.insert("type".into(), kind.into());
         }
         webhook
+    })
+}
+
+/// Any JSON object, more often than not an event of Segment's spec.
+fn first_party() -> impl Strategy<Value = Map<String, Value>> {
+    let known = prop::sample::select(
+        "userId anonymousId previousId groupId event name category properties traits context integrations messageId \
+         timestamp sentAt receivedAt email url segment_message_id library integration consent categoryPreferences \
+         Vero vero All tags action values add remove page id product_url"
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>(),
+    );
+    let fields = prop::collection::vec((known, event_value()), 0..12);
+    let types = ["identify", "track", "page", "screen", "group", "alias", "delete", "nonsense"];
+    (fields, prop::sample::select(types.to_vec())).prop_map(|(fields, kind)| {
+        let mut event: Map<String, Value> = fields.into_iter().collect();
+        event.insert("type".into(), kind.into());
+        event
+    })
+}
+
+fn event_value() -> impl Strategy<Value = Value> {
+    let words =
+        ["Signed Up", "Product Viewed", "unsubscribe", "Resubscribe", "vero-relay", "add", "u1", "a@b.c"];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,9}".prop_map(Value::from),
+        prop::sample::select(words.to_vec()).prop_map(Value::from),
+        Just(json!("2026-11-21T05:00:00.123456789+02:00")),
+    ];
+    let key = prop::sample::select(
+        "email traits name url tags Vero vero All add remove action values id library consent page"
+            .split(' ')
+            .collect::<Vec<_>>(),
+    );
+    leaf.prop_recursive(3, 24, 6, move |inner| {
+        prop_oneof![
+            1 => prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            3 => prop::collection::vec((key.clone(), inner), 0..6)
+                .prop_map(|fields| Value::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())),
+        ]
     })
 }
 
@@ -156,6 +204,64 @@ proptest! {
         prop_assert!(!body["identity"].as_object().unwrap().is_empty());
         prop_assert!(body["event_name"].as_str().is_some_and(|name| !name.is_empty() && name.chars().count() < 255));
         prop_assert_eq!(&body["data"]["webhook_id"], "e1");
+    }
+
+    #[test]
+    fn any_first_party_event_becomes_calls_that_vero_takes_and_that_never_change(event in first_party(), forward_deletes in any::<bool>()) {
+        let json = serde_json::to_string(&event).unwrap();
+        let Ok(read) = FirstParty::read(serde_json::from_str(&json).unwrap(), received_at(), false) else { return Ok(()) };
+        let rules = Rules { forward_deletes, ..Rules::default() };
+        let map = || vero_track::errand(&EventId::parse("e1").unwrap(), &read, &rules, Duration::ZERO);
+        let Ok(errand) = map() else { return Ok(()) };
+        prop_assert_eq!(&errand, &map().unwrap());
+        prop_assert!(!errand.users.is_empty());
+        let tags = match &errand.tags {
+            Tags::Edit(call) => Some(call),
+            Tags::None | Tags::Malformed => None,
+        };
+        for call in [Some(&errand.call), tags].into_iter().flatten() {
+            let body: Value = serde_json::from_str(&call.body("t")).unwrap();
+            let user = if call.endpoint == Endpoint::EventsTrack { &body["identity"] } else { &body };
+            let named: Vec<&str> = ["id", "email"].iter().filter_map(|key| user[key].as_str()).collect();
+            prop_assert!(!named.is_empty() && named.iter().all(|name| !name.is_empty()), "{body}");
+            match call.endpoint {
+                Endpoint::EventsTrack => {
+                    prop_assert!(body["event_name"].as_str().is_some_and(|name| (1..255).contains(&name.chars().count())));
+                    prop_assert!(body["data"]["segment_message_id"].is_string());
+                }
+                Endpoint::UsersTrack => prop_assert!(body["data"].is_object()),
+                Endpoint::Reidentify => prop_assert!(body["new_id"].is_string() && body.get("email").is_none()),
+                Endpoint::EditTags => prop_assert!(body["add"].is_array() || body["remove"].is_array()),
+                Endpoint::Unsubscribe | Endpoint::Resubscribe | Endpoint::Delete => prop_assert_eq!(named.len(), 1),
+            }
+            if matches!(call.endpoint, Endpoint::EventsTrack | Endpoint::UsersTrack) {
+                prop_assert_eq!(&body["extras"]["source"], "vero-relay");
+            }
+        }
+    }
+
+    #[test]
+    fn every_event_has_one_turn_after_those_of_its_users(turns in prop::collection::vec((prop::collection::vec("[a-e]", 0..3), 0_u32..5, 0_u32..3), 0..30)) {
+        let turns: Vec<Turn> = turns
+            .into_iter()
+            .map(|(users, second, place)| {
+                let received_at = Timestamp::parse(&format!("2026-11-21T05:04:0{second}Z")).unwrap();
+                Turn { users, received_at, place }
+            })
+            .collect();
+        let lines = in_order(&turns);
+        let mut all: Vec<usize> = lines.iter().flatten().copied().collect();
+        all.sort_unstable();
+        prop_assert!(all.into_iter().eq(0..turns.len()));
+        let line_of = |index: usize| lines.iter().position(|line| line.contains(&index)).unwrap();
+        for line in &lines {
+            prop_assert!(line.is_sorted_by_key(|index| (turns[*index].received_at, turns[*index].place, *index)));
+        }
+        for (index, turn) in turns.iter().enumerate() {
+            for (other, _) in turns.iter().enumerate().filter(|(_, other)| turn.users.iter().any(|user| other.users.contains(user))) {
+                prop_assert_eq!(line_of(index), line_of(other));
+            }
+        }
     }
 
     #[test]

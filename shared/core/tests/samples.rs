@@ -1,6 +1,7 @@
 //! Every event of `events/` as each destination is told of it: reviewed snapshots.
 //!
 //! After a change that is meant: `INSTA_UPDATE=always cargo test -p relay-core --test samples`, and read the diff.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 

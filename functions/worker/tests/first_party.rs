@@ -1,0 +1,324 @@
+//! The built `worker` with first-party events, against a Vero that misbehaves on command.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::time::{Duration, Instant, SystemTime};
+
+use harness::{Behaviour, Function, Queue, QueueSettings, Receiver, Sqs, When, sqs_event};
+use relay_core::timestamp::Timestamp;
+use serde_json::{Value, json};
+
+struct Setup {
+    queue: Queue,
+    dead: Queue,
+    segment: Receiver,
+    vero: Receiver,
+    worker: Function,
+    _sqs: Sqs,
+}
+
+async fn setup() -> Setup {
+    setup_with(&[]).await
+}
+
+async fn setup_with(more: &[(&str, &str)]) -> Setup {
+    let sqs = Sqs::start().await.unwrap();
+    let (segment, vero) = (Receiver::start().await.unwrap(), Receiver::start().await.unwrap());
+    let dead = sqs.queue("dead", QueueSettings::default());
+    let queue = sqs.queue("main", QueueSettings::default());
+    sqs.parameter("/relay/blueprint", r#"{"events":{"Signed Up":{"rename":"Joined"}}}"#);
+    sqs.parameter("/relay/mistaken", r#"{"events":{"Signed Up":{"rename":5}}}"#);
+    let (queue_url, dead_url) = (queue.url(), dead.url());
+    let url = sqs.url().to_owned();
+    let mut environment = vec![
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("QUEUE_URL", &queue_url),
+        ("DEAD_LETTER_QUEUE_URL", &dead_url),
+        ("SEGMENT_WRITE_KEY", "key"),
+        ("SEGMENT_ENDPOINT", segment.url()),
+        ("VERO_AUTH_TOKEN", "SPY-TOKEN"),
+        ("VERO_ENDPOINT", vero.url()),
+    ];
+    environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    environment.extend(more);
+    let worker = Function::start(env!("CARGO_BIN_EXE_worker"), &environment).await.unwrap();
+    Setup { queue, dead, segment, vero, worker, _sqs: sqs }
+}
+
+impl Setup {
+    async fn invoke(&self, envelopes: &[Value]) {
+        let ids: Vec<String> = (0..envelopes.len()).map(|index| format!("m{index}")).collect();
+        let bodies: Vec<String> = envelopes.iter().map(Value::to_string).collect();
+        let records: Vec<(&str, &str)> =
+            ids.iter().zip(&bodies).map(|(id, body)| (id.as_str(), body.as_str())).collect();
+        let answer = self.worker.invoke(&sqs_event(&records)).await.unwrap();
+        assert_eq!(answer, json!({"batchItemFailures": []}));
+    }
+
+    /// What Vero took: the path's end, and whom it is about.
+    fn taken(&self) -> Vec<(String, String)> {
+        let calls = self.vero.vero_calls().into_iter();
+        calls
+            .map(|(path, body)| {
+                let user = body.pointer("/identity/id").or(body.get("id")).cloned().unwrap_or_default();
+                (path.trim_start_matches("/api/v2/").to_owned(), user.as_str().unwrap_or("-").to_owned())
+            })
+            .collect()
+    }
+}
+
+fn bodies(queue: &Queue) -> Vec<Value> {
+    queue.messages().iter().map(|message| message.json()).collect()
+}
+
+fn now() -> String {
+    Timestamp::from_system(SystemTime::now()).iso()
+}
+
+fn envelope(id: &str, payload: Value) -> Value {
+    json!({"version": 1, "id": id, "source": "segment", "received_at": now(), "payload": payload})
+}
+
+fn received_at(mut envelope: Value, time: &str, place: u32) -> Value {
+    envelope["received_at"] = time.into();
+    envelope["place"] = place.into();
+    envelope
+}
+
+fn track(id: &str, user: &str, event: &str) -> Value {
+    envelope(id, json!({"type": "track", "event": event, "userId": user, "messageId": id}))
+}
+
+fn tagged(id: &str, user: &str, tags: Value) -> Value {
+    let integrations = json!({"Vero": {"tags": tags}});
+    envelope(id, json!({"type": "identify", "userId": user, "traits": {}, "integrations": integrations}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_party_events_go_to_vero_and_not_back_to_segment() {
+    let setup = setup().await;
+    setup
+        .invoke(&[
+            track("e1", "u1", "Signed Up"),
+            envelope("e2", json!({"type": "page", "userId": "u2", "name": "Home"})),
+            envelope("e3", json!({"type": "screen", "userId": "u3"})),
+            envelope("e4", json!({"type": "identify", "userId": "u4", "traits": {"a": 1}})),
+            envelope("e5", json!({"type": "group", "userId": "u5", "groupId": "g"})),
+            envelope("e6", json!({"type": "alias", "userId": "u6", "previousId": "p6"})),
+            track("e7", "u7", "unsubscribe"),
+            track("e8", "u8", "Resubscribe"),
+            envelope("e9", json!({"type": "track", "event": "x", "anonymousId": "a"})),
+        ])
+        .await;
+    let mut taken = setup.taken();
+    taken.sort();
+    let expected = [
+        ("events/track", "u1"),
+        ("events/track", "u2"),
+        ("events/track", "u3"),
+        ("users/reidentify", "p6"),
+        ("users/resubscribe", "u8"),
+        ("users/track", "u4"),
+        ("users/track", "u5"),
+        ("users/unsubscribe", "u7"),
+    ];
+    assert_eq!(taken, expected.map(|(path, user)| (path.to_owned(), user.to_owned())));
+    let methods: Vec<(String, String)> =
+        setup.vero.requests().into_iter().map(|request| (request.path, request.method)).collect();
+    assert!(methods.iter().all(|(path, method)| (method == "PUT") == path.ends_with("/reidentify")));
+    assert_eq!(setup.segment.count(), 0);
+    assert!(setup.queue.messages().is_empty() && setup.dead.messages().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_s_calls_keep_their_order_and_users_go_side_by_side() {
+    let setup = setup().await;
+    setup.vero.behave(Behaviour::Slow(Duration::from_millis(30)), When::always());
+    let time = |second: usize| format!("2026-11-26T05:04:{second:02}.000Z");
+    let mut envelopes = Vec::new();
+    for user in ["a", "b", "c", "d"] {
+        for number in 0..10 {
+            // Two requests' events, mixed up and backwards.
+            let event = track(&format!("{user}{number}"), user, &format!("{number}"));
+            envelopes.push(received_at(event, &time(number / 5), (number % 5) as u32));
+        }
+    }
+    envelopes.reverse();
+    let start = Instant::now();
+    setup.invoke(&envelopes).await;
+    assert!(start.elapsed() < Duration::from_millis(4 * 10 * 30), "{:?}", start.elapsed());
+    let calls = setup.vero.vero_calls();
+    assert_eq!(calls.len(), 40);
+    for user in ["a", "b", "c", "d"] {
+        let mine = calls.iter().filter(|(_, call)| call["identity"]["id"] == user);
+        let events: Vec<&str> = mine.map(|(_, call)| call["event_name"].as_str().unwrap()).collect();
+        assert_eq!(events, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"], "{user}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_come_after_their_user_and_are_owed_alone() {
+    let setup = setup().await;
+    let tags = json!({"action": "add", "values": ["vip"]});
+    // The call fails: no tags. What is owed is the whole.
+    setup.vero.behave(Behaviour::status(503), When::always().path("/api/v2/users/track"));
+    setup.invoke(&[tagged("e1", "u1", tags.clone())]).await;
+    assert!(setup.taken().is_empty());
+    assert_eq!(bodies(&setup.queue)[0]["destinations"], json!(["vero_track"]));
+
+    // The tags fail: they are owed alone.
+    setup.vero.heal();
+    setup.vero.behave(Behaviour::status(503), When::always().path("/api/v2/users/tags/edit"));
+    setup.invoke(&[tagged("e2", "u2", tags.clone())]).await;
+    assert_eq!(setup.taken(), [("users/track".to_owned(), "u2".to_owned())]);
+    let copy = bodies(&setup.queue).pop().unwrap();
+    assert_eq!(
+        (&copy["id"], &copy["destinations"], &copy["attempt"]),
+        (&json!("e2"), &json!(["vero_tags"]), &json!(1))
+    );
+    setup.vero.heal();
+    setup.vero.clear();
+    setup.invoke(&[copy]).await;
+    assert_eq!(setup.taken(), [("users/tags/edit".to_owned(), "u2".to_owned())]);
+
+    // They will never be taken: their letter is their own.
+    setup.vero.clear();
+    setup.vero.behave(Behaviour::status(404), When::always().path("/api/v2/users/tags/edit"));
+    setup.invoke(&[tagged("e3", "u3", tags), tagged("e4", "u4", json!({"action": "set"}))]).await;
+    assert_eq!(setup.taken().len(), 2, "a malformed option loses no event");
+    let mut letters: Vec<(Value, Value, Value)> = bodies(&setup.dead)
+        .into_iter()
+        .map(|letter| (letter["id"].clone(), letter["destinations"].clone(), letter["reason"].clone()))
+        .collect();
+    letters.sort_by_key(|letter| letter.0.to_string());
+    assert_eq!(
+        letters,
+        [
+            (json!("e3"), json!(["vero_tags"]), json!("refused")),
+            (json!("e4"), json!(["vero_tags"]), json!("malformed_tags")),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_event_may_be_owed_in_two_ways_at_once() {
+    let setup = setup().await;
+    let tags = json!({"add": ["vip"]});
+    let mut only_tags = tagged("e1", "u1", tags.clone());
+    only_tags["destinations"] = json!(["vero_tags"]);
+    setup.invoke(&[only_tags, tagged("e1", "u1", tags)]).await;
+    let taken = setup.taken();
+    assert!(taken.iter().any(|(path, _)| path == "users/track"), "{taken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consent_fails_safe() {
+    let setup = setup().await;
+    let old = "2026-11-20T05:04:03.123Z";
+    setup
+        .invoke(&[
+            received_at(track("e1", "u1", "Unsubscribe"), old, 0),
+            received_at(track("e2", "u2", "Resubscribe"), old, 0),
+        ])
+        .await;
+    assert_eq!(setup.taken(), [("users/unsubscribe".to_owned(), "u1".to_owned())]);
+    let [letter] = &bodies(&setup.dead)[..] else { panic!("one dead letter") };
+    assert_eq!((&letter["id"], &letter["reason"]), (&json!("e2"), &json!("stale_consent")));
+
+    // A wish that was taken back while it was owed.
+    setup.vero.clear();
+    setup.vero.behave(Behaviour::status(503), When::always().path("/api/v2/users/resubscribe"));
+    let time = now();
+    setup
+        .invoke(&[
+            received_at(track("e4", "u3", "Unsubscribe"), &time, 1),
+            received_at(track("e3", "u3", "Resubscribe"), &time, 0),
+        ])
+        .await;
+    assert_eq!(setup.taken(), [("users/unsubscribe".to_owned(), "u3".to_owned())]);
+    let letter = bodies(&setup.dead).pop().unwrap();
+    assert_eq!((&letter["id"], &letter["reason"]), (&json!("e3"), &json!("stale_consent")));
+    setup.invoke(&[track("e5", "u4", "Resubscribe")]).await;
+    let [copy] = &bodies(&setup.queue)[..] else { panic!("one copy") };
+    assert_eq!(copy["id"], "e5", "it may still come in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletions_are_kept_or_carried_out() {
+    let deletion = || envelope("e1", json!({"type": "delete", "userId": "u1"}));
+    let setup = setup().await;
+    setup.invoke(&[deletion()]).await;
+    assert_eq!(setup.vero.count(), 0);
+    let [letter] = &bodies(&setup.dead)[..] else { panic!("one dead letter") };
+    assert_eq!(
+        (&letter["reason"], &letter["destinations"]),
+        (&json!("delete_request"), &json!(["vero_track"]))
+    );
+    let setup = setup_with(&[("FORWARD_DELETES", "true")]).await;
+    setup.invoke(std::slice::from_ref(letter)).await;
+    assert_eq!(setup.taken(), [("users/delete".to_owned(), "u1".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_nowhere_to_go_is_kept() {
+    let setup = setup_with(&[("VERO_AUTH_TOKEN", "")]).await;
+    let mut tags = track("e2", "u", "e");
+    tags["destinations"] = json!(["vero_tags"]);
+    let mut to_segment = track("e3", "u", "e");
+    to_segment["destinations"] = json!(["segment"]);
+    setup
+        .invoke(&[track("e1", "u", "e"), tags, to_segment, envelope("e4", json!({"type": "nonsense"}))])
+        .await;
+    let mut letters: Vec<String> = bodies(&setup.dead)
+        .into_iter()
+        .map(|letter| format!("{} {} {}", letter["id"], letter["destinations"], letter["reason"]))
+        .collect();
+    letters.sort();
+    assert_eq!(
+        letters,
+        [
+            r#""e1" ["vero_track"] "destination_off""#,
+            r#""e2" ["vero_tags"] "destination_off""#,
+            r#""e4" null "unknown_type""#,
+        ]
+    );
+    assert_eq!(setup.segment.count(), 0, "Segment is not told of what came from it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vero_s_terms_hold_for_every_call() {
+    let setup = setup().await;
+    // An address that Vero does not believe, on another call than an event's.
+    setup.vero.behave(Behaviour::status(400), When::always().body(|body| body.get("email").is_some()));
+    let identify = json!({"type": "identify", "userId": "u", "traits": {"email": "a@b.c"}});
+    setup.invoke(&[envelope("e1", identify)]).await;
+    assert_eq!(setup.taken(), [("users/track".to_owned(), "u".to_owned())]);
+    // A user who is not there is no fault of the operator's; a path that is not there is.
+    for (event, dead) in [("Unsubscribe", 1), ("Anything", 0)] {
+        let setup = self::setup().await;
+        setup.vero.behave(Behaviour::status(404), When::always());
+        setup.invoke(&[track("e1", "u", event)]).await;
+        assert_eq!((setup.dead.messages().len(), setup.queue.messages().len()), (dead, 1 - dead), "{event}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_blueprint_comes_from_a_variable_or_from_ssm() {
+    let by_variable = [("BLUEPRINT", r#"{"events":{"Signed Up":{"rename":"Joined"}}}"#)];
+    for environment in [&by_variable, &[("BLUEPRINT_PARAMETER", "/relay/blueprint")]] {
+        let setup = setup_with(environment).await;
+        setup.invoke(&[track("e1", "u", "Signed Up"), track("e2", "u", "Order Completed")]).await;
+        let names: Vec<Value> =
+            setup.vero.vero_calls().into_iter().map(|(_, call)| call["event_name"].clone()).collect();
+        assert_eq!(names, ["Joined", "Completed order"]);
+    }
+    for environment in [
+        [("BLUEPRINT", r#"{"events":{"Signed Up":{"rename":5}}}"#)],
+        [("BLUEPRINT_PARAMETER", "/relay/mistaken")],
+    ] {
+        let setup = setup_with(&environment).await;
+        let error = setup.worker.init_error().await.unwrap();
+        let message = error.body["errorMessage"].as_str().unwrap();
+        assert!(message.contains("BLUEPRINT") && message.contains("`events.Signed Up.rename`"), "{message}");
+        assert_eq!(error.code, Some(1));
+    }
+}
