@@ -249,7 +249,10 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
     ];
     let mut told = false;
     for body in bodies.into_iter().flatten() {
-        let intake = body.take(&KEY, Rights::All, now()?);
+        ensure!(body.take(&KEY, Rights::OnlyTell, now()?).is_ok(), "a small body that grows large");
+        let Ok(intake) = body.take(&KEY, Rights::All, now()?) else {
+            anyhow::bail!("a small body that grows large")
+        };
         for received in &intake.received {
             check_received(received)?;
             let envelope = Envelope::parse(&received.body).ok().context("the envelope cannot be read")?;

@@ -13,15 +13,15 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
 /// A request with its body read.
-pub(crate) type Request = hyper::Request<Bytes>;
+pub type Request = hyper::Request<Bytes>;
 /// A response with its body read.
-pub(crate) type Response = hyper::Response<Bytes>;
+pub type Response = hyper::Response<Bytes>;
 
 /// Longer than anything here takes; MiniStack takes a second for its first Lambda call.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends a request to a server on this machine.
-pub(crate) async fn send(address: SocketAddr, request: Request) -> Result<Response> {
+pub async fn send(address: SocketAddr, request: Request) -> Result<Response> {
     let what = format!("{} {}", request.method(), request.uri().path());
     tokio::time::timeout(PATIENCE, exchange(address, request))
         .await
@@ -45,7 +45,7 @@ async fn exchange(address: SocketAddr, request: Request) -> Result<Response> {
 }
 
 /// Answers requests with `handler` for as long as the runtime lives.
-pub(crate) fn serve<H, F>(listener: TcpListener, handler: H)
+pub fn serve<H, F>(listener: TcpListener, handler: H)
 where
     H: Fn(Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
@@ -73,7 +73,7 @@ where
 }
 
 /// A JSON response.
-pub(crate) fn response(status: u16, body: &str) -> Response {
+pub fn response(status: u16, body: &str) -> Response {
     let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
     *response.status_mut() =
         hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
@@ -84,7 +84,7 @@ pub(crate) fn response(status: u16, body: &str) -> Response {
 }
 
 /// Listens on loopback: on the port asked for, or on any that is free.
-pub(crate) async fn listen(port: Option<u16>) -> std::io::Result<(TcpListener, SocketAddr)> {
+pub async fn listen(port: Option<u16>) -> std::io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(("127.0.0.1", port.unwrap_or(0))).await?;
     let address = listener.local_addr()?;
     Ok((listener, address))

@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use crate::http::Request;
+
 /// Where events go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Destination {
@@ -28,38 +30,67 @@ impl fmt::Display for Destination {
 /// One event as one destination received it.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The id that `ingest` gave the webhook; empty when the destination was told none.
+    /// The id that `ingest` gave the webhook, or the messageId of a first-party event; empty when the destination was
+    /// told neither.
     pub id: String,
     /// The destination that received it.
     pub destination: Destination,
+    /// The method of the request.
+    pub method: String,
+    /// Its path.
+    pub path: String,
     /// What the destination answered.
     pub status: u16,
-    /// The event's name; of a Segment message that has none, its type.
+    /// The event's name; of a Segment message that has none its type, of a call to Vero the call.
     pub event: String,
     /// The message as the destination received it.
     pub message: Value,
-    /// Time since `ingest` received the webhook.
-    pub after: Duration,
+    /// Time since `ingest` received the event, where the id tells it.
+    pub after: Option<Duration>,
 }
 
 impl Delivery {
     pub(crate) fn new(
-        id: &str,
         destination: Destination,
+        request: &Request,
         status: u16,
-        event: &Value,
+        id: &str,
+        event: &str,
         message: Value,
     ) -> Self {
-        let event = event.as_str().unwrap_or("?").to_owned();
-        Delivery { id: id.to_owned(), destination, status, event, message, after: age(id) }
+        Delivery {
+            id: id.to_owned(),
+            destination,
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+            status,
+            event: event.to_owned(),
+            message,
+            after: age(id),
+        }
+    }
+
+    /// Whether it is a webhook's; else it is a first-party event's.
+    pub fn is_webhook(&self) -> bool {
+        self.destination == Destination::Segment || self.message["data"]["webhook_id"].is_string()
+    }
+
+    /// Whom a call to Vero is about: an id, or an address.
+    pub fn user(&self) -> &str {
+        let identity = &self.message["identity"];
+        let names = [&identity["id"], &self.message["id"], &identity["email"], &self.message["email"]];
+        names.into_iter().find_map(Value::as_str).unwrap_or_default()
     }
 }
 
-/// A UUID v7 begins with the milliseconds since 1970 at which it was made.
-fn age(id: &str) -> Duration {
-    let made = id.get(..13).and_then(|head| u64::from_str_radix(&head.replace('-', ""), 16).ok());
-    let made = SystemTime::UNIX_EPOCH + Duration::from_millis(made.unwrap_or_default());
-    SystemTime::now().duration_since(made).unwrap_or_default()
+/// A UUID v7 begins with the milliseconds since 1970 at which it was made; other ids tell no time.
+fn age(id: &str) -> Option<Duration> {
+    if id.len() != 36 || id.as_bytes().get(14) != Some(&b'7') {
+        return None;
+    }
+    let made = u64::from_str_radix(&id.get(..13)?.replace('-', ""), 16).ok()?;
+    let made = SystemTime::UNIX_EPOCH + Duration::from_millis(made);
+    Some(SystemTime::now().duration_since(made).unwrap_or_default())
 }
 
 /// All deliveries since the start, and the type of every webhook that was sent.
@@ -110,6 +141,13 @@ mod tests {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() - 5_000;
         let hex = format!("{now:012x}");
         let id = format!("{}-{}-7000-8000-000000000000", &hex[..8], &hex[8..]);
-        assert!((5_000..6_000).contains(&age(&id).as_millis()), "{:?}", age(&id));
+        assert!((5_000..6_000).contains(&age(&id).unwrap().as_millis()), "{:?}", age(&id));
+    }
+
+    #[test]
+    fn an_id_of_another_form_does_not() {
+        for id in ["", "node-track", "0193f0c2-4c1e-8000-8000-000000000000"] {
+            assert_eq!(age(id), None, "{id}");
+        }
     }
 }

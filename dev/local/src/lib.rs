@@ -1,15 +1,18 @@
 //! The whole product on one machine, from the template that goes to production.
 //!
-//! [`Stack::start`] installs MiniStack, a stand-in for AWS, into a virtual environment of its own (`venv`),
+//! [`Stack::start`] installs MiniStack, a stand-in for AWS, into a virtual environment of its own ([`install`]),
 //! builds both functions (`project`), starts MiniStack (`ministack`), starts stand-ins for Segment and Vero
 //! (`receivers`), deploys `template.yaml` (`deploy`, by the calls in `aws`) and opens a front door (`door`).
 //! Webhooks posted there run through the deployed functions; what arrives is in the [`Journal`]. [`samples`]
 //! posts the files under `events/` and compares.
+//!
+//! What it installs and how it speaks HTTP serves other tools too: [`install`], [`http`].
 
 mod aws;
 mod deploy;
 mod door;
-mod http;
+pub mod http;
+pub mod install;
 mod journal;
 mod logs;
 mod ministack;
@@ -18,7 +21,6 @@ mod project;
 mod receivers;
 pub mod samples;
 mod stack;
-mod venv;
 mod zip;
 
 pub use journal::{Delivery, Destination, Journal};

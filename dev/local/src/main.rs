@@ -62,7 +62,7 @@ async fn relay(stack: &Stack, options: &Options) -> Result<ExitCode> {
         }
         println!(
             "{:36}  {:14} {:11} {:6} {:26} {:>8}",
-            "webhook", "type", "destination", "status", "event", "after"
+            "webhook or user", "type", "destination", "status", "event", "after"
         );
         let posted = samples::post(stack, all).await;
         missing = samples::check(stack, &posted).await?;
@@ -84,8 +84,14 @@ async fn relay(stack: &Stack, options: &Options) -> Result<ExitCode> {
     if !options.once {
         println!(
             "\nPost webhooks to   {url}\nfor example        curl -d @events/vero-opened.json {url}\n\
-             Ctrl-C stops everything.\n\nIts queues, for `cargo lambda` and the AWS CLI in another terminal:\n{exports}\n",
+             \nSegment SDKs       host {host}, write key {key}\n\
+             Segment webhooks   {segment}\n\
+             for example        curl -d @events/segment-track.json {segment}\n\
+             \nCtrl-C stops everything.\n\nIts queues, for `cargo lambda` and the AWS CLI in another terminal:\n{exports}\n",
             url = stack.webhook_url(),
+            host = stack.host(),
+            key = stack.write_key(),
+            segment = stack.segment_url(),
             exports = stack.exports(),
         );
         std::future::pending::<()>().await;
@@ -115,11 +121,19 @@ async fn watch(stack: &Stack) -> Result<ExitCode> {
 
 async fn print(stack: &Stack, delivery: &Delivery) {
     let Delivery { id, destination, status, event, after, .. } = delivery;
+    let after = after.map(|after| format!("{} ms", after.as_millis())).unwrap_or_default();
+    let (what, kind) = if delivery.is_webhook() {
+        (id.as_str(), webhook_type(stack, id).await)
+    } else {
+        (delivery.user(), "first-party".to_owned())
+    };
+    println!("{what:36}  {kind:14} {destination:11} {status:<6} {event:26} {after:>8}");
+}
+
+async fn webhook_type(stack: &Stack, id: &str) -> String {
     // A delivery can be quicker than the answer to its webhook.
     if stack.journal.webhook_type(id).is_none() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let webhook_type = stack.journal.webhook_type(id).unwrap_or_else(|| "-".to_owned());
-    let after = after.as_millis();
-    println!("{id:36}  {webhook_type:14} {destination:11} {status:<6} {event:26} {after:>5} ms");
+    stack.journal.webhook_type(id).unwrap_or_else(|| "-".to_owned())
 }

@@ -15,6 +15,8 @@ pub(crate) const FUNCTIONS: [&str; 2] = ["ingest", "worker"];
 pub struct Project {
     /// The folder that holds `template.yaml`.
     pub root: PathBuf,
+    /// Cargo's target folder.
+    pub target: PathBuf,
     /// Where `cargo local` keeps what it installs.
     pub(crate) state: PathBuf,
 }
@@ -28,28 +30,29 @@ impl Project {
             serde_json::from_slice(&metadata.stdout).context("cargo metadata answered no JSON")?;
         let target =
             metadata["target_directory"].as_str().context("cargo metadata names no target folder")?;
-        let state = Path::new(target).join("local");
+        let target = PathBuf::from(target);
+        let state = target.join("local");
         std::fs::create_dir_all(&state).with_context(|| format!("cannot create {}", state.display()))?;
-        Ok(Project { root: root.to_owned(), state })
+        Ok(Project { root: root.to_owned(), target, state })
     }
 
-    /// Builds both functions in the development profile and gives the binaries in the order of [`FUNCTIONS`].
-    pub(crate) async fn build(&self) -> Result<Vec<PathBuf>> {
+    /// Builds packages of one binary each, of the same name, in the development profile.
+    pub async fn build<const N: usize>(&self, packages: [&str; N]) -> Result<[PathBuf; N]> {
         let mut arguments = vec!["build", "--message-format=json-render-diagnostics"];
-        for function in FUNCTIONS {
-            arguments.extend(["--package", function, "--bin", function]);
+        for package in packages {
+            arguments.extend(["--package", package, "--bin", package]);
         }
         let output = cargo(&self.root, &arguments).await?;
         let messages = String::from_utf8_lossy(&output.stdout);
-        let binaries: Vec<Value> =
+        let messages: Vec<Value> =
             messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let binary = |name: &str| {
-            let artifact = binaries.iter().find(|message| {
-                message["target"]["name"] == name && message["executable"].as_str().is_some()
-            })?;
-            artifact["executable"].as_str().map(PathBuf::from)
-        };
-        FUNCTIONS.iter().map(|name| binary(name).with_context(|| format!("cargo built no {name}"))).collect()
+        let mut binaries = packages.map(|_| PathBuf::new());
+        for (binary, package) in binaries.iter_mut().zip(packages) {
+            let built = messages.iter().filter(|message| message["target"]["name"] == package);
+            let built = built.filter_map(|message| message["executable"].as_str()).next();
+            *binary = built.with_context(|| format!("cargo built no {package}"))?.into();
+        }
+        Ok(binaries)
     }
 }
 

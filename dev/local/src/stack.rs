@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,15 +16,17 @@ use crate::aws::{Cloud, REGION};
 use crate::deploy::{self, Outputs};
 use crate::door;
 use crate::http::{self, Request};
+use crate::install;
 use crate::journal::{Delivery, Destination, Journal};
 use crate::logs::Logs;
 use crate::ministack::MiniStack;
 use crate::project::{self, Project};
 use crate::receivers::{self, SEGMENT_WRITE_KEY, VERO_AUTH_TOKEN};
-use crate::venv;
 
 const SEGMENT_PARAMETER: &str = "/vero-relay/segment-write-key";
 const VERO_PARAMETER: &str = "/vero-relay/vero-auth-token";
+/// What MiniStack is installed from.
+const REQUIREMENTS: &str = include_str!("../requirements.txt");
 
 /// What to deploy.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +51,7 @@ pub struct Stack {
     /// The destinations that are stand-ins.
     pub watched: Vec<Destination>,
     address: SocketAddr,
-    token: String,
+    secrets: Secrets,
     outputs: Outputs,
     ministack: MiniStack,
 }
@@ -58,9 +61,9 @@ impl Stack {
     pub async fn start(settings: &Settings) -> Result<Stack> {
         let door = door::take_port(settings.port).await?; // first, because it is the likeliest to fail
         let project = Project::find().await?;
-        let python = venv::python(&project).await?;
+        let python = install::venv(&project.state.join("venv"), REQUIREMENTS, "MiniStack").await?;
         eprintln!("Building ingest and worker");
-        let binaries = project.build().await?;
+        let binaries = project.build(project::FUNCTIONS).await?;
         eprintln!("Deploying template.yaml to MiniStack");
         let journal = Arc::new(Journal::default());
         let ministack = MiniStack::start(&python, &project).await?;
@@ -71,11 +74,14 @@ impl Stack {
         deploy::put_secret(&cloud, SEGMENT_PARAMETER, &segment.secret).await?;
         deploy::put_secret(&cloud, VERO_PARAMETER, &vero.secret).await?;
 
-        let token = token(&project)?;
-        let digest = hex(&Sha256::digest(&token));
+        let secrets = Secrets::lasting(&project)?;
+        let digests = [&secrets.webhook_token, &secrets.segment_token, &secrets.write_key]
+            .map(|secret| hex(&Sha256::digest(secret)));
         let mut parameters = vec![
             ("Architecture", project::architecture()?),
-            ("WebhookTokenSha256", digest.as_str()),
+            ("WebhookTokenSha256", digests[0].as_str()),
+            ("SegmentTokenSha256", digests[1].as_str()),
+            ("WriteKeySha256", digests[2].as_str()),
             ("SegmentWriteKeyParameter", SEGMENT_PARAMETER),
             ("VeroAuthTokenParameter", VERO_PARAMETER),
         ];
@@ -90,14 +96,34 @@ impl Stack {
             .into_iter()
             .filter_map(|(destination, target)| target.stand_in.is_some().then_some(destination))
             .collect();
-        let stack = Stack { journal, logs: Logs::new(cloud), watched, address, token, outputs, ministack };
+        let stack = Stack { journal, logs: Logs::new(cloud), watched, address, secrets, outputs, ministack };
         stack.healthy().await?;
         Ok(stack)
     }
 
     /// The URL that Vero would post to.
     pub fn webhook_url(&self) -> String {
-        format!("http://{}/vero/{}", self.address, self.token)
+        format!("{}/vero/{}", self.host(), self.secrets.webhook_token)
+    }
+
+    /// The URL that a Segment Webhooks destination would post to.
+    pub fn segment_url(&self) -> String {
+        format!("{}/segment/{}", self.host(), self.secrets.segment_token)
+    }
+
+    /// The host of Segment SDKs.
+    pub fn host(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where the front door listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The write key of Segment SDKs.
+    pub fn write_key(&self) -> &str {
+        &self.secrets.write_key
     }
 
     /// Shell lines that let other programs use this stack's queues.
@@ -130,7 +156,7 @@ impl Stack {
     pub async fn post(&self, webhook: &str) -> Result<String> {
         let mut request = Request::new(webhook.to_owned().into());
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = format!("/vero/{}", self.token).parse()?;
+        *request.uri_mut() = format!("/vero/{}", self.secrets.webhook_token).parse()?;
         request.headers_mut().insert("content-type", "application/json".parse()?);
         let answer = http::send(self.address, request).await?;
         let text = String::from_utf8_lossy(answer.body());
@@ -195,17 +221,36 @@ async fn target(destination: Destination, secret: Option<&str>, journal: &Arc<Jo
     Ok(Target { secret: secret.to_owned(), stand_in: Some(format!("http://{address}")) })
 }
 
-/// A token as in production, 32 random bytes. Made once, so that the URL outlasts a restart.
-fn token(project: &Project) -> Result<String> {
-    let path = project.state.join("token");
-    if let Some(token) = fs::read_to_string(&path).ok().filter(|token| token.len() == 64) {
-        return Ok(token);
+/// What opens the routes of `ingest`.
+#[derive(Debug)]
+struct Secrets {
+    webhook_token: String,
+    segment_token: String,
+    write_key: String,
+}
+
+impl Secrets {
+    /// Made once, so that URLs and keys outlast a restart.
+    fn lasting(project: &Project) -> Result<Secrets> {
+        let secret = |name: &str| secret(&project.state.join(name));
+        Ok(Secrets {
+            webhook_token: secret("token")?,
+            segment_token: secret("segment-token")?,
+            write_key: secret("write-key")?,
+        })
+    }
+}
+
+/// The secret that is kept in this file: as in production, 32 random bytes.
+fn secret(path: &Path) -> Result<String> {
+    if let Some(secret) = fs::read_to_string(path).ok().filter(|secret| secret.len() == 64) {
+        return Ok(secret);
     }
     let mut bytes = [0; 32];
     File::open("/dev/urandom").context("no source of random bytes")?.read_exact(&mut bytes)?;
-    let token = hex(&bytes);
-    fs::write(&path, &token).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(token)
+    let secret = hex(&bytes);
+    fs::write(path, &secret).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(secret)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::encoding::MAX_DECODED;
+use crate::intake::first_party::Unreadable;
 use crate::intake::webhooks::Refusal;
-use crate::intake::{KEPT_BYTES, Received};
+use crate::intake::{KEPT_BYTES, MAX_EVENTS, Received};
 
 /// How soon whoever sends again may try again, in seconds.
 const RETRY_AFTER: &str = "5";
@@ -24,12 +25,16 @@ pub struct Answer {
     body: String,
 }
 
-/// Why events of Segment's or of one of its SDKs are refused.
+/// Why a request is refused that is no webhook of Vero's.
 ///
 /// The statuses are chosen so that no SDK sends for ever: those that it might get for an event that will never be
 /// better are final for all of them but Go's, which gives up after ten tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum No {
+    /// There is nothing at this path.
+    NotFound,
+    /// The path has other methods, as in the header `Allow`.
+    WrongMethod(&'static str),
     /// No known token or key.
     Unauthorized,
     /// A signature is asked for, and this is none of Segment's.
@@ -37,38 +42,46 @@ pub enum No {
     /// The key is public, and may only tell what happened.
     NotAllowed,
     /// The body cannot be taken apart, and why.
-    Unreadable(&'static str),
+    Unreadable(Unreadable),
+    /// The body is gzip that is damaged.
+    BadGzip,
     /// The event is none of Segment's spec.
     Invalid(Invalid),
     /// An event has too many bytes.
     EventTooLarge,
-    /// The body has too many bytes, or events.
+    /// The body has too many bytes, or its events would.
     BodyTooLarge,
     /// The body was gzip before something on the way took it for text.
     GzipAsText,
     /// The queue did not take all of it: to be sent again.
     NotQueued,
-    /// The signature cannot be checked now: to be sent again.
+    /// Token or signature cannot be checked, for a fault of the operator's: to be sent again.
     NotChecked,
 }
 
 impl No {
     fn status(self) -> u16 {
         match self {
+            No::NotFound => 404,
+            No::WrongMethod(_) => 405,
             No::Unauthorized | No::BadSignature => 401,
             No::NotAllowed => 403,
-            No::Unreadable(_) | No::Invalid(_) | No::GzipAsText => 400,
-            No::EventTooLarge | No::BodyTooLarge => 413,
+            No::EventTooLarge | No::BodyTooLarge | No::Unreadable(Unreadable::TooManyEvents) => 413,
+            No::Unreadable(_) | No::BadGzip | No::Invalid(_) | No::GzipAsText => 400,
             No::NotQueued | No::NotChecked => 503,
         }
     }
 
-    fn code(self) -> &'static str {
+    /// A snake_case code for answers and dead letters.
+    pub fn code(self) -> &'static str {
         match self {
+            No::NotFound => "not_found",
+            No::WrongMethod(_) => "wrong_method",
             No::Unauthorized => "unauthorized",
             No::BadSignature => "bad_signature",
             No::NotAllowed => "not_allowed",
-            No::Unreadable(reason) => reason,
+            No::Unreadable(unreadable) => unreadable.as_str(),
+            No::BadGzip => "bad_gzip",
             No::Invalid(invalid) => invalid.as_str(),
             No::EventTooLarge => "event_too_large",
             No::BodyTooLarge => "body_too_large",
@@ -80,25 +93,28 @@ impl No {
 
     fn message(self) -> Cow<'static, str> {
         match self {
+            No::NotFound => "there is nothing at this path".into(),
+            No::WrongMethod(allowed) => format!("this path takes {allowed} only").into(),
             No::Unauthorized => "no known token or write key".into(),
             No::BadSignature => "X-Signature is missing or is not made with the shared secret".into(),
             No::NotAllowed => {
                 "this write key may send track, page and screen only, and change neither subscriptions nor tags"
                     .into()
             }
-            No::Unreadable(_) => {
-                "the body is no event, nor a batch of events, as JSON; it is kept in the dead-letter queue".into()
-            }
-            No::Invalid(invalid) => format!("{invalid}; it is kept in the dead-letter queue").into(),
+            No::Unreadable(Unreadable::TooManyEvents) => format!("a request may have {MAX_EVENTS} events").into(),
+            No::Unreadable(_) => "the body is no event, nor a batch of events, as JSON".into(),
+            No::BadGzip => "the gzip body is damaged".into(),
+            No::Invalid(invalid) => invalid.to_string().into(),
             No::EventTooLarge => too_large().into(),
             No::BodyTooLarge => {
-                format!("a request may have {} MiB once it is unpacked", MAX_DECODED / 1024 / 1024).into()
+                format!("a request may have {} MiB once it is unpacked, and its events, with what the batch says for \
+                     each of them, twice as much", MAX_DECODED / 1024 / 1024).into()
             }
             No::GzipAsText => {
                 "the gzip body was taken for text on its way here and is beyond repair; switch compression off".into()
             }
             No::NotQueued => "the queue did not take every event in time; send them again".into(),
-            No::NotChecked => "the signature cannot be checked now; send the events again".into(),
+            No::NotChecked => "token or signature cannot be checked now; send the events again".into(),
         }
     }
 }
@@ -146,7 +162,7 @@ impl Answer {
         Self::new(200, json!({"success": true}))
     }
 
-    /// No, in all the words that one SDK or another looks for. `id` is that of what is kept.
+    /// No, in all the words that one SDK or another looks for. `id` is that of what is kept in the dead-letter queue.
     pub fn no(no: No, id: Option<&EventId>) -> Self {
         let message = no.message();
         let mut body = json!({"success": false, "code": no.code(), "message": message, "error": message});
@@ -154,7 +170,11 @@ impl Answer {
             body["id"] = id.as_str().into();
         }
         let answer = Self::new(no.status(), body);
-        if no.status() == 503 { answer.with_header("retry-after", RETRY_AFTER) } else { answer }
+        match no {
+            No::WrongMethod(allowed) => answer.with_header("allow", allowed),
+            _ if no.status() == 503 => answer.with_header("retry-after", RETRY_AFTER),
+            _ => answer,
+        }
     }
 
     /// 204: nothing to say.
@@ -170,17 +190,6 @@ impl Answer {
     /// 200: somebody is there.
     pub fn healthy() -> Self {
         Self::new(200, json!({"status": "ok"}))
-    }
-
-    /// 404: nothing is there.
-    pub fn not_found() -> Self {
-        Self::new(404, json!({"error": "there is nothing at this path; webhooks go to POST /vero/{token}"}))
-    }
-
-    /// 405: not with this method.
-    pub fn wrong_method(allowed: &'static str) -> Self {
-        Self::new(405, json!({"error": format!("this path takes {allowed} only")}))
-            .with_header("allow", allowed)
     }
 
     fn about(status_code: u16, mut body: Value, received: &[Received], is_array: bool) -> Self {

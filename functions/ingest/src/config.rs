@@ -48,30 +48,29 @@ impl Config {
     pub fn read(environment: &Environment) -> Result<Self, Faults> {
         const TOKENS: &str = "WEBHOOK_TOKEN_SHA256";
         let (mut faults, mut lesser) = (Faults::default(), Faults::default());
-        let mut tokens = |variable: &str| {
-            let (tokens, unreadable) = Tokens::parse(environment.get(variable).unwrap_or_default());
-            if unreadable > 0 {
-                let problem = format!("holds {unreadable} entries that are no SHA-256 digest of a token");
-                lesser.0.push(Fault { problem, ..missing(variable, DIGESTS) });
-            }
-            tokens
-        };
-        let webhook_tokens = tokens(TOKENS);
-        let segment_tokens = tokens("SEGMENT_TOKEN_SHA256");
-        let write_keys = tokens("WRITE_KEY_SHA256");
-        let browser_keys = tokens("BROWSER_KEY_SHA256");
-        if [&webhook_tokens, &segment_tokens, &write_keys, &browser_keys]
-            .iter()
-            .all(|tokens| tokens.is_empty())
-        {
-            match lesser.0.pop() {
-                Some(unreadable) => faults.0.push(unreadable),
-                None => faults.0.push(missing(TOKENS, DIGESTS)),
+        const VARIABLES: [&str; 4] =
+            [TOKENS, "SEGMENT_TOKEN_SHA256", "WRITE_KEY_SHA256", "BROWSER_KEY_SHA256"];
+        let tokens = VARIABLES.map(|variable| Tokens::parse(environment.get(variable).unwrap_or_default()));
+        for (variable, list) in VARIABLES.iter().zip(&tokens).filter(|(_, list)| list.unreadable() > 0) {
+            let problem =
+                format!("holds {} entries that are no SHA-256 digest of a token", list.unreadable());
+            lesser.0.push(Fault { problem, ..missing(variable, DIGESTS) });
+        }
+        if !tokens.iter().any(Tokens::is_usable) {
+            faults.0.push(lesser.0.pop().unwrap_or_else(|| missing(TOKENS, DIGESTS)));
+        }
+        for (index, list) in tokens.iter().enumerate() {
+            for (other, _) in
+                VARIABLES.iter().zip(&tokens).skip(index + 1).filter(|(_, other)| list.overlaps(other))
+            {
+                let problem = format!("holds a digest that {other} holds too; each needs tokens of its own");
+                lesser.0.push(Fault { problem, ..missing(VARIABLES[index], DIGESTS) });
             }
         }
+        let [webhook_tokens, segment_tokens, write_keys, browser_keys] = tokens;
         let (origins, others) = Origins::parse(environment.get("CORS_ORIGINS").unwrap_or_default());
-        if !others.is_empty() {
-            let problem = format!("holds what is no origin: {}", others.join(", "));
+        if others > 0 {
+            let problem = format!("holds {others} entries that are no origin");
             lesser.0.push(Fault { problem, ..missing("CORS_ORIGINS", ORIGINS) });
         }
         let shared_secret = match SecretSource::of(environment, "SEGMENT_SHARED_SECRET", SHARED_SECRET) {

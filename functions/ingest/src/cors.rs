@@ -8,13 +8,13 @@ use crate::request::Request;
 pub struct Origins(Vec<String>);
 
 impl Origins {
-    /// Parses origins separated by commas; the second value holds the entries that are none. `*` is none: a page
+    /// Parses origins separated by commas; the second value counts the entries that are none. `*` is none: a page
     /// that sends events is one of the operator's.
-    pub fn parse(list: &str) -> (Self, Vec<String>) {
+    pub fn parse(list: &str) -> (Self, usize) {
         let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let entries = entries.map(|entry| entry.trim_end_matches('/').to_ascii_lowercase());
-        let (origins, others) = entries.partition(|entry| is_origin(entry));
-        (Origins(origins), others)
+        let (origins, others): (Vec<String>, Vec<String>) = entries.partition(|entry| is_origin(entry));
+        (Origins(origins), others.len())
     }
 
     /// What a browser may be told of its request.
@@ -71,6 +71,6 @@ mod tests {
             " https://Shop.example.com/, http://localhost:3000,*,shop.example.com, https://*.x.y,null",
         );
         assert_eq!(origins, Origins(vec!["https://shop.example.com".into(), "http://localhost:3000".into()]));
-        assert_eq!(others, ["*", "shop.example.com", "https://*.x.y", "null"]);
+        assert_eq!(others, 4);
     }
 }

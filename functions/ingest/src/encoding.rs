@@ -7,7 +7,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::request::Request;
 
-/// The most bytes of a decoded body: what a Function URL takes of one that is not gzip.
+/// The most bytes of a body once it is unpacked: about what a Function URL takes of one that is not gzip.
 pub const MAX_DECODED: usize = 6 * 1024 * 1024;
 
 const GZIP: [u8; 2] = [0x1F, 0x8B];
@@ -29,6 +29,9 @@ pub enum Undecodable {
 /// [`Undecodable`].
 pub fn decoded<'r>(request: &'r Request<'_>) -> Result<Cow<'r, [u8]>, Undecodable> {
     let body = &*request.body;
+    if body.len() > MAX_DECODED {
+        return Err(Undecodable::TooLarge);
+    }
     if !body.starts_with(&GZIP) {
         let says_gzip = request.header("content-encoding").is_some_and(|coding| coding.contains("gzip"));
         // Something may have unpacked it and left the header.

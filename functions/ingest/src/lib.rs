@@ -33,7 +33,7 @@ pub use config::Config;
 use crate::answer::No;
 use crate::encoding::Undecodable;
 use crate::intake::Received;
-use crate::intake::first_party::{self, Body, Intake, Problem, Rights, Unreadable};
+use crate::intake::first_party::{self, Body, Intake, Problem, Rights};
 use crate::intake::webhooks::Webhooks;
 use crate::request::Request;
 use crate::route::{Doors, Events, Route};
@@ -79,37 +79,41 @@ impl Ingest {
 
     /// Answers a request. Whatever happens has its answer.
     pub async fn handle(&self, event: &RawValue) -> Answer {
+        let deadline = Instant::now() + SQS.operation;
         let request = Request::read(event);
         let Config { segment_tokens, write_keys, browser_keys, origins, .. } = &self.config;
         let doors = Doors {
-            segment: !segment_tokens.is_empty(),
-            tracking: !(write_keys.is_empty() && browser_keys.is_empty()),
+            segment: segment_tokens.is_set(),
+            tracking: write_keys.is_set() || browser_keys.is_set(),
         };
         match Route::of(&request.method, &request.path, request.parameter("token"), doors) {
             Route::Vero { token } => match self.config.webhook_tokens.opened_by(token) {
-                Some(_) => self.receive_webhooks(&request.body).await,
+                Some(_) => self.receive_webhooks(&request.body, deadline).await,
                 None => {
                     tracing::warn!("a request without a known token was refused");
                     Answer::unauthorized()
                 }
             },
-            Route::Segment { token } => self.receive_from_segment(token, &request).await,
+            Route::Segment { token } => self.receive_from_segment(token, &request, deadline).await,
             Route::Tracking(events) => {
-                origins.expose(&request, self.receive_from_sdk(events, &request).await)
+                origins.expose(&request, self.receive_from_sdk(events, &request, deadline).await)
             }
             Route::Preflight => origins.preflight(&request),
             Route::Metrics => origins.expose(&request, Answer::success()),
             Route::Health => Answer::healthy(),
-            Route::WrongMethod { allowed } => Answer::wrong_method(allowed),
-            Route::Unknown => Answer::not_found(),
+            Route::WrongMethod { allowed } => Answer::no(No::WrongMethod(allowed), None),
+            Route::Unknown => Answer::no(No::NotFound, None),
         }
     }
 
-    async fn receive_webhooks(&self, body: &[u8]) -> Answer {
+    async fn receive_webhooks(&self, body: &[u8], deadline: Instant) -> Answer {
         let Webhooks { received, is_array, refusal } = Webhooks::of(body, now());
-        let lost = self.queue_all(&received).await;
-        // Nobody sends them again.
-        lost.iter().for_each(|lost| unqueued::log(lost));
+        let lost = self.queue_all(&received, deadline).await;
+        for (lost, error) in &lost {
+            // Nobody sends it again.
+            tracing::warn!(id = %lost.id, %error, "not queued; the envelope follows");
+            unqueued::log(lost);
+        }
         match refusal {
             _ if !lost.is_empty() => Answer::unavailable(&received, is_array),
             Some(refusal) => Answer::refused(refusal, &received, is_array),
@@ -117,8 +121,14 @@ impl Ingest {
         }
     }
 
-    async fn receive_from_segment(&self, token: &str, request: &Request<'_>) -> Answer {
+    async fn receive_from_segment(&self, token: &str, request: &Request<'_>, deadline: Instant) -> Answer {
+        if !self.config.segment_tokens.is_usable() {
+            return Answer::no(No::NotChecked, None);
+        }
         let Some(key) = self.config.segment_tokens.opened_by(token) else { return unauthorized() };
+        if request.body.len() > encoding::MAX_DECODED {
+            return Answer::no(No::BodyTooLarge, None);
+        }
         let body = Body::of_segment(&request.body);
         let signed = body.as_ref().ok().and_then(Body::signed_part).unwrap_or(&request.body);
         match self.signatures.check(signed, request.header("x-signature").as_deref()).await {
@@ -130,18 +140,22 @@ impl Ingest {
             Checked::Unknown => return Answer::no(No::NotChecked, None),
         }
         match body {
-            Ok(body) => self.receive_events(&body, &key, Rights::All).await,
-            Err(Unreadable(reason)) => self.keep(&request.body, reason).await,
+            Ok(body) => self.receive_events(&body, &key, Rights::All, deadline).await,
+            Err(unreadable) => self.keep(&request.body, No::Unreadable(unreadable), deadline).await,
         }
     }
 
-    async fn receive_from_sdk(&self, events: Events, request: &Request<'_>) -> Answer {
-        let user = request.basic_user();
+    async fn receive_from_sdk(&self, events: Events, request: &Request<'_>, deadline: Instant) -> Answer {
+        let Config { write_keys, browser_keys, .. } = &self.config;
+        if !(write_keys.is_usable() || browser_keys.is_usable()) {
+            return Answer::no(No::NotChecked, None);
+        }
+        // A key that stands in both lists is public.
         let opened = |key: &str| {
-            let all = self.config.write_keys.opened_by(key).map(|key| (key, Rights::All));
-            all.or_else(|| Some((self.config.browser_keys.opened_by(key)?, Rights::OnlyTell)))
+            let public = browser_keys.opened_by(key).map(|key| (key, Rights::OnlyTell));
+            public.or_else(|| Some((write_keys.opened_by(key)?, Rights::All)))
         };
-        let by_header = match user.as_deref().map(opened) {
+        let by_header = match request.basic_user().as_deref().map(opened) {
             Some(None) => return unauthorized(),
             Some(opened) => opened,
             None => None,
@@ -150,29 +164,40 @@ impl Ingest {
             Ok(decoded) => decoded,
             Err(Undecodable::TooLarge) => return Answer::no(No::BodyTooLarge, None),
             Err(Undecodable::GzipAsText) => return Answer::no(No::GzipAsText, None),
-            Err(Undecodable::BadGzip) if by_header.is_some() => {
-                return self.keep(&request.body, "bad_gzip").await;
+            Err(Undecodable::BadGzip) => {
+                return match by_header {
+                    Some((_, Rights::All)) => self.keep(&request.body, No::BadGzip, deadline).await,
+                    Some((_, Rights::OnlyTell)) => Answer::no(No::BadGzip, None),
+                    None => unauthorized(),
+                };
             }
-            Err(Undecodable::BadGzip) => return unauthorized(),
         };
         let body = Body::of_sdk(&decoded, events);
         let by_body = || opened(&body.as_ref().ok()?.write_key()?);
         let Some((key, rights)) = by_header.or_else(by_body) else { return unauthorized() };
-        match body {
-            Ok(body) => self.receive_events(&body, &key, rights).await,
-            Err(Unreadable(reason)) => self.keep(&decoded, reason).await,
+        match (body, rights) {
+            (Ok(body), _) => self.receive_events(&body, &key, rights, deadline).await,
+            (Err(unreadable), Rights::All) => self.keep(&decoded, No::Unreadable(unreadable), deadline).await,
+            (Err(unreadable), Rights::OnlyTell) => Answer::no(No::Unreadable(unreadable), None),
         }
     }
 
-    async fn receive_events(&self, body: &Body<'_>, key: &Digest, rights: Rights) -> Answer {
-        let Intake { received, forbidden, problem } = body.take(key, rights, now());
-        if forbidden > 0 {
-            tracing::warn!(
-                events = forbidden,
-                "a public write key may not send such events: they were refused"
-            );
+    async fn receive_events(
+        &self,
+        body: &Body<'_>,
+        key: &Digest,
+        rights: Rights,
+        deadline: Instant,
+    ) -> Answer {
+        let Ok(Intake { received, forbidden, dropped, problem }) = body.take(key, rights, now()) else {
+            return Answer::no(No::BodyTooLarge, None);
+        };
+        if forbidden + dropped > 0 {
+            tracing::warn!(forbidden, bad = dropped, "events of a public write key were refused");
         }
-        if !self.queue_all(&received).await.is_empty() {
+        let lost = self.queue_all(&received, deadline).await;
+        if let Some((first, error)) = lost.first() {
+            tracing::warn!(events = lost.len(), id = %first.id, %error, "not queued: their sender is asked again");
             return Answer::no(No::NotQueued, None);
         }
         let id = received.first().map(|received| &received.id);
@@ -186,21 +211,24 @@ impl Ingest {
         }
     }
 
-    /// Keeps a body that is no event.
-    async fn keep(&self, body: &[u8], reason: &'static str) -> Answer {
-        let kept = [first_party::unreadable(body, reason, now())];
-        match &*self.queue_all(&kept).await {
-            [] if kept[0].dead == Some(reason) && reason != intake::TOO_LARGE => {
-                Answer::no(No::Unreadable(reason), Some(&kept[0].id))
+    /// Keeps a body that holds no events, and says why it does not.
+    async fn keep(&self, body: &[u8], no: No, deadline: Instant) -> Answer {
+        let kept = [first_party::unreadable(body, no.code(), now())];
+        match self.queue_all(&kept, deadline).await.first() {
+            None => Answer::no(no, Some(&kept[0].id)),
+            Some((lost, error)) => {
+                tracing::warn!(id = %lost.id, %error, "not queued: its sender is asked again");
+                Answer::no(No::NotQueued, None)
             }
-            [] => Answer::no(No::BodyTooLarge, Some(&kept[0].id)),
-            _ => Answer::no(No::NotQueued, None),
         }
     }
 
-    /// Puts envelopes where they belong; those that could not be put there come back.
-    async fn queue_all<'r>(&self, received: &'r [Received]) -> Vec<&'r Received> {
-        let deadline = Instant::now() + SQS.operation;
+    /// Puts envelopes where they belong; those that could not be put there come back with the reason.
+    async fn queue_all<'r>(
+        &self,
+        received: &'r [Received],
+        deadline: Instant,
+    ) -> Vec<(&'r Received, SendError)> {
         let (mut live, mut dead) = (Vec::new(), Vec::new());
         for received in received {
             if let Some(reason) = received.dead {
@@ -212,12 +240,7 @@ impl Ingest {
         }
         let (live, dead) =
             tokio::join!(send(&self.queue, live, deadline), send(&self.dead_letters, dead, deadline));
-        let lost = live.into_iter().chain(dead);
-        lost.map(|(lost, error)| {
-            tracing::warn!(id = %lost.id, %error, "not queued");
-            lost
-        })
-        .collect()
+        live.into_iter().chain(dead).collect()
     }
 }
 
@@ -243,7 +266,7 @@ async fn send<'r>(
     };
     let results = match received[..] {
         [] => return Vec::new(),
-        [one] => vec![queue.send(outgoing(one)).await],
+        [one] => vec![queue.send(outgoing(one), deadline).await],
         _ => queue.send_all(received.iter().copied().map(outgoing).collect(), deadline).await,
     };
     received

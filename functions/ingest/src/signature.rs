@@ -1,6 +1,7 @@
 //! Segment's `X-Signature`: hex HMAC-SHA1 of the raw body by a secret that is set in the destination.
 //!
-//! Of a batch it covers the first event alone, so it never stands in for the token in the URL.
+//! Of a batch it covers the first event alone, so it never stands in for the token in the URL. Several secrets, one a
+//! line, may be live at once, so that one is rotated without a lost event.
 
 use std::time::{Duration, Instant};
 
@@ -96,9 +97,12 @@ impl Signatures {
 
 fn fits(secret: &SecretString, bytes: &[u8], signature: Option<&str>) -> bool {
     let Some(signature) = signature.and_then(from_hex::<20>) else { return false };
-    let Ok(mac) = Hmac::<Sha1>::new_from_slice(secret.expose_secret().as_bytes()) else { return false };
-    // In constant time.
-    mac.chain_update(bytes).verify_slice(&signature).is_ok()
+    let secrets = secret.expose_secret().lines().map(str::trim).filter(|secret| !secret.is_empty());
+    secrets.into_iter().any(|secret| {
+        let mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes());
+        // In constant time.
+        mac.is_ok_and(|mac| mac.chain_update(bytes).verify_slice(&signature).is_ok())
+    })
 }
 
 #[cfg(test)]
@@ -119,6 +123,8 @@ mod tests {
                     && !fits(&"abc124".into(), body.as_bytes(), Some(signature))
             );
         }
+        let rotated = SecretString::from("old-one\n abc123 \n");
+        assert!(fits(&rotated, br#"{"cool":true}"#, Some("5099cab379b3be52908387457007040cc934ef86")));
         for none in [None, Some(""), Some("5099"), Some("x099cab379b3be52908387457007040cc934ef86")] {
             assert!(!fits(&secret, br#"{"cool":true}"#, none));
         }

@@ -10,29 +10,47 @@ pub type Digest = [u8; 32];
 /// Digests of the tokens that open a route. Several may be live at once, so that a token is rotated without a
 /// lost webhook; the tokens themselves are nowhere in the function.
 #[derive(Debug, Clone, Default)]
-pub struct Tokens(Vec<Digest>);
+pub struct Tokens {
+    digests: Vec<Digest>,
+    unreadable: usize,
+}
 
 impl Tokens {
-    /// Parses hex digests separated by commas; the second value counts the entries that are none. The digest of
-    /// an empty text is none: it is what hashing a variable makes that was never set.
-    pub fn parse(list: &str) -> (Self, usize) {
+    /// Parses hex digests separated by commas. The digest of an empty text is none: it is what hashing a variable
+    /// makes that was never set.
+    pub fn parse(list: &str) -> Self {
         let entries = || list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let nothing: Digest = Sha256::digest("").into();
         let digests: Vec<Digest> =
             entries().filter_map(from_hex).filter(|digest| *digest != nothing).collect();
         let unreadable = entries().count() - digests.len();
-        (Tokens(digests), unreadable)
+        Tokens { digests, unreadable }
     }
 
-    /// Whether no token would ever do.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// How many entries are no digests.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable
+    }
+
+    /// Whether there is a token that would do.
+    pub fn is_usable(&self) -> bool {
+        !self.digests.is_empty()
+    }
+
+    /// Whether the operator meant somebody to come in, even if nobody can.
+    pub fn is_set(&self) -> bool {
+        self.is_usable() || self.unreadable > 0
+    }
+
+    /// Whether some token opens either.
+    pub fn overlaps(&self, other: &Tokens) -> bool {
+        self.digests.iter().any(|digest| other.digests.contains(digest))
     }
 
     /// The token's digest if it opens the route. Takes the same time for every token of the same length.
     pub fn opened_by(&self, token: &str) -> Option<Digest> {
         let offered: Digest = Sha256::digest(token).into();
-        let opens = self.0.iter().fold(Choice::from(0), |opens, digest| opens | digest.ct_eq(&offered));
+        let opens = self.digests.iter().fold(Choice::from(0), |opens, digest| opens | digest.ct_eq(&offered));
         bool::from(opens).then_some(offered)
     }
 }
@@ -59,8 +77,8 @@ mod tests {
 
     #[test]
     fn any_listed_token_opens() {
-        let (tokens, unreadable) = Tokens::parse(&format!(" {}, ,{EMPTY} ,nonsense", TEST.to_uppercase()));
-        assert_eq!((tokens.0.len(), unreadable), (1, 2));
+        let tokens = Tokens::parse(&format!(" {}, ,{EMPTY} ,nonsense", TEST.to_uppercase()));
+        assert_eq!((tokens.digests.len(), tokens.unreadable()), (1, 2));
         assert_eq!(tokens.opened_by("test"), from_hex(TEST));
         for stranger in ["Test", TEST, ""] {
             assert_eq!(tokens.opened_by(stranger), None);
@@ -70,8 +88,8 @@ mod tests {
     #[test]
     fn without_a_digest_nothing_opens() {
         for list in ["", ",", "x", EMPTY, &TEST[1..], &format!("{TEST}0"), &format!("é{}", &TEST[2..])] {
-            let (tokens, _) = Tokens::parse(list);
-            assert!(tokens.is_empty(), "{list}");
+            let tokens = Tokens::parse(list);
+            assert!(!tokens.is_usable() && tokens.is_set() == (list.len() > 1 || list == "x"), "{list}");
             assert_eq!((tokens.opened_by("test"), tokens.opened_by("")), (None, None), "{list}");
         }
     }

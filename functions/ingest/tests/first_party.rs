@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -137,6 +138,9 @@ async fn each_route_has_its_own_tokens() {
         (format!("/segment/{WRITE_KEY}"), vec![]),
         ("/segment/".to_owned(), vec![]),
         (format!("/vero/{WRITE_KEY}"), vec![]),
+        (format!("/vero/{BROWSER_KEY}"), vec![]),
+        (format!("/segment/{BROWSER_KEY}"), vec![]),
+        ("/v1/track".to_owned(), vec![("authorization", basic(SEGMENT_TOKEN))]),
         (format!("/vero/{SEGMENT_TOKEN}"), vec![]),
         ("/v1/track".to_owned(), vec![("authorization", basic(WEBHOOK_TOKEN))]),
         ("/v1/track".to_owned(), vec![("authorization", basic("SPY-STRANGER"))]),
@@ -169,6 +173,17 @@ async fn what_is_not_set_up_is_not_there() {
     ] {
         assert_eq!(setup.ask(method, &path, &[], b"{}").await.status, 404, "{method} {path}");
     }
+    // Where somebody was meant to come in, whoever sends must send again once that is mended.
+    let setup = setup_with(&[
+        ("SEGMENT_TOKEN_SHA256", "hush"),
+        ("WRITE_KEY_SHA256", "hush"),
+        ("BROWSER_KEY_SHA256", ""),
+    ])
+    .await;
+    for path in ["/segment/x", "/v1/track"] {
+        let answer = setup.ask("POST", path, &[], b"{}").await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{path}");
+    }
     // And the other way round: without a token for webhooks the function starts all the same.
     let setup = setup_with(&[("WEBHOOK_TOKEN_SHA256", "")]).await;
     assert!(is_success(&setup.sdk("/v1/page", json!({})).await));
@@ -192,8 +207,17 @@ async fn segment_s_own_forms() {
         assert_eq!(message.attributes.get("type").map(String::as_str), Some("track"));
     }
     assert_eq!(envelopes[0].json()["id"].as_str().unwrap().as_bytes()[14], b'8');
-    let answer = setup.ask("DELETE", &format!("/segment/{SEGMENT_TOKEN}"), &[], b"").await;
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, PUT, PATCH")));
+    for (method, path, status, allow) in [
+        ("DELETE", format!("/segment/{SEGMENT_TOKEN}"), 405, Some("POST, PUT, PATCH")),
+        ("GET", "/v1/track".to_owned(), 405, Some("POST, OPTIONS")),
+        ("POST", "/v1/nonsense".to_owned(), 404, None),
+    ] {
+        let answer = setup.ask(method, &path, &[], b"").await;
+        assert_eq!((answer.status, answer.header("allow")), (status, allow), "{method} {path}");
+        let answer = answer.json();
+        assert_eq!(answer["success"], false);
+        assert!(["code", "message", "error"].iter().all(|key| answer[key].is_string()), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,9 +306,14 @@ async fn a_public_key_may_only_tell() {
         assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("not_allowed")), "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), Some(SITE), "its page may read why");
     }
-    let batch = json!({"batch": [{"type": "page"}, {"type": "identify", "userId": "u"}, {"type": "delete"}]});
+    let batch =
+        json!({"batch": [{"type": "page"}, {"type": "identify", "userId": "u"}, {"type": "delete"}, {}, 5]});
     assert!(is_success(&post("/v1/b", batch).await));
-    assert_eq!(setup.counts(), (4, 0));
+    assert_eq!(post("/v1/t", json!({"userId": "u"})).await.status, 400);
+    assert_eq!(setup.counts(), (4, 0), "anyone may have the key: what is bad is not kept");
+    let context = json!({"traits": {"email": "not.theirs@example.com"}});
+    assert!(is_success(&post("/v1/t", json!({"event": "e", "userId": "u", "context": context})).await));
+    assert!(!setup.queue.messages()[4].body.contains("not.theirs"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -322,6 +351,17 @@ async fn gzip_is_unpacked_and_bounded() {
     assert_eq!((answer.status, answer.json()["code"].as_str()), (413, Some("body_too_large")));
     let peak = setup.ingest.peak_resident_kib().unwrap();
     assert!(peak < 32 * 1024, "{peak} KiB at the peak");
+    // What a batch says for each of its events is no way round it.
+    for (bytes, events) in [(100_000, 1_000), (300_000, 2_000)] {
+        let batch = json!({"writeKey": BROWSER_KEY, "context": {"a": "x".repeat(bytes)}, "batch": vec![json!({"type": "page"}); events]});
+        let answer = setup.ask("POST", "/v1/b", &[], &gzip(batch.to_string().as_bytes())).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (413, Some("body_too_large")));
+    }
+    let peak = setup.ingest.peak_resident_kib().unwrap();
+    assert!(peak < 64 * 1024, "{peak} KiB at the peak");
+    let plain = json!({"writeKey": WRITE_KEY, "batch": [{"type": "page", "x": "x".repeat(6 * 1024 * 1024)}]});
+    assert_eq!(setup.ask("POST", "/v1/b", &[], plain.to_string().as_bytes()).await.status, 413);
+    assert_eq!(setup.segment(&plain.to_string(), None).await.status, 413);
 
     // What Lambda makes of gzip that it takes for text.
     let text = String::from_utf8_lossy(&body).into_owned();
@@ -352,17 +392,34 @@ async fn what_was_not_queued_is_asked_for_again() {
     assert!(!logs.contains("unqueued_webhook") && !logs.contains("SPY"), "{logs}");
 }
 
+/// As many as a Webhooks destination sends at once, and as large as a Function URL takes.
+fn four_thousand_events() -> String {
+    let event = json!({"type": "track", "event": "e", "userId": "u", "properties": {"x": "y".repeat(1_400)}});
+    Value::from(vec![event; 4_000]).to_string()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn four_thousand_events_are_queued_in_one_request() {
+async fn many_events_keep_their_places() {
     let setup = setup().await;
-    let event = json!({"type": "track", "event": "e", "userId": "u", "properties": {"x": "y".repeat(200)}});
-    let events: Vec<Value> = (0..4_000).map(|_| event.clone()).collect();
-    assert!(is_success(&setup.segment(&Value::from(events).to_string(), None).await));
-    assert_eq!(setup.counts(), (4_000, 0));
+    let event = json!({"type": "track", "event": "e", "userId": "u"});
+    assert!(is_success(&setup.segment(&Value::from(vec![event; 500]).to_string(), None).await));
+    assert_eq!(setup.counts(), (500, 0));
     let mut places: Vec<u64> =
         bodies(&setup.queue).iter().map(|body| body["place"].as_u64().unwrap_or(0)).collect();
     places.sort_unstable();
-    assert!(places.iter().copied().eq(0..4_000));
+    assert!(places.iter().copied().eq(0..500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_comes_in_time_however_much_is_asked() {
+    for fault in [Fault::Hang, Fault::Throttle] {
+        let setup = setup().await;
+        setup.sqs.fail(fault.clone(), When::always());
+        let start = Instant::now();
+        assert_eq!(setup.segment(&four_thousand_events(), None).await.status, 503);
+        assert!(start.elapsed() < Duration::from_secs(4), "{fault:?}: {:?}", start.elapsed());
+        assert!(setup.ingest.logs().len() < 5, "{:?}", setup.ingest.logs().len());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -373,4 +430,10 @@ async fn lesser_faults_of_the_configuration_are_told_and_lose_nothing() {
     let logs = setup.ingest.logs().concat();
     assert!(logs.contains("WRITE_KEY_SHA256") && logs.contains("CORS_ORIGINS"), "{logs}");
     assert!(!logs.contains("hush"));
+    // A key in two lists: the public one counts, and the operator is told.
+    let digest = digest(BROWSER_KEY);
+    let setup = setup_with(&[("WRITE_KEY_SHA256", &digest)]).await;
+    let key = basic(BROWSER_KEY);
+    assert_eq!(setup.ask("POST", "/v1/i", &[("authorization", &key)], b"{}").await.status, 403);
+    assert!(setup.ingest.logs().concat().contains("BROWSER_KEY_SHA256 holds too"));
 }

@@ -208,6 +208,24 @@ async fn the_same_event_may_be_owed_in_two_ways_at_once() {
     setup.invoke(&[only_tags, tagged("e1", "u1", tags)]).await;
     let taken = setup.taken();
     assert!(taken.iter().any(|(path, _)| path == "users/track"), "{taken:?}");
+    // One messageId, two mappings of a Webhooks destination.
+    setup.vero.clear();
+    let identify = envelope("e2", json!({"type": "identify", "userId": "u"}));
+    setup.invoke(&[track("e2", "u", "e"), identify, track("e2", "u", "e")]).await;
+    assert_eq!(setup.taken().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_is_one_call() {
+    let setup = setup().await;
+    setup.vero.behave(Behaviour::status(503), When::always());
+    let batch: Vec<Value> = (0..5).map(|number| track(&format!("e{number}"), "u", "e")).collect();
+    setup.invoke(&batch).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    setup.vero.clear();
+    setup.invoke(&batch).await;
+    assert_eq!(setup.vero.count(), 1, "the others wait for its answer, and then go back");
+    assert_eq!(setup.queue.messages().len(), 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,6 +255,13 @@ async fn consent_fails_safe() {
     assert_eq!(setup.taken(), [("users/unsubscribe".to_owned(), "u3".to_owned())]);
     let letter = bodies(&setup.dead).pop().unwrap();
     assert_eq!((&letter["id"], &letter["reason"]), (&json!("e3"), &json!("stale_consent")));
+    // Tags are no wish for messages.
+    let mut tags = tagged("e6", "u5", json!({"add": ["vip"]}));
+    tags["payload"]["type"] = "track".into();
+    tags["payload"]["event"] = "Resubscribe".into();
+    tags["destinations"] = json!(["vero_tags"]);
+    setup.invoke(&[received_at(tags, old, 0)]).await;
+    assert_eq!(setup.taken().pop(), Some(("users/tags/edit".to_owned(), "u5".to_owned())));
     setup.invoke(&[track("e5", "u4", "Resubscribe")]).await;
     let [copy] = &bodies(&setup.queue)[..] else { panic!("one copy") };
     assert_eq!(copy["id"], "e5", "it may still come in time");

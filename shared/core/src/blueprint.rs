@@ -1,6 +1,6 @@
 //! The blueprint: how first-party events are named at Vero, and which of them go there at all.
 //!
-//! A user's document stands over the default preset, event by event. Its JSON Schema is `events/blueprint.schema.json`.
+//! A user's document stands over the default preset: what it does not say of an event holds on. Its JSON Schema is `events/blueprint.schema.json`.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -119,8 +119,12 @@ impl Blueprint {
         let mut blueprint: Blueprint = serde_path_to_error::deserialize(document)
             .map_err(|error| mistake(error.path().to_string(), error.inner().to_string()))?;
         blueprint.check()?;
-        for (name, rule) in Blueprint::default().events {
-            blueprint.events.entry(name).or_insert(rule);
+        for (name, preset) in Blueprint::default().events {
+            let rule = blueprint.events.entry(name).or_default();
+            rule.rename = rule.rename.take().or(preset.rename);
+            for (from, to) in preset.properties {
+                rule.properties.entry(from).or_insert(to);
+            }
         }
         Ok(blueprint)
     }
@@ -216,12 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn a_document_stands_over_the_preset_event_by_event() {
-        let document = r#"{"events":{"Signed Up":{},"Order Completed":{"rename":"Bought"},"Ping":{"drop":true}},"deny":["Secret"]}"#;
+    fn a_document_stands_over_the_preset() {
+        let document = r#"{"events":{"Signed Up":{"rename":"Signed Up"},"Order Completed":{"rename":"Bought"},
+            "Product Viewed":{"consent":["ads"]},"Product Added":{"properties":{"url":"link"}},"Ping":{"drop":true}},
+            "deny":["Secret"]}"#;
         let blueprint = Blueprint::parse(document).unwrap();
         for (name, expected) in [
             ("Signed Up", "Signed Up"),
             ("Order Completed", "Bought"),
+            ("Product Viewed", "Viewed product"),
+            ("Product Added", "Added to cart"),
             ("Checkout Started", "Started checkout"),
             ("Ping", "Dropped"),
             ("Secret", "NotAllowed"),
@@ -229,6 +237,8 @@ mod tests {
         ] {
             assert_eq!(renamed(&blueprint, name), expected);
         }
+        let url = |name| blueprint.rule(name).unwrap().1.unwrap().properties["url"].clone();
+        assert_eq!((&*url("Product Viewed"), &*url("Product Added")), ("product_url", "link"));
         let only = Blueprint::parse(r#"{"allow":["Signed Up"]}"#).unwrap();
         assert_eq!(
             (&*renamed(&only, "Signed Up"), &*renamed(&only, "Viewed page")),

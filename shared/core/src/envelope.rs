@@ -77,6 +77,16 @@ pub enum Payload<'a> {
     Base64(&'a str),
 }
 
+impl<'a> Payload<'a> {
+    /// As it stands in the envelope: JSON, or base64.
+    pub fn text(&self) -> &'a str {
+        match self {
+            Payload::Object(object) => object.get(),
+            Payload::Base64(bytes) => bytes,
+        }
+    }
+}
+
 /// One received event, and where it is still owed.
 #[derive(Debug, Clone)]
 pub struct Envelope<'a> {

@@ -163,11 +163,13 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Gives a field another key, unless that is there already.
+    /// Gives a field another key, unless that is there already; a null is as good as nothing.
     pub fn rename(&mut self, from: &str, to: &str) {
-        if self.get(to).is_none()
-            && let Some(field) = self.fields.iter_mut().rev().find(|field| field.key == from)
-        {
+        if self.get(from).is_none() || self.get(to).is_some_and(|value| kind(value) != Kind::Null) {
+            return;
+        }
+        self.take_all(|key, _| key == to);
+        if let Some(field) = self.fields.iter_mut().rev().find(|field| field.key == from) {
             field.key = to.to_owned().into();
             field.json_key = quote(to).into();
         }
@@ -373,7 +375,7 @@ mod tests {
 
     #[test]
     fn fields_can_be_set_and_renamed() {
-        let mut object = Object::parse(raw(r#"{"a":1,"b":2}"#)).unwrap();
+        let mut object = Object::parse(raw(r#"{"a":1,"c":null,"b":2}"#)).unwrap();
         object.set("a", raw("3"));
         object.set("\"", raw("4"));
         object.rename("b", "c");

@@ -69,11 +69,11 @@ impl Queue {
         }
     }
 
-    /// Sends one message.
+    /// Sends one message. What is not known to be sent at the deadline counts as not sent.
     ///
     /// # Errors
     /// [`SendError`]; then the message may still have reached the queue.
-    pub async fn send(&self, message: Outgoing) -> Result<(), SendError> {
+    pub async fn send(&self, message: Outgoing, deadline: Instant) -> Result<(), SendError> {
         let mut call = self.client.send_message().queue_url(&self.url).message_body(message.body);
         if !message.delay.is_zero() {
             call = call.delay_seconds(seconds(message.delay));
@@ -81,7 +81,10 @@ impl Queue {
         for (name, value) in message.attributes {
             call = call.message_attributes(name, text_attribute(value)?);
         }
-        call.send().await.map(|_| ()).map_err(explain)
+        match timeout_at(deadline, call.send()).await {
+            Ok(answer) => answer.map(|_| ()).map_err(explain),
+            Err(_) => Err(SendError::Timeout),
+        }
     }
 
     /// Sends messages in as few calls as SQS allows, side by side; the answer has their order. What is not
@@ -94,6 +97,10 @@ impl Queue {
     async fn send_call(&self, messages: Vec<Outgoing>, deadline: Instant) -> Vec<Result<(), SendError>> {
         let count = messages.len();
         let mut results = vec![Err(SendError::Timeout); count];
+        // Making a request takes time, too.
+        if Instant::now() >= deadline {
+            return results;
+        }
         let mut entries = Vec::with_capacity(count);
         for (index, message) in messages.into_iter().enumerate() {
             match entry(index, message) {

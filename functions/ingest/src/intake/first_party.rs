@@ -1,5 +1,7 @@
 //! First-party events in Segment's spec: as Segment's Webhooks destinations pass them on, and as its SDKs send them.
 
+use std::collections::HashSet;
+
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
 use relay_core::first_party::{CallType, FirstParty, Invalid, message_id};
 use relay_core::json::{self, Kind, Object, ObjectWriter};
@@ -8,7 +10,8 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{MAX_EVENTS, Received, TOO_LARGE, new_id};
+use super::{MAX_EVENTS, Received, TOO_LARGE, elements, json_value, new_id};
+use crate::encoding::MAX_DECODED;
 use crate::route::Events;
 use crate::token::Digest;
 
@@ -48,9 +51,32 @@ struct Common<'a> {
     write_key: Option<&'a RawValue>,
 }
 
-/// A request whose body cannot be taken apart, and why.
+/// Why a request's body cannot be taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unreadable(pub &'static str);
+pub enum Unreadable {
+    /// It is not what its path is for; a snake_case code tells why.
+    Not(&'static str),
+    /// It has over [`MAX_EVENTS`].
+    TooManyEvents,
+}
+
+impl Unreadable {
+    /// A snake_case code for dead letters, logs and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unreadable::Not(reason) => reason,
+            Unreadable::TooManyEvents => "too_many_events",
+        }
+    }
+}
+
+/// The events of a request would have over [`MAX_MADE`]: a batch says things for its events that become large
+/// when each of them says them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inflated;
+
+/// The most bytes of events that one request may make.
+pub const MAX_MADE: usize = 2 * MAX_DECODED;
 
 /// What a request's events have become.
 #[derive(Debug, Default)]
@@ -60,6 +86,9 @@ pub struct Intake {
     /// How many its sender has no right to send. Like whatever a stranger sends, they are not kept: one that were put
     /// back from the dead-letter queue some day would have got in after all.
     pub forbidden: usize,
+    /// How many bad events are not kept either: who has a public key may be anyone, and the dead-letter queue is for
+    /// what is missed.
+    pub dropped: usize,
     /// Why the last bad event is bad; in a request of one, why the request is.
     pub problem: Option<Problem>,
 }
@@ -79,9 +108,10 @@ impl<'a> Body<'a> {
     /// # Errors
     /// [`Unreadable`] if it is neither.
     pub fn of_segment(body: &'a [u8]) -> Result<Self, Unreadable> {
-        let value = json_value(body)?;
-        let elements = if json::kind(value) == Kind::Array { array(value)? } else { vec![value] };
-        Body { elements, is_batch: json::kind(value) == Kind::Array, from: From::Segment }.bounded()
+        let value = json_value(body).map_err(Unreadable::Not)?;
+        let is_batch = json::kind(value) == Kind::Array;
+        let elements = if is_batch { elements(value) } else { vec![value] };
+        Body { elements, is_batch, from: From::Segment }.bounded()
     }
 
     /// Reads what an SDK sends to a path of the tracking API.
@@ -89,19 +119,19 @@ impl<'a> Body<'a> {
     /// # Errors
     /// [`Unreadable`] if it is not what the path is for.
     pub fn of_sdk(body: &'a [u8], path: Events) -> Result<Self, Unreadable> {
-        let value = json_value(body)?;
+        let value = json_value(body).map_err(Unreadable::Not)?;
         let kind = match path {
             Events::One(kind) => Some(kind),
             Events::Batch => None,
         };
         if json::kind(value) == Kind::Array {
             let from = From::Sdk { kind, common: Common::default() };
-            return Body { elements: array(value)?, is_batch: true, from }.bounded();
+            return Body { elements: elements(value), is_batch: true, from }.bounded();
         }
-        let fields = Object::parse(value).ok_or(Unreadable("not_an_object"))?;
+        let fields = Object::parse(value).ok_or(Unreadable::Not("not_an_object"))?;
         let batch = fields.get("batch").filter(|_| kind.is_none());
         if kind.is_none() && !batch.is_some_and(|batch| json::kind(batch) == Kind::Array) {
-            return Err(Unreadable("no_batch"));
+            return Err(Unreadable::Not("no_batch"));
         }
         let said = |key: &str| fields.get(key).filter(|value| json::kind(value) != Kind::Null);
         let object = |key: &str| said(key).and_then(Object::parse).unwrap_or_default();
@@ -109,7 +139,7 @@ impl<'a> Body<'a> {
         let (elements, common) = match batch {
             Some(batch) => {
                 let (context, integrations) = (object("context"), object("integrations"));
-                (array(batch)?, Common { context, integrations, sent_at: said("sentAt"), write_key })
+                (elements(batch), Common { context, integrations, sent_at: said("sentAt"), write_key })
             }
             None => (vec![value], Common { write_key, ..Common::default() }),
         };
@@ -130,38 +160,51 @@ impl<'a> Body<'a> {
 
     /// Makes envelopes. `key` is the digest of what opened the route: with an event's own id it makes the
     /// envelope's, so that a sender's retry makes the same.
-    pub fn take(&self, key: &Digest, rights: Rights, received_at: Timestamp) -> Intake {
-        let mut intake = Intake::default();
+    ///
+    /// # Errors
+    /// [`Inflated`]; then nothing of the request is to be queued.
+    pub fn take(&self, key: &Digest, rights: Rights, received_at: Timestamp) -> Result<Intake, Inflated> {
+        let (mut intake, mut made) = (Intake::default(), 0);
         for (place, element) in self.elements.iter().enumerate() {
             let is_object = json::kind(element) == Kind::Object;
-            let (through_segment, payload) = match &self.from {
-                From::Sdk { kind, common } if is_object => (false, Some(common.completed(element, *kind))),
-                From::Sdk { .. } => (false, None),
-                From::Segment => (true, None),
+            let through_segment = matches!(self.from, From::Segment);
+            let payload = match &self.from {
+                From::Sdk { kind, common } if is_object => Some(common.completed(element, *kind, rights)),
+                From::Sdk { .. } | From::Segment => None,
             };
             let payload = payload.as_deref().and_then(|payload| serde_json::from_str(payload).ok());
             let payload: &RawValue = payload.unwrap_or(element);
+            made += payload.get().len();
+            if made > MAX_MADE {
+                return Err(Inflated);
+            }
             let event = FirstParty::read(payload, received_at, through_segment);
             if rights == Rights::OnlyTell && event.as_ref().is_ok_and(|event| !event.only_tells()) {
                 intake.forbidden += 1;
                 continue;
             }
-            let id = id(key, Object::parse(payload).and_then(|mut fields| message_id(&mut fields)));
-            let place = place.try_into().unwrap_or(u32::MAX);
+            let message_id = match &event {
+                Ok(event) => event.message_id.clone(),
+                Err(_) => Object::parse(payload).and_then(|mut fields| message_id(&mut fields)),
+            };
             let envelope = Envelope {
-                place,
+                place: place.try_into().unwrap_or(u32::MAX),
                 through_segment,
-                ..super::envelope(id, Source::Segment, Payload::Object(payload), received_at)
+                ..super::envelope(id(key, message_id), Source::Segment, Payload::Object(payload), received_at)
             };
             let (received, problem) = sorted(&envelope, payload, event.err());
-            intake.received.push(received);
             intake.problem = problem.or(intake.problem);
+            if rights == Rights::OnlyTell && received.dead.is_some() {
+                intake.dropped += 1;
+                continue;
+            }
+            intake.received.push(received);
         }
-        intake
+        Ok(intake)
     }
 
     fn bounded(self) -> Result<Self, Unreadable> {
-        if self.elements.len() > MAX_EVENTS { Err(Unreadable(TOO_LARGE)) } else { Ok(self) }
+        if self.elements.len() > MAX_EVENTS { Err(Unreadable::TooManyEvents) } else { Ok(self) }
     }
 }
 
@@ -194,7 +237,9 @@ fn sorted(
 
 impl Common<'_> {
     /// An SDK's event with what path and batch say for it, and without what only the way here needed.
-    fn completed(&self, element: &RawValue, kind: Option<CallType>) -> String {
+    ///
+    /// Who may only tell cannot tell of a user's address: sent along with an id, it could become the profile's.
+    fn completed(&self, element: &RawValue, kind: Option<CallType>, rights: Rights) -> String {
         let mut fields = Object::parse(element).unwrap_or_default();
         fields.take_all(|key, _| matches!(key, "writeKey" | "_metadata"));
         let mut more = ObjectWriter::new();
@@ -202,12 +247,15 @@ impl Common<'_> {
             fields.take_all(|key, _| key == "type");
             more.text("type", kind.as_str());
         }
+        let hides_traits = rights == Rights::OnlyTell && fields.get("userId").is_some();
         for (key, common) in [("context", &self.context), ("integrations", &self.integrations)] {
-            if !common.is_empty() {
-                let own = fields.get(key);
-                fields.take_all(|taken, _| taken == key);
-                more.raw(key, &merged(common, own));
+            let hides_traits = hides_traits && key == "context";
+            if common.is_empty() && !hides_traits {
+                continue;
             }
+            let own = fields.get(key);
+            fields.take_all(|taken, _| taken == key);
+            more.raw(key, &merged(common, own, |key| hides_traits && key == "traits"));
         }
         if let Some(sent_at) = self.sent_at {
             fields.take_all(|key, _| key == "sentAt");
@@ -220,19 +268,24 @@ impl Common<'_> {
     }
 }
 
-/// An event's own object with the batch's fields under it: what the event says itself counts, but for a null.
-fn merged(common: &Object<'_>, own: Option<&RawValue>) -> String {
+/// An event's own object with the batch's fields under it, without those that are hidden: what the event says itself
+/// counts, but for a null.
+fn merged(common: &Object<'_>, own: Option<&RawValue>, is_hidden: impl Fn(&str) -> bool) -> String {
     let own = own.filter(|own| json::kind(own) != Kind::Null);
     let mut own = match own.map(|own| (own, Object::parse(own))) {
         None => Object::default(),
         Some((_, Some(own))) => own,
         Some((own, None)) => return own.get().to_owned(),
     };
-    own.take_all(|key, value| json::kind(value) == Kind::Null && common.get(key).is_some());
+    let commonly: HashSet<&str> = common.fields().map(|(key, ..)| key).collect();
+    own.take_all(|key, value| is_hidden(key) || json::kind(value) == Kind::Null && commonly.contains(key));
     let mut all = ObjectWriter::new();
     all.append(&own.rest().unwrap_or_default());
-    for (_, json_key, value) in common.fields().filter(|(key, ..)| own.get(key).is_none()) {
-        all.raw_json_key(json_key, value.get());
+    let owned: HashSet<&str> = own.fields().map(|(key, ..)| key).collect();
+    for (key, json_key, value) in common.fields() {
+        if !owned.contains(key) && !is_hidden(key) {
+            all.raw_json_key(json_key, value.get());
+        }
     }
     all.finish()
 }
@@ -244,23 +297,6 @@ fn id(key: &Digest, message_id: Option<String>) -> EventId {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     EventId::from_uuid(Uuid::new_v8(bytes))
-}
-
-fn json_value(body: &[u8]) -> Result<&RawValue, Unreadable> {
-    // RFC 8259 lets a parser ignore a byte order mark.
-    let json = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    if json.iter().all(u8::is_ascii_whitespace) {
-        return Err(Unreadable("empty"));
-    }
-    let value: &RawValue = serde_json::from_slice(json).map_err(|_| Unreadable("not_json"))?;
-    match json::kind(value) {
-        Kind::Object | Kind::Array => Ok(value),
-        _ => Err(Unreadable("not_an_object")),
-    }
-}
-
-fn array(value: &RawValue) -> Result<Vec<&RawValue>, Unreadable> {
-    serde_json::from_str(value.get()).map_err(|_| Unreadable("not_json"))
 }
 
 #[cfg(test)]
@@ -280,7 +316,7 @@ mod tests {
     }
 
     fn sdk(path: Events, body: &str) -> Intake {
-        Body::of_sdk(body.as_bytes(), path).unwrap().take(&KEY, Rights::All, received_at())
+        Body::of_sdk(body.as_bytes(), path).unwrap().take(&KEY, Rights::All, received_at()).unwrap()
     }
 
     #[test]
@@ -288,7 +324,7 @@ mod tests {
         let event = r#"{"type":"track" , "event":"e","n":1.00,"sentAt":"x","writeKey":"k","big":12345678901234567890}"#;
         for (body, is_batch) in [(event.to_owned(), false), (format!("[{event}, {event}]"), true)] {
             let read = Body::of_segment(body.as_bytes()).unwrap();
-            let intake = read.take(&KEY, Rights::All, received_at());
+            let intake = read.take(&KEY, Rights::All, received_at()).unwrap();
             assert_eq!((read.is_batch, intake.problem), (is_batch, None));
             for received in &intake.received {
                 assert!(received.body.ends_with(&format!(r#""payload":{event}}}"#)), "{}", received.body);
@@ -350,7 +386,7 @@ mod tests {
     fn a_retry_makes_the_same_ids_and_another_key_others() {
         let ids = |key: Digest, body: &str| -> Vec<String> {
             let body = Body::of_sdk(body.as_bytes(), Events::Batch).unwrap();
-            let intake = body.take(&key, Rights::All, received_at());
+            let intake = body.take(&key, Rights::All, received_at()).unwrap();
             intake.received.iter().map(|received| received.id.to_string()).collect()
         };
         let body =
@@ -384,26 +420,58 @@ mod tests {
             (Events::Batch, r#"{"batch":{}}"#, "no_batch"),
             (Events::One(CallType::Track), "null", "not_an_object"),
         ] {
-            assert_eq!(Body::of_sdk(body.as_bytes(), path).err(), Some(Unreadable(reason)), "{body}");
+            assert_eq!(Body::of_sdk(body.as_bytes(), path).err(), Some(Unreadable::Not(reason)), "{body}");
         }
         let too_many = format!("[{}]", vec!["{}"; MAX_EVENTS + 1].join(","));
-        assert_eq!(Body::of_segment(too_many.as_bytes()).err(), Some(Unreadable(TOO_LARGE)));
+        assert_eq!(Body::of_segment(too_many.as_bytes()).err(), Some(Unreadable::TooManyEvents));
         assert!(Body::of_segment(b"[]").is_ok());
     }
 
     #[test]
     fn a_public_key_may_only_tell() {
-        let body = br#"[{"type":"page"},{"type":"identify"},{"type":"track","event":"unsubscribe"},{"type":"track"}]"#;
+        let body = br#"{"context":{"traits":{"email":"a@b.c"},"ip":"1"},"batch":[{"type":"page"},{"type":"page","userId":"u"},
+            {"type":"page","userId":"u","context":{"traits":{"email":"a@b.c"},"x":1}},{"type":"identify"},
+            {"type":"track","event":"unsubscribe"},{"type":"track"},5]}"#;
         let body = Body::of_sdk(body, Events::Batch).unwrap();
-        let intake = body.take(&KEY, Rights::OnlyTell, received_at());
-        assert_eq!((intake.received.len(), intake.forbidden), (2, 2));
+        let intake = body.take(&KEY, Rights::OnlyTell, received_at()).unwrap();
+        assert_eq!((intake.received.len(), intake.forbidden, intake.dropped), (3, 2, 2));
+        let contexts: Vec<Value> =
+            payloads(&intake).into_iter().map(|payload| payload["context"].clone()).collect();
+        let by_address_alone = json!({"traits": {"email": "a@b.c"}, "ip": "1"});
+        assert_eq!(contexts, [by_address_alone, json!({"ip": "1"}), json!({"x": 1, "ip": "1"})]);
+    }
+
+    #[test]
+    fn a_batch_cannot_say_without_end() {
+        let batch = |bytes: usize, events: usize| {
+            let events = vec![r#"{"type":"page"}"#; events].join(",");
+            let body = format!(r#"{{"context":{{"a":"{}"}},"batch":[{events}]}}"#, "x".repeat(bytes));
+            let body = Body::of_sdk(body.as_bytes(), Events::Batch).unwrap();
+            body.take(&KEY, Rights::All, received_at()).map(|intake| intake.received.len())
+        };
+        assert_eq!(batch(1_000, 1_000), Ok(1_000));
+        assert_eq!(batch(100_000, 1_000), Err(Inflated));
+        assert_eq!(batch(300_000, 2_000), Err(Inflated));
+    }
+
+    #[test]
+    fn many_keys_are_merged_as_quickly_as_few() {
+        let object = |prefix: &str| {
+            let fields: Vec<String> = (0..40_000).map(|number| format!(r#""{prefix}{number}":1"#)).collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        let (own, common) = (object("a"), object("b"));
+        let common = Object::parse(serde_json::from_str(&common).unwrap()).unwrap();
+        let all = merged(&common, Some(serde_json::from_str(&own).unwrap()), |_| false);
+        assert_eq!(Object::parse(serde_json::from_str(&all).unwrap()).unwrap().fields().count(), 80_000);
     }
 
     #[test]
     fn a_too_large_event_keeps_its_head() {
         for event in ["track", "nonsense"] {
             let event = format!(r#"{{"type":"{event}","event":"{}"}}"#, "x".repeat(300_000));
-            let intake = Body::of_segment(event.as_bytes()).unwrap().take(&KEY, Rights::All, received_at());
+            let intake =
+                Body::of_segment(event.as_bytes()).unwrap().take(&KEY, Rights::All, received_at()).unwrap();
             assert_eq!((intake.received[0].dead, intake.problem), (Some(TOO_LARGE), Some(Problem::TooLarge)));
         }
     }

@@ -7,7 +7,9 @@ pub mod webhooks;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_core::envelope::{DeadLetter, DeathCause, Envelope, EventId, MAX_BYTES, Payload, Source};
+use relay_core::json::{self, Kind};
 use relay_core::timestamp::Timestamp;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// How much of a too large event is kept, in bytes.
@@ -68,6 +70,26 @@ impl Received {
     fn fits(&self) -> bool {
         self.body.len() <= MAX_BYTES
     }
+}
+
+/// The JSON value that a body is; not a scalar.
+fn json_value(body: &[u8]) -> Result<&RawValue, &'static str> {
+    // RFC 8259 lets a parser ignore a byte order mark.
+    let json = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    if json.iter().all(u8::is_ascii_whitespace) {
+        return Err("empty");
+    }
+    let value: &RawValue = serde_json::from_slice(json).map_err(|_| "not_json")?;
+    match json::kind(value) {
+        Kind::Object | Kind::Array => Ok(value),
+        _ => Err("not_an_object"),
+    }
+}
+
+/// The elements of a JSON array.
+fn elements(array: &RawValue) -> Vec<&RawValue> {
+    // It is known to be an array, and to be JSON.
+    serde_json::from_str(array.get()).unwrap_or_default()
 }
 
 fn envelope(id: EventId, source: Source, payload: Payload<'_>, received_at: Timestamp) -> Envelope<'_> {

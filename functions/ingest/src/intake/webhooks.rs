@@ -5,7 +5,7 @@ use relay_core::json::{self, Kind};
 use relay_core::timestamp::Timestamp;
 use serde_json::value::RawValue;
 
-use super::{KEPT_BYTES, MAX_EVENTS, Received, TOO_LARGE, new_id};
+use super::{KEPT_BYTES, MAX_EVENTS, Received, TOO_LARGE, elements, json_value, new_id};
 
 /// What a request's body amounts to.
 #[derive(Debug)]
@@ -30,9 +30,7 @@ pub enum Refusal {
 impl Webhooks {
     /// Takes a body apart.
     pub fn of(body: &[u8], received_at: Timestamp) -> Self {
-        // RFC 8259 lets a parser ignore a byte order mark.
-        let json = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-        let (is_array, webhooks) = match webhooks(json) {
+        let (is_array, webhooks) = match webhooks(body) {
             Ok((_, webhooks)) if webhooks.len() > MAX_EVENTS => {
                 return Self::unreadable(&body[..body.len().min(KEPT_BYTES)], TOO_LARGE, received_at);
             }
@@ -69,23 +67,13 @@ impl Received {
 
 /// The objects in a body, and whether they came as an array.
 fn webhooks(body: &[u8]) -> Result<(bool, Vec<&RawValue>), &'static str> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err("empty");
+    let value = json_value(body)?;
+    if json::kind(value) == Kind::Object {
+        return Ok((false, vec![value]));
     }
-    let value: &RawValue = serde_json::from_slice(body).map_err(|_| "not_json")?;
-    match json::kind(value) {
-        Kind::Object => Ok((false, vec![value])),
-        Kind::Array => {
-            let elements: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(|_| "not_json")?;
-            let all_objects = elements.iter().all(|element| json::kind(element) == Kind::Object);
-            if all_objects && !elements.is_empty() {
-                Ok((true, elements))
-            } else {
-                Err("not_an_array_of_objects")
-            }
-        }
-        _ => Err("not_an_object"),
-    }
+    let elements = elements(value);
+    let all_objects = elements.iter().all(|element| json::kind(element) == Kind::Object);
+    if all_objects && !elements.is_empty() { Ok((true, elements)) } else { Err("not_an_array_of_objects") }
 }
 
 #[cfg(test)]

@@ -110,8 +110,9 @@ impl<D: Destination> Lane for Running<D> {
                 let owed = self.owed(event);
                 let told =
                     |outcome: Outcome| -> Told { owed.iter().map(|name| (*name, outcome.clone())).collect() };
-                // SQS delivers at least once, at times twice in one batch.
-                if !seen.insert((&event.envelope.id, owed.clone())) {
+                // SQS delivers at least once, at times twice in one batch. What differs is another event: several
+                // mappings of one Webhooks destination may share a messageId.
+                if !seen.insert((&event.envelope.id, owed.clone(), event.envelope.payload.text())) {
                     all[place] = told(Outcome::Skipped("duplicate"));
                     continue;
                 }

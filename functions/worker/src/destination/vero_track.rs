@@ -101,27 +101,25 @@ impl VeroTrack {
     }
 
     /// Works off one line of items, and says what became of each.
-    async fn walk(&self, line: Vec<(usize, Item)>, turn: &Turn<'_>) -> Vec<(usize, Told)> {
+    async fn walk(&self, items: &[Item], line: &[usize], turn: &Turn<'_>) -> Vec<(usize, Told)> {
         let mut told = Vec::with_capacity(line.len());
-        for (index, item) in &line {
-            told.push((*index, self.run(item, turn).await));
+        for index in line {
+            told.push((*index, self.run(&items[*index], turn).await));
         }
-        give_up_what_was_taken_back(&line, &mut told);
         told
     }
 }
 
 /// Consent fails safe: a wish for messages that is still owed, while the user's later wish for none is known, must
 /// not be carried out after it.
-fn give_up_what_was_taken_back(line: &[(usize, Item)], told: &mut [(usize, Told)]) {
-    let endpoint = |item: &Item| item.call.as_ref().map(|call| call.endpoint);
-    let last_no = line.iter().rposition(|(_, item)| endpoint(item) == Some(Endpoint::Unsubscribe));
-    for position in 0..last_no.unwrap_or(0) {
-        if endpoint(&line[position].1) == Some(Endpoint::Resubscribe) {
-            for (_, outcome) in &mut told[position].1 {
-                if matches!(outcome, Outcome::Owed(_) | Outcome::NotStarted) {
-                    *outcome = dead("stale_consent");
-                }
+fn give_up_what_was_taken_back(items: &[Item], line: &[usize], told: &mut [Told]) {
+    let asks =
+        |index: usize, endpoint| items[index].call.as_ref().is_some_and(|call| call.endpoint == endpoint);
+    let last_no = line.iter().rposition(|index| asks(*index, Endpoint::Unsubscribe)).unwrap_or(0);
+    for index in line[..last_no].iter().filter(|index| asks(**index, Endpoint::Resubscribe)) {
+        for (_, outcome) in told[*index].iter_mut().filter(|(name, _)| *name == NAME) {
+            if matches!(outcome, Outcome::Owed(_) | Outcome::NotStarted) {
+                *outcome = dead("stale_consent");
             }
         }
     }
@@ -140,6 +138,7 @@ impl Destination for VeroTrack {
 
     fn prepare(&self, event: &Event<'_>, owed: &[&'static str]) -> Result<Item, Told> {
         let envelope = &event.envelope;
+        let owes_the_call = owed.contains(&NAME);
         let errand = match &event.content {
             Content::Webhook(webhook) => call(&envelope.id, webhook, &self.naming)
                 // Webhooks tell what happened; they change nobody, and so need no order.
@@ -147,11 +146,10 @@ impl Destination for VeroTrack {
                 .map_err(Fate::Skip),
             Content::FirstParty(event) => {
                 let now = Timestamp::from_system(SystemTime::now());
-                let age = Duration::from_secs(now.seconds_since(envelope.received_at));
-                errand(&envelope.id, event, &self.rules, age)
+                let age = if owes_the_call { now.seconds_since(envelope.received_at) } else { 0 };
+                errand(&envelope.id, event, &self.rules, Duration::from_secs(age))
             }
         };
-        let owes_the_call = owed.contains(&NAME);
         let outcome = |fate| match fate {
             Fate::Skip(skip) => Outcome::Skipped(skip.as_str()),
             Fate::Dead(cause) => Outcome::Dead(cause),
@@ -168,31 +166,30 @@ impl Destination for VeroTrack {
     fn deliver<'a>(&'a self, items: Vec<Item>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>> {
         Box::pin(async move {
             let turn = Turn::new(budget);
-            let mut all = vec![Told::new(); items.len()];
             let turns: Vec<delivery::Turn> = items.iter().map(|item| item.turn.clone()).collect();
-            let mut items: Vec<Option<Item>> = items.into_iter().map(Some).collect();
-            let mut lines = in_order(&turns).into_iter();
-            let mut take = |line: Vec<usize>| -> Vec<(usize, Item)> {
-                line.into_iter().filter_map(|index| Some((index, items[index].take()?))).collect()
-            };
-            let mut told = Vec::with_capacity(all.len());
+            let lines = in_order(&turns);
+            let mut told = vec![Told::new(); items.len()];
+            let mut done = vec![0; lines.len()];
             if self.client.is_on_trial()
-                && let Some(line) = lines.next()
+                && let Some(trial) = lines.first().and_then(|line| line.first())
             {
-                told.extend(self.walk(take(line), &turn).await);
+                told[*trial] = self.run(&items[*trial], &turn).await;
+                done[0] = 1;
             }
             // Unordered: a call that pauses before its second try holds up none but its user's.
-            let turn = &turn;
-            let lines: Vec<_> = lines.map(take).collect();
-            let mut walks = stream::iter(lines).map(|line| self.walk(line, turn)).buffer_unordered(IN_FLIGHT);
+            let walks = lines.iter().zip(done).map(|(line, done)| self.walk(&items, &line[done..], &turn));
+            let walks: Vec<_> = walks.collect();
+            let mut walks = stream::iter(walks).buffer_unordered(IN_FLIGHT);
             while let Some(walked) = walks.next().await {
-                told.extend(walked);
+                for (index, outcomes) in walked {
+                    told[index] = outcomes;
+                }
             }
             drop(walks);
-            for (index, told) in told {
-                all[index] = told;
+            for line in &lines {
+                give_up_what_was_taken_back(&items, line, &mut told);
             }
-            all
+            told
         })
     }
 }

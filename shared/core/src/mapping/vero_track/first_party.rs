@@ -66,7 +66,8 @@ fn dead(reason: &'static str) -> Fate {
 }
 
 /// What is to be done for an event: the same at every attempt, since Vero drops a repeated event by its name,
-/// identity and data (Track API reference, "Deduplication"). `age` is the time since its receipt.
+/// identity and data (Track API reference, "Deduplication"). `age` is the time since its receipt, 0 once its call has been
+/// accepted.
 ///
 /// # Errors
 /// Its [`Fate`], when nothing is sent.
@@ -77,15 +78,20 @@ pub fn errand(id: &EventId, event: &FirstParty<'_>, rules: &Rules, age: Duration
         // Somebody waits for a deletion: it is carried out by its id, whatever else the event says, or kept.
         Asked::Delete if rules.forward_deletes && has_id => None,
         Asked::Delete => return Err(dead("delete_request")),
-        Asked::Resubscribe if age > STALE => return Err(dead("stale_consent")),
         _ => admit(event, &rules.blueprint)?,
     };
+    if matches!(event.call, Asked::Resubscribe) && age > STALE {
+        return Err(dead("stale_consent"));
+    }
     let user = user.ok_or(Skip::NoIdentity)?;
     let mut users: Vec<String> = user.id.iter().chain(&user.email).take(1).cloned().collect();
     if let Asked::Alias { previous_id } = &event.call {
         users.push(previous_id.clone());
     }
     let tags = read_tags(tags, &user);
+    if let Tags::Edit(Call { user: User { id: Some(tagged), .. }, .. }) = &tags {
+        users.push(tagged.clone());
+    }
     let call = call(id, event, user, &rules.blueprint)?;
     Ok(Errand { call, tags, users })
 }
@@ -313,6 +319,8 @@ mod tests {
         assert_eq!(age("Resubscribe", 900), None);
         assert_eq!(age("Resubscribe", 901), Some(dead("stale_consent")));
         assert_eq!(age("Unsubscribe", 80_000), None);
+        let not_for_vero = r#"Resubscribe","integrations":{"All":false},"x":""#;
+        assert_eq!(age(not_for_vero, 901), Some(Fate::Skip(Skip::IntegrationOff)));
     }
 
     #[test]
@@ -378,7 +386,9 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_is_about_two_users() {
+    fn some_events_are_about_two_users() {
+        let tagged = r#"{"type":"page","userId":"a","integrations":{"Vero":{"tags":{"action":"add","values":["v"],"id":"b"}}}}"#;
+        assert_eq!(mapped(tagged).unwrap().users, ["a", "b"]);
         let errand = mapped(r#"{"type":"alias","previousId":"old","userId":"new"}"#).unwrap();
         assert_eq!(errand.users, ["new", "old"]);
         assert_eq!(body(&errand.call), json!({"id": "old", "new_id": "new"}));
