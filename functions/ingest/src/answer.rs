@@ -63,7 +63,8 @@ impl No {
         }
     }
 
-    fn code(self) -> &'static str {
+    /// As SDKs and the log tell it.
+    pub fn code(self) -> &'static str {
         match self {
             No::Unauthorized => "unauthorized",
             No::BadSignature => "bad_signature",

@@ -18,12 +18,15 @@ mod signature;
 pub mod token;
 mod unqueued;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use relay_core::timestamp::Timestamp;
 use relay_platform::aws::{Aws, Patience};
 use relay_platform::environment::Environment;
+use relay_platform::metrics::Metrics;
 use relay_platform::queue::{Outgoing, Queue, SendError};
+use relay_platform::trace::TraceHeader;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -59,6 +62,7 @@ pub struct Ingest {
     queue: Queue,
     dead_letters: Queue,
     signatures: Signatures,
+    metrics: Metrics,
 }
 
 impl Ingest {
@@ -69,7 +73,8 @@ impl Ingest {
         let queue = Queue::new(sqs.clone(), config.queue_url.clone());
         let dead_letters = Queue::new(sqs, config.dead_letter_queue_url.clone());
         let shared_secret = std::mem::replace(&mut config.shared_secret, signature::SharedSecret::Off);
-        Ingest { config, queue, dead_letters, signatures: Signatures::new(shared_secret, aws) }
+        let (signatures, metrics) = (Signatures::new(shared_secret, aws), config.metrics.clone());
+        Ingest { config, queue, dead_letters, signatures, metrics }
     }
 
     /// Opens the connection to SQS while Lambda still grants the CPU of the init phase.
@@ -77,9 +82,11 @@ impl Ingest {
         self.queue.warm_up(WARM_UP).await;
     }
 
-    /// Answers a request. Whatever happens has its answer.
-    pub async fn handle(&self, event: &RawValue) -> Answer {
-        let request = Request::read(event);
+    /// Answers a request. Whatever happens has its answer. `trace_header` is X-Ray's, as Lambda hands it over; what
+    /// is queued carries it on.
+    pub async fn handle(&self, event: &RawValue, trace_header: Option<&str>) -> Answer {
+        let mut request = Request::read(event);
+        request.trace = trace_header.and_then(TraceHeader::parse);
         let Config { segment_tokens, write_keys, browser_keys, origins, .. } = &self.config;
         let doors = Doors {
             segment: !segment_tokens.is_empty(),
@@ -87,9 +94,9 @@ impl Ingest {
         };
         match Route::of(&request.method, &request.path, request.parameter("token"), doors) {
             Route::Vero { token } => match self.config.webhook_tokens.opened_by(token) {
-                Some(_) => self.receive_webhooks(&request.body).await,
+                Some(_) => self.receive_webhooks(&request).await,
                 None => {
-                    tracing::warn!("a request without a known token was refused");
+                    self.report_stranger(No::Unauthorized);
                     Answer::unauthorized()
                 }
             },
@@ -105,9 +112,9 @@ impl Ingest {
         }
     }
 
-    async fn receive_webhooks(&self, body: &[u8]) -> Answer {
-        let Webhooks { received, is_array, refusal } = Webhooks::of(body, now());
-        let lost = self.queue_all(&received).await;
+    async fn receive_webhooks(&self, request: &Request<'_>) -> Answer {
+        let Webhooks { received, is_array, refusal } = Webhooks::of(&request.body, now());
+        let lost = self.queue_all(&received, 0, request).await;
         // Nobody sends them again.
         lost.iter().for_each(|lost| unqueued::log(lost));
         match refusal {
@@ -118,20 +125,20 @@ impl Ingest {
     }
 
     async fn receive_from_segment(&self, token: &str, request: &Request<'_>) -> Answer {
-        let Some(key) = self.config.segment_tokens.opened_by(token) else { return unauthorized() };
+        let Some(key) = self.config.segment_tokens.opened_by(token) else { return self.unauthorized() };
         let body = Body::of_segment(&request.body);
         let signed = body.as_ref().ok().and_then(Body::signed_part).unwrap_or(&request.body);
         match self.signatures.check(signed, request.header("x-signature").as_deref()).await {
             Checked::Valid => (),
             Checked::Invalid => {
-                tracing::warn!("a request whose X-Signature does not fit was refused");
+                self.report_stranger(No::BadSignature);
                 return Answer::no(No::BadSignature, None);
             }
             Checked::Unknown => return Answer::no(No::NotChecked, None),
         }
         match body {
-            Ok(body) => self.receive_events(&body, &key, Rights::All).await,
-            Err(Unreadable(reason)) => self.keep(&request.body, reason).await,
+            Ok(body) => self.receive_events(&body, &key, Rights::All, request).await,
+            Err(Unreadable(reason)) => self.keep(&request.body, reason, request).await,
         }
     }
 
@@ -142,37 +149,37 @@ impl Ingest {
             all.or_else(|| Some((self.config.browser_keys.opened_by(key)?, Rights::OnlyTell)))
         };
         let by_header = match user.as_deref().map(opened) {
-            Some(None) => return unauthorized(),
+            Some(None) => return self.unauthorized(),
             Some(opened) => opened,
             None => None,
         };
         let decoded = match encoding::decoded(request) {
             Ok(decoded) => decoded,
-            Err(Undecodable::TooLarge) => return Answer::no(No::BodyTooLarge, None),
-            Err(Undecodable::GzipAsText) => return Answer::no(No::GzipAsText, None),
+            Err(Undecodable::TooLarge) => return self.refuse(No::BodyTooLarge),
+            Err(Undecodable::GzipAsText) => return self.refuse(No::GzipAsText),
             Err(Undecodable::BadGzip) if by_header.is_some() => {
-                return self.keep(&request.body, "bad_gzip").await;
+                return self.keep(&request.body, "bad_gzip", request).await;
             }
-            Err(Undecodable::BadGzip) => return unauthorized(),
+            Err(Undecodable::BadGzip) => return self.unauthorized(),
         };
         let body = Body::of_sdk(&decoded, events);
         let by_body = || opened(&body.as_ref().ok()?.write_key()?);
-        let Some((key, rights)) = by_header.or_else(by_body) else { return unauthorized() };
+        let Some((key, rights)) = by_header.or_else(by_body) else { return self.unauthorized() };
         match body {
-            Ok(body) => self.receive_events(&body, &key, rights).await,
-            Err(Unreadable(reason)) => self.keep(&decoded, reason).await,
+            Ok(body) => self.receive_events(&body, &key, rights, request).await,
+            Err(Unreadable(reason)) => self.keep(&decoded, reason, request).await,
         }
     }
 
-    async fn receive_events(&self, body: &Body<'_>, key: &Digest, rights: Rights) -> Answer {
+    async fn receive_events(
+        &self,
+        body: &Body<'_>,
+        key: &Digest,
+        rights: Rights,
+        request: &Request<'_>,
+    ) -> Answer {
         let Intake { received, forbidden, problem } = body.take(key, rights, now());
-        if forbidden > 0 {
-            tracing::warn!(
-                events = forbidden,
-                "a public write key may not send such events: they were refused"
-            );
-        }
-        if !self.queue_all(&received).await.is_empty() {
+        if !self.queue_all(&received, forbidden, request).await.is_empty() {
             return Answer::no(No::NotQueued, None);
         }
         let id = received.first().map(|received| &received.id);
@@ -187,9 +194,9 @@ impl Ingest {
     }
 
     /// Keeps a body that is no event.
-    async fn keep(&self, body: &[u8], reason: &'static str) -> Answer {
+    async fn keep(&self, body: &[u8], reason: &'static str, request: &Request<'_>) -> Answer {
         let kept = [first_party::unreadable(body, reason, now())];
-        match &*self.queue_all(&kept).await {
+        match &*self.queue_all(&kept, 0, request).await {
             [] if kept[0].dead == Some(reason) && reason != intake::TOO_LARGE => {
                 Answer::no(No::Unreadable(reason), Some(&kept[0].id))
             }
@@ -198,26 +205,65 @@ impl Ingest {
         }
     }
 
-    /// Puts envelopes where they belong; those that could not be put there come back.
-    async fn queue_all<'r>(&self, received: &'r [Received]) -> Vec<&'r Received> {
+    /// Puts envelopes where they belong, and reports what did not go well; `forbidden` counts events of the same
+    /// request that its sender may not send. Envelopes that could not be put anywhere come back.
+    async fn queue_all<'r>(
+        &self,
+        received: &'r [Received],
+        forbidden: usize,
+        request: &Request<'_>,
+    ) -> Vec<&'r Received> {
         let deadline = Instant::now() + SQS.operation;
-        let (mut live, mut dead) = (Vec::new(), Vec::new());
-        for received in received {
-            if let Some(reason) = received.dead {
-                tracing::warn!(id = %received.id, reason, "kept in the dead-letter queue");
-                dead.push(received);
-            } else {
-                live.push(received);
+        let (dead, live): (Vec<_>, Vec<_>) = received.iter().partition(|received| received.dead.is_some());
+        let (live, dead) = tokio::join!(
+            send(&self.queue, live, &request.trace, deadline),
+            send(&self.dead_letters, dead, &request.trace, deadline)
+        );
+        let lost: Vec<_> = live.into_iter().chain(dead).collect();
+        self.report(received, forbidden, &lost);
+        lost.into_iter().map(|(lost, _)| lost).collect()
+    }
+
+    /// One line of a request that did not go well, however many events it has: no sender must be able to fill the
+    /// log. The dead-letter queue tells of each.
+    fn report(&self, received: &[Received], forbidden: usize, lost: &[(&Received, SendError)]) {
+        let mut reasons: Vec<&str> = received.iter().filter_map(|received| received.dead).collect();
+        let truncated = reasons.iter().filter(|reason| **reason == intake::TOO_LARGE).count();
+        reasons.extend(std::iter::repeat_n(No::NotAllowed.code(), forbidden));
+        if reasons.is_empty() && lost.is_empty() {
+            return;
+        }
+        let mut line = self.metrics.line().count("Refused", reasons.len()).count("Truncated", truncated);
+        if !reasons.is_empty() {
+            let reasons: Vec<&str> = reasons.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+            line = line.field("reason", reasons.join(","));
+        }
+        let refused = received.iter().find(|received| received.dead.is_some());
+        if let Some(first) = lost.first().map(|(lost, _)| *lost).or(refused) {
+            line = line.field("id", first.id.as_str());
+        }
+        match lost {
+            [] => line.warn("refused"),
+            [(_, error), ..] => {
+                line.count("Unqueued", lost.len()).field("error", error.to_string()).warn("not queued");
             }
         }
-        let (live, dead) =
-            tokio::join!(send(&self.queue, live, deadline), send(&self.dead_letters, dead, deadline));
-        let lost = live.into_iter().chain(dead);
-        lost.map(|(lost, error)| {
-            tracing::warn!(id = %lost.id, %error, "not queued");
-            lost
-        })
-        .collect()
+    }
+
+    /// The one line of a request by somebody whom we do not know. Nothing of the request is in it.
+    fn report_stranger(&self, no: No) {
+        self.metrics.line().count("Unauthorized", 1).field("reason", no.code()).warn("refused");
+    }
+
+    fn unauthorized(&self) -> Answer {
+        self.report_stranger(No::Unauthorized);
+        Answer::no(No::Unauthorized, None)
+    }
+
+    /// Refuses a body of which nothing can be kept.
+    fn refuse(&self, no: No) -> Answer {
+        self.metrics.line().count("Refused", 1).field("reason", no.code()).warn("refused");
+        Answer::no(no, None)
     }
 }
 
@@ -225,21 +271,18 @@ fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
-fn unauthorized() -> Answer {
-    tracing::warn!("a request without a known token or write key was refused");
-    Answer::no(No::Unauthorized, None)
-}
-
 /// Sends envelopes to a queue; what could not be sent comes back with the reason.
 async fn send<'r>(
     queue: &Queue,
     received: Vec<&'r Received>,
+    trace: &Option<TraceHeader>,
     deadline: Instant,
 ) -> Vec<(&'r Received, SendError)> {
     let outgoing = |received: &Received| Outgoing {
         body: received.body.clone(),
         attributes: received.attributes.clone(),
         delay: Duration::ZERO,
+        trace: trace.clone(),
     };
     let results = match received[..] {
         [] => return Vec::new(),

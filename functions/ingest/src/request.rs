@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_core::json::{self, Object};
+use relay_platform::trace::TraceHeader;
 use serde_json::value::RawValue;
 
 /// What matters of a request. What is missing or of the wrong type is empty.
@@ -23,6 +24,8 @@ pub struct Request<'a> {
     pub body: Cow<'a, [u8]>,
     /// The body came as text: of bytes that are none, Lambda's text is beyond repair.
     pub is_text: bool,
+    /// The trace that it is part of. The event does not tell: Lambda does, beside it.
+    pub trace: Option<TraceHeader>,
     headers: Object<'a>,
 }
 
@@ -49,6 +52,7 @@ impl<'a> Request<'a> {
             query: query.unwrap_or_default(),
             body,
             is_text,
+            trace: None,
             headers: event.get("headers").and_then(Object::parse).unwrap_or_default(),
         }
     }
