@@ -268,8 +268,8 @@ mod tests {
 
     #[test]
     fn an_echo_is_not_quoted() {
-        let secrets = Secrets { segment: "key".into(), vero: "token".into(), ..Secrets::default() };
-        let echo = "Basic a2V5Og== {\"auth_token\":\"token\"} key";
+        let secrets = Secrets { segment: "key".into(), vero: "hush".into(), ..Secrets::default() };
+        let echo = "Basic a2V5Og== {\"auth_token\":\"hush\"} key";
         assert_eq!(
             secrets.redacted(echo.to_owned()),
             "Basic [secret] {\"auth_token\":\"[secret]\"} [secret]"
