@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::emf::{Metric, metrics};
 use crate::runtime_api::{Outcome, Phase, RuntimeApi};
 use crate::{REGION, lock, unix_ms};
 
@@ -208,6 +209,12 @@ impl Function {
     pub fn log_entries(&self) -> Vec<Value> {
         let parse = |line: String| serde_json::from_str(&line).ok().filter(Value::is_object);
         self.logs().into_iter().filter_map(parse).collect()
+    }
+
+    /// The metrics that CloudWatch would make of the log so far, in order; an error for a line that it would not take.
+    pub fn metrics(&self) -> Result<Vec<Metric>> {
+        let metrics: Result<Vec<Vec<Metric>>> = self.log_entries().iter().map(metrics).collect();
+        metrics.map(|metrics| metrics.concat())
     }
 
     /// The id of the present process, which may have ended.

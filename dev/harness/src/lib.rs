@@ -10,6 +10,7 @@
 //! Servers run on the runtime that started them and end when they are dropped.
 
 mod clock;
+mod emf;
 mod event_source;
 mod events;
 mod function;
@@ -26,6 +27,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 
 pub use clock::Clock;
+pub use emf::{Metric, metrics};
 pub use event_source::{Drained, EventSource, Invocation, kept_after};
 pub use events::{UrlAnswer, sqs_event, url_event};
 pub use function::{Deadline, Function, FunctionError, InitError};

@@ -104,6 +104,8 @@ pub struct Message {
     pub body: String,
     /// The message attributes, binary ones in base64.
     pub attributes: BTreeMap<String, String>,
+    /// X-Ray's trace header, the system attribute `AWSTraceHeader`.
+    pub trace_header: Option<String>,
     /// The delay that it was sent with.
     pub delay: Duration,
     /// Where it is now.
@@ -306,6 +308,7 @@ fn message(stored: &Stored, now_ms: u64) -> Message {
         id: stored.id.clone(),
         body: stored.body.clone(),
         attributes: attributes.collect(),
+        trace_header: stored.trace_header.clone(),
         delay: Duration::from_secs(stored.delay_s),
         state,
         hidden_for: Duration::from_millis(hidden_ms),

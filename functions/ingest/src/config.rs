@@ -1,6 +1,7 @@
 //! What `ingest` is configured with.
 
 use relay_platform::environment::{Environment, Fault, Faults, Form, missing};
+use relay_platform::metrics::Metrics;
 use relay_platform::secret::SecretSource;
 
 use crate::cors::Origins;
@@ -37,6 +38,8 @@ pub struct Config {
     pub origins: Origins,
     /// What Segment signs its events with.
     pub shared_secret: SharedSecret,
+    /// Where metrics go.
+    pub metrics: Metrics,
 }
 
 impl Config {
@@ -81,6 +84,7 @@ impl Config {
                 SharedSecret::Unusable
             }
         };
+        let metrics = lesser.note(Metrics::from_environment(environment));
         let config = Config {
             queue_url: faults.note(environment.queue_url("QUEUE_URL")),
             dead_letter_queue_url: faults.note(environment.queue_url("DEAD_LETTER_QUEUE_URL")),
@@ -90,6 +94,7 @@ impl Config {
             browser_keys,
             origins,
             shared_secret,
+            metrics,
         };
         for fault in &lesser.0 {
             tracing::error!("{fault}");

@@ -18,12 +18,15 @@ mod signature;
 pub mod token;
 mod unqueued;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use relay_core::timestamp::Timestamp;
 use relay_platform::aws::{Aws, Patience};
 use relay_platform::environment::Environment;
+use relay_platform::metrics::Metrics;
 use relay_platform::queue::{Outgoing, Queue, SendError};
+use relay_platform::trace::TraceHeader;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -59,6 +62,13 @@ pub struct Ingest {
     queue: Queue,
     dead_letters: Queue,
     signatures: Signatures,
+    metrics: Metrics,
+}
+
+/// What goes along with the envelopes of a request on their way to the queues.
+struct Passage {
+    trace: Option<TraceHeader>,
+    deadline: Instant,
 }
 
 impl Ingest {
@@ -69,7 +79,8 @@ impl Ingest {
         let queue = Queue::new(sqs.clone(), config.queue_url.clone());
         let dead_letters = Queue::new(sqs, config.dead_letter_queue_url.clone());
         let shared_secret = std::mem::replace(&mut config.shared_secret, signature::SharedSecret::Off);
-        Ingest { config, queue, dead_letters, signatures: Signatures::new(shared_secret, aws) }
+        let (signatures, metrics) = (Signatures::new(shared_secret, aws), config.metrics.clone());
+        Ingest { config, queue, dead_letters, signatures, metrics }
     }
 
     /// Opens the connection to SQS while Lambda still grants the CPU of the init phase.
@@ -77,9 +88,11 @@ impl Ingest {
         self.queue.warm_up(WARM_UP).await;
     }
 
-    /// Answers a request. Whatever happens has its answer.
-    pub async fn handle(&self, event: &RawValue) -> Answer {
+    /// Answers a request. Whatever happens has its answer. `trace_header` is X-Ray's, as Lambda hands it over; what
+    /// is queued carries it on.
+    pub async fn handle(&self, event: &RawValue, trace_header: Option<&str>) -> Answer {
         let deadline = Instant::now() + SQS.operation;
+        let passage = Passage { trace: trace_header.and_then(TraceHeader::parse), deadline };
         let request = Request::read(event);
         let Config { segment_tokens, write_keys, browser_keys, origins, .. } = &self.config;
         let doors = Doors {
@@ -88,15 +101,15 @@ impl Ingest {
         };
         match Route::of(&request.method, &request.path, request.parameter("token"), doors) {
             Route::Vero { token } => match self.config.webhook_tokens.opened_by(token) {
-                Some(_) => self.receive_webhooks(&request.body, deadline).await,
+                Some(_) => self.receive_webhooks(&request.body, &passage).await,
                 None => {
-                    tracing::warn!("a request without a known token was refused");
+                    self.report_stranger(No::Unauthorized);
                     Answer::unauthorized()
                 }
             },
-            Route::Segment { token } => self.receive_from_segment(token, &request, deadline).await,
+            Route::Segment { token } => self.receive_from_segment(token, &request, &passage).await,
             Route::Tracking(events) => {
-                origins.expose(&request, self.receive_from_sdk(events, &request, deadline).await)
+                origins.expose(&request, self.receive_from_sdk(events, &request, &passage).await)
             }
             Route::Preflight => origins.preflight(&request),
             Route::Metrics => origins.expose(&request, Answer::success()),
@@ -106,14 +119,11 @@ impl Ingest {
         }
     }
 
-    async fn receive_webhooks(&self, body: &[u8], deadline: Instant) -> Answer {
+    async fn receive_webhooks(&self, body: &[u8], passage: &Passage) -> Answer {
         let Webhooks { received, is_array, refusal } = Webhooks::of(body, now());
-        let lost = self.queue_all(&received, deadline).await;
-        for (lost, error) in &lost {
-            // Nobody sends it again.
-            tracing::warn!(id = %lost.id, %error, "not queued; the envelope follows");
-            unqueued::log(lost);
-        }
+        let lost = self.queue_all(&received, 0, passage).await;
+        // Nobody sends them again.
+        lost.iter().for_each(|lost| unqueued::log(lost));
         match refusal {
             _ if !lost.is_empty() => Answer::unavailable(&received, is_array),
             Some(refusal) => Answer::refused(refusal, &received, is_array),
@@ -121,34 +131,33 @@ impl Ingest {
         }
     }
 
-    async fn receive_from_segment(&self, token: &str, request: &Request<'_>, deadline: Instant) -> Answer {
+    async fn receive_from_segment(&self, token: &str, request: &Request<'_>, passage: &Passage) -> Answer {
         if !self.config.segment_tokens.is_usable() {
-            return Answer::no(No::NotChecked, None);
+            return self.refuse(No::NotChecked);
         }
-        let Some(key) = self.config.segment_tokens.opened_by(token) else { return unauthorized() };
+        let Some(key) = self.config.segment_tokens.opened_by(token) else {
+            return self.stranger(No::Unauthorized);
+        };
         if request.body.len() > encoding::MAX_DECODED {
-            return Answer::no(No::BodyTooLarge, None);
+            return self.refuse(No::BodyTooLarge);
         }
         let body = Body::of_segment(&request.body);
         let signed = body.as_ref().ok().and_then(Body::signed_part).unwrap_or(&request.body);
         match self.signatures.check(signed, request.header("x-signature").as_deref()).await {
             Checked::Valid => (),
-            Checked::Invalid => {
-                tracing::warn!("a request whose X-Signature does not fit was refused");
-                return Answer::no(No::BadSignature, None);
-            }
-            Checked::Unknown => return Answer::no(No::NotChecked, None),
+            Checked::Invalid => return self.stranger(No::BadSignature),
+            Checked::Unknown => return self.refuse(No::NotChecked),
         }
         match body {
-            Ok(body) => self.receive_events(&body, &key, Rights::All, deadline).await,
-            Err(unreadable) => self.keep(&request.body, No::Unreadable(unreadable), deadline).await,
+            Ok(body) => self.receive_events(&body, &key, Rights::All, passage).await,
+            Err(unreadable) => self.keep(&request.body, No::Unreadable(unreadable), passage).await,
         }
     }
 
-    async fn receive_from_sdk(&self, events: Events, request: &Request<'_>, deadline: Instant) -> Answer {
+    async fn receive_from_sdk(&self, events: Events, request: &Request<'_>, passage: &Passage) -> Answer {
         let Config { write_keys, browser_keys, .. } = &self.config;
         if !(write_keys.is_usable() || browser_keys.is_usable()) {
-            return Answer::no(No::NotChecked, None);
+            return self.refuse(No::NotChecked);
         }
         // A key that stands in both lists is public.
         let opened = |key: &str| {
@@ -156,29 +165,29 @@ impl Ingest {
             public.or_else(|| Some((write_keys.opened_by(key)?, Rights::All)))
         };
         let by_header = match request.basic_user().as_deref().map(opened) {
-            Some(None) => return unauthorized(),
+            Some(None) => return self.stranger(No::Unauthorized),
             Some(opened) => opened,
             None => None,
         };
         let decoded = match encoding::decoded(request) {
             Ok(decoded) => decoded,
-            Err(Undecodable::TooLarge) => return Answer::no(No::BodyTooLarge, None),
-            Err(Undecodable::GzipAsText) => return Answer::no(No::GzipAsText, None),
+            Err(Undecodable::TooLarge) => return self.refuse(No::BodyTooLarge),
+            Err(Undecodable::GzipAsText) => return self.refuse(No::GzipAsText),
             Err(Undecodable::BadGzip) => {
                 return match by_header {
-                    Some((_, Rights::All)) => self.keep(&request.body, No::BadGzip, deadline).await,
-                    Some((_, Rights::OnlyTell)) => Answer::no(No::BadGzip, None),
-                    None => unauthorized(),
+                    Some((_, Rights::All)) => self.keep(&request.body, No::BadGzip, passage).await,
+                    Some((_, Rights::OnlyTell)) => self.refuse(No::BadGzip),
+                    None => self.stranger(No::Unauthorized),
                 };
             }
         };
         let body = Body::of_sdk(&decoded, events);
         let by_body = || opened(&body.as_ref().ok()?.write_key()?);
-        let Some((key, rights)) = by_header.or_else(by_body) else { return unauthorized() };
+        let Some((key, rights)) = by_header.or_else(by_body) else { return self.stranger(No::Unauthorized) };
         match (body, rights) {
-            (Ok(body), _) => self.receive_events(&body, &key, rights, deadline).await,
-            (Err(unreadable), Rights::All) => self.keep(&decoded, No::Unreadable(unreadable), deadline).await,
-            (Err(unreadable), Rights::OnlyTell) => Answer::no(No::Unreadable(unreadable), None),
+            (Ok(body), _) => self.receive_events(&body, &key, rights, passage).await,
+            (Err(unreadable), Rights::All) => self.keep(&decoded, No::Unreadable(unreadable), passage).await,
+            (Err(unreadable), Rights::OnlyTell) => self.refuse(No::Unreadable(unreadable)),
         }
     }
 
@@ -187,17 +196,12 @@ impl Ingest {
         body: &Body<'_>,
         key: &Digest,
         rights: Rights,
-        deadline: Instant,
+        passage: &Passage,
     ) -> Answer {
         let Ok(Intake { received, forbidden, dropped, problem }) = body.take(key, rights, now()) else {
-            return Answer::no(No::BodyTooLarge, None);
+            return self.refuse(No::BodyTooLarge);
         };
-        if forbidden + dropped > 0 {
-            tracing::warn!(forbidden, bad = dropped, "events of a public write key were refused");
-        }
-        let lost = self.queue_all(&received, deadline).await;
-        if let Some((first, error)) = lost.first() {
-            tracing::warn!(events = lost.len(), id = %first.id, %error, "not queued: their sender is asked again");
+        if !self.queue_all(&received, forbidden + dropped, passage).await.is_empty() {
             return Answer::no(No::NotQueued, None);
         }
         let id = received.first().map(|received| &received.id);
@@ -212,35 +216,70 @@ impl Ingest {
     }
 
     /// Keeps a body that holds no events, and says why it does not.
-    async fn keep(&self, body: &[u8], no: No, deadline: Instant) -> Answer {
+    async fn keep(&self, body: &[u8], no: No, passage: &Passage) -> Answer {
         let kept = [first_party::unreadable(body, no.code(), now())];
-        match self.queue_all(&kept, deadline).await.first() {
-            None => Answer::no(no, Some(&kept[0].id)),
-            Some((lost, error)) => {
-                tracing::warn!(id = %lost.id, %error, "not queued: its sender is asked again");
-                Answer::no(No::NotQueued, None)
+        match &*self.queue_all(&kept, 0, passage).await {
+            [] => Answer::no(no, Some(&kept[0].id)),
+            _ => Answer::no(No::NotQueued, None),
+        }
+    }
+
+    /// Puts envelopes where they belong, and reports what did not go well; `unkept` counts events of the same request
+    /// that a public key sent in vain. Envelopes that could not be put anywhere come back.
+    async fn queue_all<'r>(
+        &self,
+        received: &'r [Received],
+        unkept: usize,
+        passage: &Passage,
+    ) -> Vec<&'r Received> {
+        let (dead, live): (Vec<_>, Vec<_>) = received.iter().partition(|received| received.dead.is_some());
+        let (live, dead) =
+            tokio::join!(send(&self.queue, live, passage), send(&self.dead_letters, dead, passage));
+        let lost: Vec<_> = live.into_iter().chain(dead).collect();
+        self.report(received, unkept, &lost);
+        lost.into_iter().map(|(lost, _)| lost).collect()
+    }
+
+    /// One line of a request that did not go well, however many events it has: no sender must be able to fill the
+    /// log. The dead-letter queue tells of each.
+    fn report(&self, received: &[Received], unkept: usize, lost: &[(&Received, SendError)]) {
+        let mut reasons: Vec<&str> = received.iter().filter_map(|received| received.dead).collect();
+        let truncated = reasons.iter().filter(|reason| **reason == intake::TOO_LARGE).count();
+        reasons.extend(std::iter::repeat_n(No::NotAllowed.code(), unkept));
+        if reasons.is_empty() && lost.is_empty() {
+            return;
+        }
+        let mut line = self.metrics.line().count("Refused", reasons.len()).count("Truncated", truncated);
+        if !reasons.is_empty() {
+            let reasons: Vec<&str> = reasons.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+            line = line.field("reason", reasons.join(","));
+        }
+        let refused = received.iter().find(|received| received.dead.is_some());
+        if let Some(first) = lost.first().map(|(lost, _)| *lost).or(refused) {
+            line = line.field("id", first.id.as_str());
+        }
+        match lost {
+            [] => line.warn("refused"),
+            [(_, error), ..] => {
+                line.count("Unqueued", lost.len()).field("error", error.to_string()).warn("not queued");
             }
         }
     }
 
-    /// Puts envelopes where they belong; those that could not be put there come back with the reason.
-    async fn queue_all<'r>(
-        &self,
-        received: &'r [Received],
-        deadline: Instant,
-    ) -> Vec<(&'r Received, SendError)> {
-        let (mut live, mut dead) = (Vec::new(), Vec::new());
-        for received in received {
-            if let Some(reason) = received.dead {
-                tracing::warn!(id = %received.id, reason, "kept in the dead-letter queue");
-                dead.push(received);
-            } else {
-                live.push(received);
-            }
-        }
-        let (live, dead) =
-            tokio::join!(send(&self.queue, live, deadline), send(&self.dead_letters, dead, deadline));
-        live.into_iter().chain(dead).collect()
+    /// The one line of a request by somebody whom we do not know. Nothing of the request is in it.
+    fn report_stranger(&self, no: No) {
+        self.metrics.line().count("Unauthorized", 1).field("reason", no.code()).warn("refused");
+    }
+
+    fn stranger(&self, no: No) -> Answer {
+        self.report_stranger(no);
+        Answer::no(no, None)
+    }
+
+    /// Refuses a body of which nothing can be kept.
+    fn refuse(&self, no: No) -> Answer {
+        self.metrics.line().count("Refused", 1).field("reason", no.code()).warn("refused");
+        Answer::no(no, None)
     }
 }
 
@@ -248,26 +287,22 @@ fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
-fn unauthorized() -> Answer {
-    tracing::warn!("a request without a known token or write key was refused");
-    Answer::no(No::Unauthorized, None)
-}
-
 /// Sends envelopes to a queue; what could not be sent comes back with the reason.
 async fn send<'r>(
     queue: &Queue,
     received: Vec<&'r Received>,
-    deadline: Instant,
+    Passage { trace, deadline }: &Passage,
 ) -> Vec<(&'r Received, SendError)> {
     let outgoing = |received: &Received| Outgoing {
         body: received.body.clone(),
         attributes: received.attributes.clone(),
         delay: Duration::ZERO,
+        trace: trace.clone(),
     };
     let results = match received[..] {
         [] => return Vec::new(),
-        [one] => vec![queue.send(outgoing(one), deadline).await],
-        _ => queue.send_all(received.iter().copied().map(outgoing).collect(), deadline).await,
+        [one] => vec![queue.send(outgoing(one), *deadline).await],
+        _ => queue.send_all(received.iter().copied().map(outgoing).collect(), *deadline).await,
     };
     received
         .into_iter()

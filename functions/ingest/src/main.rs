@@ -21,7 +21,8 @@ async fn main() -> ExitCode {
     ingest.warm_up().await;
     let ingest = &ingest;
     let handle = move |event: LambdaEvent<Box<RawValue>>| async move {
-        Ok::<_, Infallible>(ingest.handle(&event.payload).await)
+        let LambdaEvent { payload, context } = event;
+        Ok::<_, Infallible>(ingest.handle(&payload, context.xray_trace_id.as_deref()).await)
     };
     match run(service_fn(handle)).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use relay_core::json;
+use relay_platform::trace::TraceHeader;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -15,6 +16,8 @@ pub struct Message<'a> {
     pub receipt_handle: Option<Cow<'a, str>>,
     /// How often it has been received.
     pub receive_count: u32,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceHeader>,
     /// The envelope, it is to be hoped.
     pub body: Cow<'a, str>,
 }
@@ -93,10 +96,12 @@ pub fn parse(event: &RawValue) -> Result<Received<'_>, NotAnSqsEvent> {
 
 impl<'a> Message<'a> {
     fn parse(record: &'a RawValue) -> Result<Result<Self, MessageId<'a>>, NotAnSqsEvent> {
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         struct Attributes<'a> {
             #[serde(borrow, rename = "ApproximateReceiveCount")]
             receive_count: Option<&'a RawValue>,
+            #[serde(borrow, rename = "AWSTraceHeader")]
+            trace_header: Option<&'a RawValue>,
         }
         let record: Record<'a> =
             serde_json::from_str(record.get()).map_err(|_| NotAnSqsEvent("a record has no messageId"))?;
@@ -105,14 +110,18 @@ impl<'a> Message<'a> {
             .map(MessageId)
             .ok_or(NotAnSqsEvent("a record's messageId is no text"))?;
         let Some(body) = record.body.and_then(json::text) else { return Ok(Err(id)) };
-        let receive_count = record
+        let attributes: Attributes<'_> = record
             .attributes
-            .and_then(|attributes| serde_json::from_str::<Attributes<'_>>(attributes.get()).ok())
-            .and_then(|attributes| attributes.receive_count?.get().trim_matches('"').parse().ok());
+            .and_then(|attributes| serde_json::from_str(attributes.get()).ok())
+            .unwrap_or_default();
+        let receive_count =
+            attributes.receive_count.and_then(|count| count.get().trim_matches('"').parse().ok());
+        let trace = attributes.trace_header.and_then(json::text);
         Ok(Ok(Message {
             id,
             receipt_handle: record.receipt_handle.and_then(json::text),
             receive_count: receive_count.unwrap_or(1),
+            trace: trace.and_then(|header| TraceHeader::parse(&header)),
             body,
         }))
     }

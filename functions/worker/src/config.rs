@@ -2,6 +2,7 @@
 
 use relay_core::names::{EventNames, Naming, TrackTypes};
 use relay_platform::environment::{Environment, Fault, Faults, Form, missing};
+use relay_platform::metrics::Metrics;
 use relay_platform::secret::SecretSource;
 use reqwest::Url;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub forward_deletes: bool,
     /// Destinations that are owed but not called for now.
     pub paused: Vec<String>,
+    /// Where metrics go.
+    pub metrics: Metrics,
 }
 
 const WRITE_KEY: Form =
@@ -97,6 +100,7 @@ impl Config {
             paused: faults
                 .note(environment.parsed("PAUSED_DESTINATIONS", PAUSED, paused))
                 .unwrap_or_default(),
+            metrics: faults.note(Metrics::from_environment(environment)),
         };
         if faults.0.is_empty() { Ok(config) } else { Err(faults) }
     }
@@ -195,6 +199,7 @@ mod tests {
             ("EVENT_NAMES", "{", "EVENT_NAMES cannot be used: it is no JSON object of texts"),
             ("VERO_TRACK_TYPES", "all,sent", "VERO_TRACK_TYPES cannot be used: `all` and `none` stand alone"),
             ("SUPPRESS_LOOPS", "perhaps", "SUPPRESS_LOOPS is neither true nor false"),
+            ("METRICS_NAMESPACE", "AWS/SQS", "METRICS_NAMESPACE is none that CloudWatch takes"),
             ("PAUSED_DESTINATIONS", "segmnt", "PAUSED_DESTINATIONS names a destination that does not exist"),
         ] {
             let faults = faults([("SEGMENT_WRITE_KEY", "k"), (name, value)]);

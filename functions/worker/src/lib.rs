@@ -21,6 +21,7 @@ use relay_core::delivery::{Outcome, settle};
 use relay_core::envelope::DeathCause;
 use relay_platform::aws::{Aws, Patience};
 use relay_platform::environment::Environment;
+use relay_platform::metrics::Metrics;
 use serde_json::value::RawValue;
 
 pub use batch::{BatchResponse, NotAnSqsEvent};
@@ -29,8 +30,9 @@ pub use start::StartError;
 
 use crate::batch::Received;
 use crate::budget::Budget;
-use crate::destination::Lane;
+use crate::destination::{Lane, Ran};
 use crate::event::{Event, Sorted};
+use crate::secrets::{LiveSecrets, Secrets};
 use crate::settlement::{Decision, Desk};
 use crate::tally::Tally;
 
@@ -46,6 +48,8 @@ const SQS: Patience = Patience {
 pub struct Worker {
     lanes: Vec<Box<dyn Lane>>,
     desk: Desk,
+    secrets: LiveSecrets,
+    metrics: Metrics,
 }
 
 impl Worker {
@@ -55,10 +59,10 @@ impl Worker {
     /// When a secret cannot be had, or a client not be made.
     pub async fn start(environment: &Environment, config: Config) -> Result<Self, StartError> {
         let aws = Aws::from_environment(environment, SQS);
-        let secrets = secrets::read(&aws, &config).await?;
+        let secrets = LiveSecrets::read(&aws, &config).await?;
         let desk = Desk::new(aws.sqs(), &config);
         desk.warm_up().await;
-        Ok(Worker { lanes: destination::lanes(&config, &secrets)?, desk })
+        Ok(Worker { lanes: destination::lanes(&config)?, desk, secrets, metrics: config.metrics })
     }
 
     /// Works on one batch. `deadline` is when Lambda will end the process.
@@ -75,27 +79,32 @@ impl Worker {
         for id in &unreadable {
             tracing::error!(message_id = %id, "the message has no body: it returns");
         }
-        let mut tally = Tally::new(messages.len());
+        let secrets = self.secrets.current().await;
+        let mut tally = Tally::new(messages.len() + unreadable.len());
         let mut decisions: Vec<Decision<'_>> = Vec::with_capacity(messages.len());
         let mut events = Vec::with_capacity(messages.len());
         for message in &messages {
             match Event::read(message) {
                 Sorted::Event(event) => events.push(event),
-                Sorted::Poison(reason) => decisions.push(Decision::poison(message, reason)),
+                Sorted::Poison(reason) => {
+                    tally.count_poison();
+                    decisions.push(Decision::poison(message, reason));
+                }
                 Sorted::Invalid(envelope, reason) => {
+                    tally.count_poison();
                     decisions.push(Decision::invalid(message, &envelope, reason));
                 }
                 Sorted::Later => decisions.push(Decision::later(message)),
             }
         }
-        let outcomes = self.deliver(&events, &budget, &mut tally).await;
+        let outcomes = self.deliver(&events, &budget, &secrets, &mut tally).await;
         for (event, outcomes) in events.iter().zip(outcomes) {
             let settlement = settle(event.envelope.attempt, outcomes, fastrand::f64());
             decisions.push(Decision::settled(event, settlement));
         }
         let mut returned = self.desk.carry_out(decisions, &budget, &mut tally).await;
         returned.extend(unreadable);
-        tally.log(returned.len());
+        tally.log(returned.len(), &self.metrics);
         Ok(BatchResponse::of(returned))
     }
 
@@ -104,6 +113,7 @@ impl Worker {
         &self,
         events: &[Event<'_>],
         budget: &Budget,
+        secrets: &Secrets,
         tally: &mut Tally,
     ) -> Vec<Vec<(String, Outcome)>> {
         let mut all: Vec<Vec<(String, Outcome)>> = vec![Vec::new(); events.len()];
@@ -111,11 +121,17 @@ impl Worker {
             let mine: Vec<usize> =
                 (0..events.len()).filter(|index| !lane.owed(&events[*index]).is_empty()).collect();
             async move {
-                let told = lane.run(mine.iter().map(|index| &events[*index]).collect(), budget).await;
-                (mine, told)
+                let mine_of_all = mine.iter().map(|index| &events[*index]).collect();
+                (mine, lane.run(mine_of_all, budget, secrets).await)
             }
         });
-        for (mine, told) in join_all(runs).await {
+        for (mine, Ran { told, calls }) in join_all(runs).await {
+            for (name, calls) in calls {
+                tally.count_calls(name, calls);
+                if calls.unauthorized > 0 {
+                    self.secrets.doubt();
+                }
+            }
             for (index, told) in mine.into_iter().zip(told) {
                 all[index].extend(told.into_iter().map(|(name, outcome)| (name.to_owned(), outcome)));
             }

@@ -1,38 +1,280 @@
-//! What the worker reads once, at its start: the destinations' keys, and the blueprint, which may be too large for a
-//! variable.
+//! What the worker reads from SSM: the destinations' keys, and the blueprint, which may be too large for a variable.
+//!
+//! At its start, and again as it goes, so that a rotated key heals without a deploy. Each invocation works with one
+//! snapshot. What is due is read before anything is delivered: Segment takes events with a withdrawn key and drops
+//! them, so to go on with one while a new one is on its way would lose them.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use relay_core::blueprint::Blueprint;
+use relay_core::mapping::vero_track::Rules;
 use relay_platform::aws::Aws;
 use relay_platform::environment::{Fault, Faults};
-use relay_platform::secret;
+use relay_platform::secret::{SecretSource, read_all};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
 
 use crate::config::{BLUEPRINT, Config};
 
-/// The keys of the destinations that are on, and the blueprint.
+/// How long a reading counts, at most. Each is up to a fifth shorter, so that not all workers ask at once: SSM takes
+/// 40 requests a second (AWS general reference, Systems Manager quotas).
+const VALIDITY: Duration = Duration::from_secs(300);
+
+/// The same of a reading that failed: its keys are those of the one before.
+const VALIDITY_OF_FAILED: Duration = Duration::from_secs(60);
+
+/// A key that a destination refuses is doubted no more often than this.
+const DOUBT: Duration = Duration::from_secs(60);
+
+/// SSM's share of the time that an invocation has.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The keys of the destinations, empty of one that is off, and how first-party events are mapped.
 #[derive(Debug, Default)]
 pub struct Secrets {
     /// Segment's write key.
-    pub segment: Option<SecretString>,
+    pub segment: SecretString,
     /// Vero's auth token.
-    pub vero: Option<SecretString>,
-    /// The mapping of first-party events.
-    pub blueprint: Blueprint,
+    pub vero: SecretString,
+    /// How first-party events are mapped.
+    pub rules: Rules,
 }
 
-/// Reads all of it, with at most one call to SSM.
-///
-/// # Errors
-/// The variables whose parameters cannot be read, and a blueprint's mistake.
-pub async fn read(aws: &Aws, config: &Config) -> Result<Secrets, Faults> {
-    let [segment, vero] =
-        [&config.segment, &config.vero].map(|access| access.as_ref().map(|access| &access.secret));
-    let [segment, vero, blueprint] =
-        secret::read_all(aws, [segment, vero, config.blueprint.as_ref()]).await?;
-    let blueprint = blueprint.as_ref().map(|json| Blueprint::parse(json.expose_secret()));
-    let blueprint = blueprint.transpose().map_err(|mistake| {
-        let variable = "BLUEPRINT".to_owned();
-        Faults(vec![Fault { variable, problem: mistake.to_string(), form: BLUEPRINT }])
-    })?;
-    Ok(Secrets { segment, vero, blueprint: blueprint.unwrap_or_default() })
+impl Secrets {
+    /// A destination's answer without what must not be quoted from it: it may echo the request.
+    pub fn redacted(&self, answer: String) -> String {
+        let (key, token) = (self.segment.expose_secret(), self.vero.expose_secret());
+        let credentials = if key.is_empty() { String::new() } else { STANDARD.encode(format!("{key}:")) };
+        let secrets = [key, &credentials, token].into_iter().filter(|secret| !secret.is_empty());
+        secrets.fold(answer, |answer, secret| answer.replace(secret, "[secret]"))
+    }
+
+    fn has_keys_of(&self, other: &Secrets) -> bool {
+        self.segment.expose_secret() == other.segment.expose_secret()
+            && self.vero.expose_secret() == other.vero.expose_secret()
+    }
+}
+
+/// Secrets, and when to read them again.
+#[derive(Debug)]
+pub struct LiveSecrets {
+    aws: Aws,
+    sources: Sources,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    secrets: Arc<Secrets>,
+    schedule: Schedule,
+}
+
+impl LiveSecrets {
+    /// Reads all of it for the first time, with at most one call to SSM.
+    ///
+    /// # Errors
+    /// The variables whose parameters cannot be read, and a blueprint's mistake.
+    pub async fn read(aws: &Aws, config: &Config) -> Result<Self, Faults> {
+        let sources = Sources::of(config);
+        let Reading { segment, vero, blueprint } = sources.read(aws).await?;
+        let blueprint = blueprint.map_err(|fault| Faults(vec![fault]))?;
+        let rules = Rules { blueprint, forward_deletes: config.forward_deletes };
+        let secrets = Arc::new(Secrets { segment, vero, rules });
+        let schedule = Schedule::after_reading(SystemTime::now());
+        Ok(LiveSecrets { aws: aws.clone(), sources, state: Mutex::new(State { secrets, schedule }) })
+    }
+
+    /// The secrets for an invocation, read again if that is due. Should that fail, those of the last time go on.
+    pub async fn current(&self) -> Arc<Secrets> {
+        let last = Arc::clone(&self.state().secrets);
+        if !self.sources.need_ssm() || !self.state().schedule.begin(SystemTime::now()) {
+            return last;
+        }
+        let reading = match timeout(PATIENCE, self.sources.read(&self.aws)).await {
+            Ok(reading) => reading.map_err(|faults| faults.to_string()),
+            Err(_) => Err("SSM did not answer in time".to_owned()),
+        };
+        let Reading { segment, vero, blueprint } = match reading {
+            Ok(reading) => reading,
+            Err(error) => {
+                tracing::warn!(error, "the keys could not be read again: the last ones are used on");
+                self.state().schedule.failed();
+                return last;
+            }
+        };
+        let blueprint = blueprint.unwrap_or_else(|fault| {
+            tracing::warn!(error = %fault, "the blueprint cannot be used: the last one is used on");
+            last.rules.blueprint.clone()
+        });
+        let rules = Rules { blueprint, ..last.rules };
+        let secrets = Arc::new(Secrets { segment, vero, rules });
+        if !secrets.has_keys_of(&last) {
+            tracing::info!("a key has changed in SSM: the new one is used from now on");
+        }
+        self.state().secrets = Arc::clone(&secrets);
+        secrets
+    }
+
+    /// A destination has refused its key: it may have been rotated, and is worth a look before the next invocation.
+    pub fn doubt(&self) {
+        self.state().schedule.is_doubted = true;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where secrets come from.
+#[derive(Debug)]
+struct Sources {
+    segment: Option<SecretSource>,
+    vero: Option<SecretSource>,
+    blueprint: Option<SecretSource>,
+}
+
+/// What they hold.
+struct Reading {
+    segment: SecretString,
+    vero: SecretString,
+    blueprint: Result<Blueprint, Fault>,
+}
+
+impl Sources {
+    fn of(config: &Config) -> Self {
+        let [segment, vero] =
+            [&config.segment, &config.vero].map(|access| access.as_ref().map(|access| access.secret.clone()));
+        Sources { segment, vero, blueprint: config.blueprint.clone() }
+    }
+
+    fn all(&self) -> [Option<&SecretSource>; 3] {
+        [self.segment.as_ref(), self.vero.as_ref(), self.blueprint.as_ref()]
+    }
+
+    fn need_ssm(&self) -> bool {
+        self.all().iter().flatten().any(|source| matches!(source, SecretSource::Parameter { .. }))
+    }
+
+    async fn read(&self, aws: &Aws) -> Result<Reading, Faults> {
+        let [segment, vero, blueprint] = read_all(aws, self.all()).await?;
+        let blueprint = blueprint.map_or_else(
+            || Ok(Blueprint::default()),
+            |json| {
+                Blueprint::parse(json.expose_secret()).map_err(|mistake| Fault {
+                    variable: "BLUEPRINT".to_owned(),
+                    problem: mistake.to_string(),
+                    form: BLUEPRINT,
+                })
+            },
+        );
+        Ok(Reading { segment: segment.unwrap_or_default(), vero: vero.unwrap_or_default(), blueprint })
+    }
+}
+
+/// When SSM is to be asked again. By the wall clock: Lambda freezes the process between invocations, and the others
+/// may stand still meanwhile.
+#[derive(Debug)]
+struct Schedule {
+    read_at: SystemTime,
+    validity: Duration,
+    doubted_at: Option<SystemTime>,
+    is_doubted: bool,
+}
+
+impl Schedule {
+    fn after_reading(now: SystemTime) -> Self {
+        Schedule { read_at: now, validity: jittered(VALIDITY), doubted_at: None, is_doubted: false }
+    }
+
+    /// Whether SSM is to be asked now; if so, it counts as asked.
+    fn begin(&mut self, now: SystemTime) -> bool {
+        // A clock that was set back tells nothing.
+        let is_over =
+            |since: SystemTime, time| now.duration_since(since).map_or(true, |passed| passed >= time);
+        let by_doubt = self.is_doubted && self.doubted_at.is_none_or(|at| is_over(at, DOUBT));
+        let is_due = by_doubt || is_over(self.read_at, self.validity);
+        if is_due {
+            let doubted_at = if by_doubt { Some(now) } else { self.doubted_at };
+            *self = Schedule { doubted_at, ..Schedule::after_reading(now) };
+        }
+        is_due
+    }
+
+    /// It was asked in vain.
+    fn failed(&mut self) {
+        self.validity = jittered(VALIDITY_OF_FAILED);
+    }
+}
+
+fn jittered(validity: Duration) -> Duration {
+    validity.mul_f64(0.8 + 0.2 * fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: SystemTime = SystemTime::UNIX_EPOCH;
+
+    /// At which of these seconds after the start SSM is asked.
+    fn asked(schedule: &mut Schedule, seconds: impl IntoIterator<Item = u64>) -> Vec<u64> {
+        seconds.into_iter().filter(|second| schedule.begin(START + Duration::from_secs(*second))).collect()
+    }
+
+    #[test]
+    fn every_five_minutes_and_not_all_at_once() {
+        let firsts: Vec<u64> =
+            (0..50).map(|_| asked(&mut Schedule::after_reading(START), 1..1_000)[0]).collect();
+        assert!(firsts.iter().all(|first| (240..=300).contains(first)), "{firsts:?}");
+        assert!(firsts.iter().any(|first| *first != firsts[0]), "{firsts:?}");
+        let times = asked(&mut Schedule::after_reading(START), 0..3_600);
+        assert!((12..=15).contains(&times.len()), "{times:?}");
+        // However long Lambda has frozen the process.
+        assert_eq!(asked(&mut Schedule::after_reading(START), [0, 86_400, 86_401]), [86_400]);
+    }
+
+    #[test]
+    fn a_doubted_key_is_read_at_once_and_then_once_a_minute() {
+        let mut schedule = Schedule::after_reading(START);
+        let mut times = Vec::new();
+        for second in 1..200 {
+            schedule.is_doubted = true;
+            times.extend(asked(&mut schedule, [second]));
+        }
+        assert_eq!(times, [1, 61, 121, 181]);
+        let mut schedule = Schedule::after_reading(START);
+        schedule.is_doubted = true;
+        assert_eq!(asked(&mut schedule, 1..200), [1], "one reading settles the doubt");
+    }
+
+    #[test]
+    fn a_failed_reading_is_repeated_after_a_minute() {
+        let mut schedule = Schedule::after_reading(START);
+        schedule.is_doubted = true;
+        assert_eq!(asked(&mut schedule, [10]), [10]);
+        schedule.failed();
+        let times = asked(&mut schedule, 11..200);
+        assert!((58..=70).contains(&times[0]), "{times:?}");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_no_harm() {
+        let mut schedule = Schedule::after_reading(START + Duration::from_secs(3_600));
+        assert_eq!(asked(&mut schedule, [10, 20, 30]), [10]);
+    }
+
+    #[test]
+    fn an_echo_is_not_quoted() {
+        let secrets = Secrets { segment: "key".into(), vero: "hush".into(), ..Secrets::default() };
+        let echo = "Basic a2V5Og== {\"auth_token\":\"hush\"} key";
+        assert_eq!(
+            secrets.redacted(echo.to_owned()),
+            "Basic [secret] {\"auth_token\":\"[secret]\"} [secret]"
+        );
+        let none = Secrets::default();
+        assert_eq!(none.redacted("Basic Og==".to_owned()), "Basic Og==");
+    }
 }

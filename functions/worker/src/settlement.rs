@@ -33,7 +33,7 @@ impl<'a> Decision<'a> {
     pub fn poison(message: &'a Message<'a>, reason: &'static str) -> Self {
         tracing::error!(message_id = %message.id, reason, "to the dead-letter queue");
         let attributes = vec![("reason", reason.to_owned())];
-        let dead = Outgoing { body: message.body.to_string(), attributes, delay: Duration::ZERO };
+        let dead = outgoing(message, message.body.to_string(), attributes, Duration::ZERO);
         Decision { message, comes_back: false, resend: Vec::new(), dead: vec![dead] }
     }
 
@@ -43,14 +43,14 @@ impl<'a> Decision<'a> {
         let cause = DeathCause { reason, ..DeathCause::default() };
         let letter = DeadLetter { envelope, destination: None, cause };
         let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
-        let dead = Outgoing { body: letter.to_json(), attributes, delay: Duration::ZERO };
+        let dead = outgoing(message, letter.to_json(), attributes, Duration::ZERO);
         Decision { message, comes_back: false, resend: Vec::new(), dead: vec![dead] }
     }
 
     /// A later release's envelope waits for it, as it is.
     pub fn later(message: &'a Message<'a>) -> Self {
         tracing::warn!(message_id = %message.id, "an envelope of a later release is put back to wait");
-        let copy = Outgoing { body: message.body.to_string(), attributes: Vec::new(), delay: MAX_DELAY };
+        let copy = outgoing(message, message.body.to_string(), Vec::new(), MAX_DELAY);
         Decision { message, comes_back: false, resend: vec![copy], dead: Vec::new() }
     }
 
@@ -66,17 +66,27 @@ impl<'a> Decision<'a> {
         let copies = resend.into_iter().map(|copy| {
             let envelope =
                 Envelope { destinations: Some(copy.destinations), attempt: copy.attempt, ..envelope.clone() };
-            Outgoing { body: envelope.to_json(), attributes: attributes.clone(), delay: copy.delay }
+            outgoing(message, envelope.to_json(), attributes.clone(), copy.delay)
         });
         let letters = dead.into_iter().map(|Burial { destination, cause, attempt }| {
             let mut attributes = attributes.clone();
             attributes.push(("reason", cause.reason.to_owned()));
             let envelope = &Envelope { attempt, ..envelope.clone() };
             let letter = DeadLetter { envelope, destination: Some(&destination), cause };
-            Outgoing { body: letter.to_json(), attributes, delay: Duration::ZERO }
+            outgoing(message, letter.to_json(), attributes, Duration::ZERO)
         });
         Decision { message, comes_back: false, resend: copies.collect(), dead: letters.collect() }
     }
+}
+
+/// What follows a received message, as part of the same trace.
+fn outgoing(
+    received: &Message<'_>,
+    body: String,
+    attributes: Vec<(&'static str, String)>,
+    delay: Duration,
+) -> Outgoing {
+    Outgoing { body, attributes, delay, trace: received.trace.clone() }
 }
 
 /// Where messages are settled.
@@ -138,7 +148,7 @@ impl Desk {
         let ((), unsent) = tokio::join!(self.show_again(&unstarted, deadline), letters_then_copies);
         for (index, error) in unsent {
             tracing::error!(message_id = %messages[index].id, %error, "could not be put back: the message returns");
-            tally.add("unsent");
+            tally.add("unsent", 1);
             comes_back[index] = true;
         }
         messages

@@ -1,12 +1,29 @@
-//! An account of every event: one line an invocation, and one a failure.
+//! An account of every event: one line an invocation, from which CloudWatch makes metrics, and one a failure.
 
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use relay_core::delivery::{MAX_ATTEMPTS, Outcome, Trouble, tries_before};
 use relay_core::timestamp::Timestamp;
+use relay_platform::metrics::{Metrics, Unit};
+use serde_json::Value;
 
+use crate::destination::{self, Calls};
 use crate::event::Event;
+
+/// What is counted of each destination, and the end of its metric's name. Events that were not tried, paused ones and
+/// those for which there was no time, are in the line only.
+const METRICS: [(&str, &str); 7] = [
+    ("accepted", "Accepted"),
+    ("owed", "Owed"),
+    ("skipped", "Skipped"),
+    ("dead", "Dead"),
+    ("maybe_doubled", "MaybeDoubled"),
+    ("calls", "Calls"),
+    ("unauthorized", "Unauthorized"),
+];
+
+const POISON: &str = "poison";
 
 /// Counts what became of a batch.
 #[derive(Debug)]
@@ -14,72 +31,139 @@ pub struct Tally {
     started: Instant,
     messages: usize,
     counts: BTreeMap<String, usize>,
+    reasons: BTreeMap<String, usize>,
+    /// From receipt to acceptance, in milliseconds, by destination.
+    latencies: BTreeMap<String, Vec<u64>>,
     oldest_owed: Option<Timestamp>,
 }
 
 impl Tally {
     /// Of a batch of so many messages.
     pub fn new(messages: usize) -> Self {
-        Tally { started: Instant::now(), messages, counts: BTreeMap::new(), oldest_owed: None }
+        Tally {
+            started: Instant::now(),
+            messages,
+            counts: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+            latencies: BTreeMap::new(),
+            oldest_owed: None,
+        }
     }
 
     /// Counts what became of an event at a destination, and logs what the operator must know.
     pub fn count(&mut self, event: &Event<'_>, destination: &str, outcome: &Outcome) {
         let id = &event.envelope.id;
+        let received_at = event.envelope.received_at;
         let attempt = tries_before(event.envelope.attempt) + 1;
         if matches!(outcome, Outcome::Owed(_) | Outcome::Paused | Outcome::NotStarted) {
-            let received_at = event.envelope.received_at;
             self.oldest_owed = Some(self.oldest_owed.map_or(received_at, |oldest| oldest.min(received_at)));
         }
-        let outcome = match outcome {
-            Outcome::Accepted { maybe_doubled } => {
+        let (outcome, reason) = match outcome {
+            Outcome::Accepted { maybe_doubled, at } => {
                 self.count_doubling(destination, *maybe_doubled);
-                "accepted"
+                let latency = Timestamp::from_system(*at).milliseconds_since(received_at);
+                self.latencies.entry(destination.to_owned()).or_default().push(latency);
+                ("accepted", None)
             }
             Outcome::Skipped(reason) => {
                 tracing::debug!(%id, destination, reason, "skipped");
-                "skipped"
+                ("skipped", Some(*reason))
             }
-            Outcome::NotStarted => "not_started",
-            Outcome::Paused => "paused",
+            Outcome::NotStarted => ("not_started", None),
+            Outcome::Paused => ("paused", None),
             Outcome::Owed(Trouble { reason, status, maybe_taken, .. }) => {
                 self.count_doubling(destination, *maybe_taken);
                 if attempt == MAX_ATTEMPTS {
                     tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue after its last try");
-                    "dead"
+                    ("dead", Some(*reason))
                 } else {
                     tracing::warn!(%id, destination, attempt, reason, status, "still owed");
-                    "owed"
+                    ("owed", Some(*reason))
                 }
             }
             Outcome::Dead(cause) => {
                 let (reason, status) = (cause.reason, cause.status);
                 tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue");
-                "dead"
+                ("dead", Some(reason))
             }
         };
-        self.add(format!("{destination}.{outcome}"));
+        if let Some(reason) = reason {
+            *self.reasons.entry(format!("{destination}.{outcome}.{reason}")).or_default() += 1;
+        }
+        self.add(format!("{destination}.{outcome}"), 1);
+    }
+
+    /// Counts the requests that were made under one of a destination's names.
+    pub fn count_calls(&mut self, destination: &str, calls: Calls) {
+        self.add(format!("{destination}.calls"), calls.made);
+        self.add(format!("{destination}.unauthorized"), calls.unauthorized);
+    }
+
+    /// Counts a message that goes to the dead-letter queue without having been an event.
+    pub fn count_poison(&mut self) {
+        self.add(POISON, 1);
     }
 
     /// Counts an event that a destination may get, or have got, a second time.
     fn count_doubling(&mut self, destination: &str, is_possible: bool) {
-        if is_possible {
-            self.add(format!("{destination}.maybe_doubled"));
-        }
+        self.add(format!("{destination}.maybe_doubled"), is_possible.into());
     }
 
     /// Counts something that has no destination.
-    pub fn add(&mut self, what: impl Into<String>) {
-        *self.counts.entry(what.into()).or_default() += 1;
+    pub fn add(&mut self, what: impl Into<String>, count: usize) {
+        if count > 0 {
+            *self.counts.entry(what.into()).or_default() += count;
+        }
     }
 
     /// Writes the invocation's line.
-    pub fn log(&self, returned: usize) {
-        let counts = serde_json::to_string(&self.counts).unwrap_or_default();
-        let duration_ms = self.started.elapsed().as_millis() as u64;
-        // A copy's age in the queue starts anew, so the queue's own metric does not tell this.
-        let now = Timestamp::from_system(SystemTime::now());
-        let oldest_owed_s = self.oldest_owed.map(|oldest| now.seconds_since(oldest));
-        tracing::info!(messages = self.messages, returned, duration_ms, oldest_owed_s, counts, "batch");
+    pub fn log(mut self, returned: usize, metrics: &Metrics) {
+        let of = |what: &str| self.counts.get(what).copied().unwrap_or_default();
+        let mut line = metrics
+            .line()
+            .count("Messages", self.messages)
+            .count("Returned", returned)
+            .count("Poison", of(POISON))
+            .field("messages", self.messages)
+            .field("returned", returned)
+            .field("duration_ms", self.started.elapsed().as_millis() as u64)
+            .field("counts", serde_json::to_string(&self.counts).unwrap_or_default());
+        if let Some(oldest) = self.oldest_owed {
+            // A copy's age in the queue starts anew, so the queue's own metric does not tell this.
+            let seconds = Timestamp::from_system(SystemTime::now()).seconds_since(oldest);
+            line = line.measured("OldestOwed", Unit::Seconds, seconds).field("oldest_owed_s", seconds);
+        }
+        if !self.reasons.is_empty() {
+            line = line.field("reasons", self.reasons.into_iter().collect::<Value>());
+        }
+        for destination in destination::parts() {
+            let prefix = prefix(destination);
+            for (what, metric) in METRICS {
+                line = line.count(format!("{prefix}{metric}"), of(&format!("{destination}.{what}")));
+            }
+            let latencies = self.latencies.remove(destination).unwrap_or_default();
+            line = line.all_measured(format!("{prefix}Latency"), Unit::Milliseconds, latencies);
+        }
+        line.info("batch");
+    }
+}
+
+/// The beginning of a destination's metrics: its name in CloudWatch's usual spelling.
+fn prefix(destination: &str) -> String {
+    let capitalised = |word: &str| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        format!("{}{rest}", first.to_ascii_uppercase())
+    };
+    destination.split('_').map(capitalised).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_named_after_destinations() {
+        let prefixes: Vec<String> = destination::parts().map(prefix).collect();
+        assert_eq!(prefixes, ["Segment", "VeroTrack", "VeroTags"]);
     }
 }

@@ -72,6 +72,11 @@ impl Timestamp {
         (self.0 - earlier.0).whole_seconds().try_into().unwrap_or(0)
     }
 
+    /// Milliseconds since an earlier time; 0 when the clocks disagree.
+    pub fn milliseconds_since(self, earlier: Timestamp) -> u64 {
+        (self.0 - earlier.0).whole_milliseconds().try_into().unwrap_or(0)
+    }
+
     /// `2015-06-22T23:37:18.000Z`: Segment's form, and the envelope's.
     pub fn iso(self) -> String {
         // Formatting into a string fails only for years beyond the format's range, which `is_believable` and

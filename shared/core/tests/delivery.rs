@@ -2,7 +2,7 @@
 //! out what it holds.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -34,7 +34,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     let refused = prop::option::of(400_u16..500)
         .prop_map(|status| Outcome::Dead(DeathCause { reason: "refused", status, ..DeathCause::default() }));
     prop_oneof![
-        1 => any::<bool>().prop_map(|maybe_doubled| Outcome::Accepted { maybe_doubled }),
+        1 => any::<bool>().prop_map(|maybe_doubled| Outcome::Accepted { maybe_doubled, at: SystemTime::UNIX_EPOCH }),
         1 => Just(Outcome::Skipped("loop")),
         1 => refused,
         6 => trouble,

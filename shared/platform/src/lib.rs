@@ -4,6 +4,8 @@
 pub mod aws;
 pub mod environment;
 pub mod log;
+pub mod metrics;
 pub mod queue;
 pub mod secret;
 pub mod start;
+pub mod trace;

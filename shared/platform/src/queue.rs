@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{
+    MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+    SendMessageBatchRequestEntry,
+};
 use futures_util::stream::{self, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::trace::TraceHeader;
 
 /// SQS takes up to 10 messages in one call (API reference, SendMessageBatch).
 const MAX_ENTRIES: usize = 10;
@@ -22,6 +27,8 @@ const ENTRY_RETRIES: u32 = 2;
 
 const ENTRY_PAUSE: Duration = Duration::from_millis(100);
 
+const TRACE_HEADER: MessageSystemAttributeNameForSends = MessageSystemAttributeNameForSends::AwsTraceHeader;
+
 /// A message on its way to a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -31,6 +38,8 @@ pub struct Outgoing {
     pub attributes: Vec<(&'static str, String)>,
     /// How long the queue holds it back; whole seconds up to 900.
     pub delay: Duration,
+    /// The trace that it belongs to. SQS hands it on as a system attribute, whose bytes do not count.
+    pub trace: Option<TraceHeader>,
 }
 
 /// Why a message is not on the queue, or not known to be. Never holds any of the message.
@@ -80,6 +89,9 @@ impl Queue {
         }
         for (name, value) in message.attributes {
             call = call.message_attributes(name, text_attribute(value)?);
+        }
+        if let Some(trace) = message.trace {
+            call = call.message_system_attributes(TRACE_HEADER, trace_attribute(trace)?);
         }
         match timeout_at(deadline, call.send()).await {
             Ok(answer) => answer.map(|_| ()).map_err(explain),
@@ -163,6 +175,9 @@ fn entry(index: usize, message: Outgoing) -> Result<SendMessageBatchRequestEntry
     for (name, value) in message.attributes {
         entry = entry.message_attributes(name, text_attribute(value)?);
     }
+    if let Some(trace) = message.trace {
+        entry = entry.message_system_attributes(TRACE_HEADER, trace_attribute(trace)?);
+    }
     entry.build().map_err(|_| SendError::Refused("an incomplete entry".to_owned()))
 }
 
@@ -170,6 +185,14 @@ fn text_attribute(value: String) -> Result<MessageAttributeValue, SendError> {
     MessageAttributeValue::builder()
         .data_type("String")
         .string_value(value)
+        .build()
+        .map_err(|_| SendError::Refused("an incomplete attribute".to_owned()))
+}
+
+fn trace_attribute(trace: TraceHeader) -> Result<MessageSystemAttributeValue, SendError> {
+    MessageSystemAttributeValue::builder()
+        .data_type("String")
+        .string_value(trace.as_str())
         .build()
         .map_err(|_| SendError::Refused("an incomplete attribute".to_owned()))
 }
@@ -215,7 +238,12 @@ mod tests {
 
     #[test]
     fn calls_keep_to_both_limits() {
-        let message = |bytes| Outgoing { body: "x".repeat(bytes), attributes: vec![], delay: Duration::ZERO };
+        let message = |bytes| Outgoing {
+            body: "x".repeat(bytes),
+            attributes: vec![],
+            delay: Duration::ZERO,
+            trace: None,
+        };
         let lengths = |messages: Vec<Outgoing>| packed(messages).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(lengths(vec![]), Vec::<usize>::new());
         assert_eq!(lengths(vec![message(10); 25]), [10, 10, 5]);

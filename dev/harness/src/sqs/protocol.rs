@@ -186,6 +186,7 @@ pub(super) fn draft(entry: &Value) -> Result<Draft, ApiError> {
     Ok(Draft {
         body: body.to_owned(),
         attributes: attributes(&entry["MessageAttributes"])?,
+        trace_header: trace_header(&entry["MessageSystemAttributes"])?,
         delay_s: seconds(entry, "DelaySeconds", MAX_DELAY_S)?.unwrap_or_default(),
     })
 }
@@ -220,6 +221,18 @@ fn attributes(given: &Value) -> Result<BTreeMap<String, Attribute>, ApiError> {
         }
     }
     Ok(attributes)
+}
+
+/// The one system attribute that SQS takes, and only if it is a trace header.
+fn trace_header(given: &Value) -> Result<Option<String>, ApiError> {
+    let attribute = &given["AWSTraceHeader"];
+    let header = attribute["StringValue"].as_str().filter(|header| header.starts_with("Root=1-"));
+    let is_alone = given.as_object().is_none_or(|given| given.len() == 1);
+    match header {
+        None if given.is_null() => Ok(None),
+        Some(header) if is_alone && attribute["DataType"] == "String" => Ok(Some(header.to_owned())),
+        _ => Err(ApiError::invalid("The only system attribute is AWSTraceHeader, an X-Ray trace header.")),
+    }
 }
 
 /// The bytes of a message that count for the limit.

@@ -35,6 +35,8 @@ pub(crate) struct Stored {
     pub(crate) id: String,
     pub(crate) body: String,
     pub(crate) attributes: BTreeMap<String, Attribute>,
+    /// X-Ray's, the one system attribute that senders set.
+    pub(crate) trace_header: Option<String>,
     pub(crate) sent_ms: u64,
     pub(crate) delay_s: u64,
     /// Hidden until then, by its delay or by a receive.
@@ -59,6 +61,9 @@ impl Stored {
         put("ApproximateReceiveCount", self.receive_count.to_string());
         put("SenderId", "AROAEXAMPLE:harness".to_owned());
         put("SentTimestamp", self.sent_ms.to_string());
+        if let Some(header) = &self.trace_header {
+            put("AWSTraceHeader", header.clone());
+        }
         if let Some(source) = &self.dead_letter_source {
             put("DeadLetterQueueSourceArn", super::arn(source));
         }
@@ -83,6 +88,7 @@ pub(crate) struct QueueState {
 pub(crate) struct Draft {
     pub(crate) body: String,
     pub(crate) attributes: BTreeMap<String, Attribute>,
+    pub(crate) trace_header: Option<String>,
     pub(crate) delay_s: u64,
 }
 
@@ -126,6 +132,7 @@ impl Queues {
             id: id.clone(),
             body: draft.body,
             attributes: draft.attributes,
+            trace_header: draft.trace_header,
             sent_ms: now_ms,
             delay_s: draft.delay_s,
             due_ms: now_ms + draft.delay_s * 1000,
@@ -141,8 +148,8 @@ impl Queues {
     pub(crate) fn redrive(&mut self, from: &str, to: &str, now_ms: u64) -> Result<usize, ApiError> {
         let messages = std::mem::take(&mut self.get_mut(from)?.messages);
         let count = messages.len();
-        for Stored { body, attributes, .. } in messages {
-            self.put(to, Draft { body, attributes, delay_s: 0 }, now_ms)?;
+        for Stored { body, attributes, trace_header, .. } in messages {
+            self.put(to, Draft { body, attributes, trace_header, delay_s: 0 }, now_ms)?;
         }
         Ok(count)
     }

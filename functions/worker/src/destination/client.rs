@@ -8,9 +8,9 @@ use relay_core::delivery::{
 };
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, RequestBuilder, Response, redirect};
-use secrecy::{ExposeSecret, SecretString};
 
 use super::turn::Turn;
+use crate::secrets::Secrets;
 use crate::start::StartError;
 
 /// For a connection, TLS included.
@@ -37,8 +37,6 @@ pub struct Client {
     health: Mutex<Health>,
     /// Some destinations tell of refusals in the body of a 200.
     status_in_body: bool,
-    /// What must not be quoted from an answer: a destination may echo the request.
-    secrets: Vec<SecretString>,
 }
 
 /// The destination will not have the request as it is.
@@ -57,7 +55,7 @@ impl Client {
     ///
     /// # Errors
     /// If the system's certificates cannot be read.
-    pub fn new(status_in_body: bool, secrets: Vec<SecretString>) -> Result<Self, StartError> {
+    pub fn new(status_in_body: bool) -> Result<Self, StartError> {
         // Ring, as in the AWS SDK's client: one TLS stack in the binary. A second call changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -68,7 +66,7 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(StartError::Client)?;
-        Ok(Client { http, health: Mutex::default(), status_in_body, secrets })
+        Ok(Client { http, health: Mutex::default(), status_in_body })
     }
 
     /// Begins a request with JSON.
@@ -81,14 +79,16 @@ impl Client {
         self.health().breaker.peek(Instant::now()) == Admission::Trial
     }
 
-    /// Sends a request, with a quick second try if that is worth it. `make` makes each try's request, and
-    /// `addressed` says what it means that there is nothing at its path.
+    /// Sends a request, with a quick second try if that is worth it. `make` makes each try's request, `name` is
+    /// the destination's name under which it is counted, and `addressed` says what it means that there is nothing
+    /// at its path.
     ///
     /// # Errors
     /// [`Refused`]: what to make of it is the caller's to say.
     pub async fn call(
         &self,
         turn: &Turn<'_>,
+        name: &'static str,
         addressed: Addressed,
         make: impl Fn() -> RequestBuilder,
     ) -> Result<Outcome, Refused> {
@@ -97,17 +97,20 @@ impl Client {
             if let Some(obstacle) = self.obstacle(turn) {
                 return Ok(owed.map_or(obstacle, Outcome::Owed));
             }
-            turn.count();
-            let answer = self.send(make().timeout(turn.patience())).await;
+            turn.count(name);
+            let answer = self.send(make().timeout(turn.patience()), turn.secrets).await;
             let answer = if self.status_in_body { answer.with_status_of_body() } else { answer };
             let verdict = answer.verdict(addressed);
             self.record(&verdict);
             let maybe_doubled = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
             let trouble = match verdict {
-                Verdict::Accepted => return Ok(Outcome::Accepted { maybe_doubled }),
+                Verdict::Accepted => return Ok(Outcome::Accepted { maybe_doubled, at: SystemTime::now() }),
                 Verdict::Refused(trouble) => return Err(Refused(trouble)),
                 Verdict::Operator(trouble) => {
                     turn.note(&trouble);
+                    if matches!(trouble.status, Some(401 | 403)) {
+                        turn.count_unauthorized(name);
+                    }
                     let maybe_taken = trouble.maybe_taken || maybe_doubled;
                     return Ok(Outcome::Owed(Trouble { maybe_taken, ..trouble }));
                 }
@@ -138,28 +141,18 @@ impl Client {
         })
     }
 
-    async fn send(&self, request: RequestBuilder) -> Answer {
+    async fn send(&self, request: RequestBuilder, secrets: &Secrets) -> Answer {
         match request.send().await {
             Ok(response) => {
                 let status = response.status().as_u16();
                 let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
                 let retry_after = header.and_then(|value| retry_after(value, SystemTime::now()));
-                Answer::Response {
-                    status,
-                    retry_after,
-                    body: self.without_secrets(read_head(response).await),
-                }
+                Answer::Response { status, retry_after, body: secrets.redacted(read_head(response).await) }
             }
             Err(error) if error.is_connect() => Answer::Failed(TransportError::Connect),
             Err(error) if error.is_timeout() => Answer::Failed(TransportError::Timeout),
             Err(_) => Answer::Failed(TransportError::Broken),
         }
-    }
-
-    fn without_secrets(&self, body: String) -> String {
-        let secrets =
-            self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
-        secrets.fold(body, |body, secret| body.replace(secret, "[secret]"))
     }
 
     fn record(&self, verdict: &Verdict) {

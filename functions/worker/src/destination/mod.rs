@@ -5,7 +5,7 @@ mod segment;
 mod turn;
 mod vero_track;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::future::BoxFuture;
@@ -17,9 +17,16 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::secrets::Secrets;
 use crate::start::StartError;
+pub use turn::Calls;
+use turn::Turn;
 
 /// All destinations' names, as they stand in envelopes and in `PAUSED_DESTINATIONS`.
 pub const NAMES: [&str; 2] = [name::<segment::Segment>(), name::<vero_track::VeroTrack>()];
+
+/// The names under which events are owed: the destinations' and those of parts of a delivery.
+pub fn parts() -> impl Iterator<Item = &'static str> {
+    [segment::Segment::NAMES, vero_track::VeroTrack::NAMES].into_iter().flatten().copied()
+}
 
 /// Where an event goes that no destination is there for: to the dead-letter queue, in this one's name.
 pub const HOME_OF_FIRST_PARTY: &str = name::<vero_track::VeroTrack>();
@@ -28,11 +35,9 @@ pub const HOME_OF_FIRST_PARTY: &str = name::<vero_track::VeroTrack>();
 ///
 /// # Errors
 /// If an HTTP client cannot be made.
-pub fn lanes(config: &Config, secrets: &Secrets) -> Result<Vec<Box<dyn Lane>>, StartError> {
-    let lanes = [
-        lane(segment::Segment::new(config, secrets)?, config),
-        lane(vero_track::VeroTrack::new(config, secrets)?, config),
-    ];
+pub fn lanes(config: &Config) -> Result<Vec<Box<dyn Lane>>, StartError> {
+    let lanes =
+        [lane(segment::Segment::new(config)?, config), lane(vero_track::VeroTrack::new(config)?, config)];
     Ok(lanes.into_iter().flatten().collect())
 }
 
@@ -47,6 +52,15 @@ fn lane<D: Destination + 'static>(destination: Option<D>, config: &Config) -> Op
 
 /// What became of an event, by the names under which it was owed.
 pub type Told = Vec<(&'static str, Outcome)>;
+
+/// What came of a lane's work.
+#[derive(Debug)]
+pub struct Ran {
+    /// What became of the events, in their order and number.
+    pub told: Vec<Told>,
+    /// The requests that were made, by the names under which they were.
+    pub calls: BTreeMap<&'static str, Calls>,
+}
 
 /// A destination: what it wants of an event, and how it is told.
 pub trait Destination: Send + Sync {
@@ -63,10 +77,15 @@ pub trait Destination: Send + Sync {
     ///
     /// # Errors
     /// What became of an event of which nothing is sent.
-    fn prepare(&self, event: &Event<'_>, owed: &[&'static str]) -> Result<Self::Item, Told>;
+    fn prepare(
+        &self,
+        event: &Event<'_>,
+        owed: &[&'static str],
+        secrets: &Secrets,
+    ) -> Result<Self::Item, Told>;
 
     /// Sends items; the answer has their order and their number.
-    fn deliver<'a>(&'a self, items: Vec<Self::Item>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>>;
+    fn deliver<'a>(&'a self, items: Vec<Self::Item>, turn: &'a Turn<'a>) -> BoxFuture<'a, Vec<Told>>;
 }
 
 /// A destination as the worker sees it: events in, outcomes out.
@@ -77,8 +96,13 @@ pub trait Lane: Send + Sync {
     /// Those of its names under which it is owed an event.
     fn owed(&self, event: &Event<'_>) -> Vec<&'static str>;
 
-    /// Delivers events that it is owed; the answer has their order and their number.
-    fn run<'a>(&'a self, events: Vec<&'a Event<'a>>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>>;
+    /// Delivers events that it is owed.
+    fn run<'a>(
+        &'a self,
+        events: Vec<&'a Event<'a>>,
+        budget: &'a Budget,
+        secrets: &'a Secrets,
+    ) -> BoxFuture<'a, Ran>;
 }
 
 struct Running<D> {
@@ -100,8 +124,14 @@ impl<D: Destination> Lane for Running<D> {
             .collect()
     }
 
-    fn run<'a>(&'a self, events: Vec<&'a Event<'a>>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>> {
+    fn run<'a>(
+        &'a self,
+        events: Vec<&'a Event<'a>>,
+        budget: &'a Budget,
+        secrets: &'a Secrets,
+    ) -> BoxFuture<'a, Ran> {
         Box::pin(async move {
+            let turn = Turn::new(budget, secrets);
             let mut seen = HashSet::with_capacity(events.len());
             let mut all = vec![Told::new(); events.len()];
             let (mut items, mut places) =
@@ -117,7 +147,8 @@ impl<D: Destination> Lane for Running<D> {
                     continue;
                 }
                 // Mapping is total; should that ever be wrong, one event pays and not its batch.
-                let prepared = catch_unwind(AssertUnwindSafe(|| self.destination.prepare(event, &owed)));
+                let prepared =
+                    catch_unwind(AssertUnwindSafe(|| self.destination.prepare(event, &owed, secrets)));
                 let panicked =
                     |_| Err(told(Outcome::Dead(DeathCause { reason: "panicked", ..DeathCause::default() })));
                 match prepared.unwrap_or_else(panicked) {
@@ -132,12 +163,12 @@ impl<D: Destination> Lane for Running<D> {
                 }
             }
             if !items.is_empty() {
-                let delivered = self.destination.deliver(items, budget).await;
+                let delivered = self.destination.deliver(items, &turn).await;
                 for (place, told) in places.into_iter().zip(delivered).filter(|(_, told)| !told.is_empty()) {
                     all[place] = told;
                 }
             }
-            all
+            Ran { told: all, calls: turn.into_calls() }
         })
     }
 }

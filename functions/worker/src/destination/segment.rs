@@ -4,8 +4,6 @@ use std::io::Write;
 use std::ops::Range;
 use std::time::SystemTime;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
@@ -17,12 +15,11 @@ use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
 use reqwest::header::CONTENT_ENCODING;
 use reqwest::{Method, RequestBuilder};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::client::{Client, Refused};
 use super::turn::Turn;
 use super::{Destination, Told};
-use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::{Content, Event};
 use crate::secrets::Secrets;
@@ -39,7 +36,6 @@ const MAX_SEARCH_CALLS: usize = 64;
 pub(super) struct Segment {
     client: Client,
     url: String,
-    write_key: SecretString,
     naming: Naming,
 }
 
@@ -47,21 +43,17 @@ pub(super) struct Segment {
 type Messages = Vec<String>;
 
 impl Segment {
-    pub(super) fn new(config: &Config, secrets: &Secrets) -> Result<Option<Self>, StartError> {
-        let (Some(access), Some(write_key)) = (&config.segment, secrets.segment.clone()) else {
-            return Ok(None);
-        };
+    pub(super) fn new(config: &Config) -> Result<Option<Self>, StartError> {
+        let Some(access) = &config.segment else { return Ok(None) };
         let url = format!("{}/v1/batch", access.endpoint);
-        let credentials = STANDARD.encode(format!("{}:", write_key.expose_secret()));
-        let client = Client::new(false, vec![write_key.clone(), credentials.into()])?;
-        Ok(Some(Segment { client, url, write_key, naming: config.naming.clone() }))
+        Ok(Some(Segment { client: Client::new(false)?, url, naming: config.naming.clone() }))
     }
 
-    fn request(&self, events: &[Messages]) -> RequestBuilder {
+    fn request(&self, events: &[Messages], secrets: &Secrets) -> RequestBuilder {
         let sent_at = Timestamp::from_system(SystemTime::now()).iso();
         let body = batch_body(events.iter().flatten().map(String::as_str), &sent_at);
-        let request =
-            self.client.request(Method::POST, &self.url).basic_auth(self.write_key.expose_secret(), Some(""));
+        let write_key = secrets.segment.expose_secret();
+        let request = self.client.request(Method::POST, &self.url).basic_auth(write_key, Some(""));
         match gzipped(body.as_bytes()) {
             Ok(gzipped) => request.header(CONTENT_ENCODING, "gzip").body(gzipped),
             // Writing into memory does not fail; if it did, the plain body would do.
@@ -79,7 +71,10 @@ impl Segment {
             let events = &events[part.clone()];
             let answer = match &refusal {
                 Some(_) if turn.requests() >= MAX_SEARCH_CALLS => Ok(Outcome::NotStarted),
-                _ => self.client.call(turn, Addressed::Base, || self.request(events)).await,
+                _ => {
+                    let request = || self.request(events, turn.secrets);
+                    self.client.call(turn, NAME, Addressed::Base, request).await
+                }
             };
             let outcome = match (answer, &refusal) {
                 // A search that ends early has been a try all the same.
@@ -118,7 +113,12 @@ impl Destination for Segment {
     /// First-party events come from Segment, or from code that could send them there itself.
     const SOURCES: &'static [Source] = &[Source::Vero];
 
-    fn prepare(&self, event: &Event<'_>, _owed: &[&'static str]) -> Result<Messages, Told> {
+    fn prepare(
+        &self,
+        event: &Event<'_>,
+        _owed: &[&'static str],
+        _secrets: &Secrets,
+    ) -> Result<Messages, Told> {
         let Content::Webhook(webhook) = &event.content else {
             return Err(vec![(NAME, Outcome::Skipped("not_a_webhook"))]);
         };
@@ -126,19 +126,18 @@ impl Destination for Segment {
         messages(&event.envelope.id, webhook, &self.naming).map_err(|error| vec![(NAME, too_large(error))])
     }
 
-    fn deliver<'a>(&'a self, events: Vec<Messages>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>> {
+    fn deliver<'a>(&'a self, events: Vec<Messages>, turn: &'a Turn<'a>) -> BoxFuture<'a, Vec<Told>> {
         Box::pin(async move {
             let size = |event: &Messages| (event.len(), event.iter().map(String::len).sum());
             let ends = plan_batches(events.iter().map(size));
             let starts = std::iter::once(0).chain(ends.iter().copied());
             let mut batches: Vec<&[Messages]> =
                 starts.zip(&ends).map(|(start, end)| &events[start..*end]).collect();
-            let turn = Turn::new(budget);
             let mut outcomes = Vec::with_capacity(events.len());
             if self.client.is_on_trial() && !batches.is_empty() {
-                outcomes.extend(self.send(batches.remove(0), &turn).await);
+                outcomes.extend(self.send(batches.remove(0), turn).await);
             }
-            let rest: Vec<_> = batches.into_iter().map(|batch| self.send(batch, &turn)).collect();
+            let rest: Vec<_> = batches.into_iter().map(|batch| self.send(batch, turn)).collect();
             let rest = stream::iter(rest).buffered(IN_FLIGHT);
             outcomes.extend(rest.collect::<Vec<_>>().await.into_iter().flatten());
             outcomes.into_iter().map(|outcome| vec![(NAME, outcome)]).collect()

@@ -1,12 +1,13 @@
 //! One destination's turn in one invocation.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use relay_core::delivery::{Outcome, Trouble};
 
 use crate::budget::Budget;
+use crate::secrets::Secrets;
 
 /// For one request and its answer: long enough for a slow day, and two of them stay under [`FAILING`].
 const REQUEST: Duration = Duration::from_secs(4);
@@ -14,29 +15,55 @@ const REQUEST: Duration = Duration::from_secs(4);
 /// A destination that does not accept everything holds an invocation no longer than this.
 const FAILING: Duration = Duration::from_secs(10);
 
-/// A destination's turn in one invocation: how long it may take, and what has gone wrong so far.
-#[derive(Debug)]
-pub struct Turn<'b> {
-    budget: &'b Budget,
-    started: Instant,
-    trouble: Mutex<Option<Trouble>>,
-    requests: AtomicUsize,
+/// The requests that were made under one of a destination's names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// All of them.
+    pub made: usize,
+    /// Those whose key was refused: answered with 401 or 403.
+    pub unauthorized: usize,
 }
 
-impl<'b> Turn<'b> {
+/// A destination's turn in one invocation: how long it may take, with which keys, and what has happened so far.
+#[derive(Debug)]
+pub struct Turn<'i> {
+    /// The keys of this invocation.
+    pub secrets: &'i Secrets,
+    budget: &'i Budget,
+    started: Instant,
+    trouble: Mutex<Option<Trouble>>,
+    calls: Mutex<BTreeMap<&'static str, Calls>>,
+}
+
+impl<'i> Turn<'i> {
     /// Begins now.
-    pub fn new(budget: &'b Budget) -> Self {
-        Turn { budget, started: Instant::now(), trouble: Mutex::default(), requests: AtomicUsize::new(0) }
+    pub fn new(budget: &'i Budget, secrets: &'i Secrets) -> Self {
+        let (trouble, calls) = (Mutex::default(), Mutex::default());
+        Turn { secrets, budget, started: Instant::now(), trouble, calls }
     }
 
     /// Requests made so far.
     pub fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
+        self.calls().values().map(|calls| calls.made).sum()
     }
 
-    /// Counts a request.
-    pub fn count(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    /// Counts a request that is made under this name.
+    pub fn count(&self, name: &'static str) {
+        self.calls().entry(name).or_default().made += 1;
+    }
+
+    /// Counts an answer that refuses the key.
+    pub fn count_unauthorized(&self, name: &'static str) {
+        self.calls().entry(name).or_default().unauthorized += 1;
+    }
+
+    /// Ends; what is left are the requests that were made.
+    pub fn into_calls(self) -> BTreeMap<&'static str, Calls> {
+        self.calls.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn calls(&self) -> MutexGuard<'_, BTreeMap<&'static str, Calls>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long the next request may take.

@@ -6,16 +6,15 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use relay_core::delivery::{self, Outcome, in_order};
 use relay_core::envelope::{DeathCause, Source};
-use relay_core::mapping::vero_track::{Call, Endpoint, Errand, Fate, Rules, Tags, call, errand};
+use relay_core::mapping::vero_track::{Call, Endpoint, Errand, Fate, Tags, call, errand};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
 use reqwest::Method;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::client::{Client, Refused};
 use super::turn::Turn;
 use super::{Destination, Told};
-use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::{Content, Event};
 use crate::secrets::Secrets;
@@ -32,9 +31,7 @@ const IN_FLIGHT: usize = 16;
 pub(super) struct VeroTrack {
     client: Client,
     endpoint: String,
-    auth_token: SecretString,
     naming: Naming,
-    rules: Rules,
 }
 
 /// What is to be sent for one event.
@@ -45,22 +42,17 @@ pub(super) struct Item {
 }
 
 impl VeroTrack {
-    pub(super) fn new(config: &Config, secrets: &Secrets) -> Result<Option<Self>, StartError> {
-        let (Some(access), Some(auth_token)) = (&config.vero, secrets.vero.clone()) else { return Ok(None) };
-        Ok(Some(VeroTrack {
-            client: Client::new(true, vec![auth_token.clone()])?,
-            endpoint: access.endpoint.clone(),
-            auth_token,
-            naming: config.naming.clone(),
-            rules: Rules { blueprint: secrets.blueprint.clone(), forward_deletes: config.forward_deletes },
-        }))
+    pub(super) fn new(config: &Config) -> Result<Option<Self>, StartError> {
+        let Some(access) = &config.vero else { return Ok(None) };
+        let (client, endpoint) = (Client::new(true)?, access.endpoint.clone());
+        Ok(Some(VeroTrack { client, endpoint, naming: config.naming.clone() }))
     }
 
     /// Sends what one event asks for: the call, and once that is accepted, the tags.
     async fn run(&self, item: &Item, turn: &Turn<'_>) -> Told {
         let mut told = Told::new();
         if let Some(call) = &item.call {
-            let outcome = self.call(call, turn).await;
+            let outcome = self.call(NAME, call, turn).await;
             let is_accepted = matches!(outcome, Outcome::Accepted { .. });
             told.push((NAME, outcome));
             if !is_accepted {
@@ -69,14 +61,14 @@ impl VeroTrack {
         }
         match &item.tags {
             Tags::None => (),
-            Tags::Edit(call) => told.push((TAGS, self.call(call, turn).await)),
+            Tags::Edit(call) => told.push((TAGS, self.call(TAGS, call, turn).await)),
             Tags::Malformed => told.push((TAGS, dead("malformed_tags"))),
         }
         told
     }
 
-    async fn call(&self, call: &Call, turn: &Turn<'_>) -> Outcome {
-        let refusal = match self.send(call, turn).await {
+    async fn call(&self, name: &'static str, call: &Call, turn: &Turn<'_>) -> Outcome {
+        let refusal = match self.send(name, call, turn).await {
             Ok(outcome) => return outcome,
             Err(Refused(refusal)) => refusal,
         };
@@ -84,7 +76,7 @@ impl VeroTrack {
         let (Some(400), Some(without)) = (refusal.status, call.without_email()) else {
             return Outcome::Dead(refusal.into());
         };
-        match self.send(&without, turn).await {
+        match self.send(name, &without, turn).await {
             // The call has been tried all the same.
             Ok(Outcome::NotStarted) => Outcome::Owed(refusal),
             Ok(outcome) => outcome,
@@ -92,12 +84,12 @@ impl VeroTrack {
         }
     }
 
-    async fn send(&self, call: &Call, turn: &Turn<'_>) -> Result<Outcome, Refused> {
+    async fn send(&self, name: &'static str, call: &Call, turn: &Turn<'_>) -> Result<Outcome, Refused> {
         let url = format!("{}{}", self.endpoint, call.endpoint.path());
         let method = if call.endpoint.is_put() { Method::PUT } else { Method::POST };
-        let body = call.body(self.auth_token.expose_secret());
+        let body = call.body(turn.secrets.vero.expose_secret());
         let request = || self.client.request(method.clone(), &url).body(body.clone());
-        self.client.call(turn, call.endpoint.addressed(), request).await
+        self.client.call(turn, name, call.endpoint.addressed(), request).await
     }
 
     /// Works off one line of items, and says what became of each.
@@ -136,7 +128,7 @@ impl Destination for VeroTrack {
 
     const SOURCES: &'static [Source] = &[Source::Vero, Source::Segment];
 
-    fn prepare(&self, event: &Event<'_>, owed: &[&'static str]) -> Result<Item, Told> {
+    fn prepare(&self, event: &Event<'_>, owed: &[&'static str], secrets: &Secrets) -> Result<Item, Told> {
         let envelope = &event.envelope;
         let owes_the_call = owed.contains(&NAME);
         let errand = match &event.content {
@@ -147,7 +139,7 @@ impl Destination for VeroTrack {
             Content::FirstParty(event) => {
                 let now = Timestamp::from_system(SystemTime::now());
                 let age = if owes_the_call { now.seconds_since(envelope.received_at) } else { 0 };
-                errand(&envelope.id, event, &self.rules, Duration::from_secs(age))
+                errand(&envelope.id, event, &secrets.rules, Duration::from_secs(age))
             }
         };
         let outcome = |fate| match fate {
@@ -163,9 +155,8 @@ impl Destination for VeroTrack {
         Ok(Item { call: owes_the_call.then_some(call), tags, turn })
     }
 
-    fn deliver<'a>(&'a self, items: Vec<Item>, budget: &'a Budget) -> BoxFuture<'a, Vec<Told>> {
+    fn deliver<'a>(&'a self, items: Vec<Item>, turn: &'a Turn<'a>) -> BoxFuture<'a, Vec<Told>> {
         Box::pin(async move {
-            let turn = Turn::new(budget);
             let turns: Vec<delivery::Turn> = items.iter().map(|item| item.turn.clone()).collect();
             let lines = in_order(&turns);
             let mut told = vec![Told::new(); items.len()];
@@ -173,11 +164,11 @@ impl Destination for VeroTrack {
             if self.client.is_on_trial()
                 && let Some(trial) = lines.first().and_then(|line| line.first())
             {
-                told[*trial] = self.run(&items[*trial], &turn).await;
+                told[*trial] = self.run(&items[*trial], turn).await;
                 done[0] = 1;
             }
             // Unordered: a call that pauses before its second try holds up none but its user's.
-            let walks = lines.iter().zip(done).map(|(line, done)| self.walk(&items, &line[done..], &turn));
+            let walks = lines.iter().zip(done).map(|(line, done)| self.walk(&items, &line[done..], turn));
             let walks: Vec<_> = walks.collect();
             let mut walks = stream::iter(walks).buffer_unordered(IN_FLIGHT);
             while let Some(walked) = walks.next().await {

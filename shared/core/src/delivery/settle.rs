@@ -1,6 +1,6 @@
 //! From what became of an event at each destination to what happens to its message.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::answer::Trouble;
 use super::backoff::{MAX_ATTEMPTS, MAX_DELAY, delay};
@@ -13,6 +13,8 @@ pub enum Outcome {
     Accepted {
         /// It may have it twice: an earlier try's answer was lost.
         maybe_doubled: bool,
+        /// When it said so.
+        at: SystemTime,
     },
     /// The destination does not want it; a snake_case code tells why.
     Skipped(&'static str),
@@ -118,7 +120,7 @@ pub fn settle(attempt: u32, outcomes: Vec<(String, Outcome)>, random: f64) -> Se
 mod tests {
     use super::*;
 
-    const ACCEPTED: Outcome = Outcome::Accepted { maybe_doubled: false };
+    const ACCEPTED: Outcome = Outcome::Accepted { maybe_doubled: false, at: SystemTime::UNIX_EPOCH };
 
     fn settled(attempt: u32, outcomes: &[(&str, Outcome)]) -> Settlement {
         settle(

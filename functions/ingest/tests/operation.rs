@@ -1,0 +1,354 @@
+//! What an operator has of the built `ingest`: one line of a request that did not go well, traces, a log that gives
+//! nothing away, and answers that do not either.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+
+use harness::{Fault, Function, Queue, QueueSettings, Sqs, UrlAnswer, When, url_event};
+use serde_json::{Value, json};
+
+const WEBHOOK_TOKEN: &str = "SPY-WEBHOOK-8Zt2mWq4yN1kXo7eRb0uJc5sLf9pHd3aVg";
+const SEGMENT_TOKEN: &str = "SPY-SEGMENT-Jc5sLf9pHd3aVgTi6YEQxwM8Zt2mWq4yN1";
+const WRITE_KEY: &str = "SPY-WRITE-KEY";
+const BROWSER_KEY: &str = "SPY-BROWSER-KEY";
+const SHARED_SECRET: &str = "SPY-SHARED-SECRET";
+const SITE: &str = "https://shop.example.com";
+/// What the harness, as Lambda, says of each invocation.
+const TRACE: &str = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0";
+
+struct Setup {
+    sqs: Sqs,
+    queue: Queue,
+    dead: Queue,
+    ingest: Function,
+}
+
+async fn setup() -> Setup {
+    setup_with(&[]).await
+}
+
+async fn setup_with(more: &[(&str, &str)]) -> Setup {
+    let sqs = Sqs::start().await.unwrap();
+    let dead = sqs.queue("dead", QueueSettings::default());
+    let queue = sqs.queue("main", QueueSettings::default());
+    sqs.parameter("/relay/shared-secret", SHARED_SECRET);
+    let (queue_url, dead_url, url) = (queue.url(), dead.url(), sqs.url().to_owned());
+    let digests = [WEBHOOK_TOKEN, SEGMENT_TOKEN, WRITE_KEY, BROWSER_KEY].map(digest);
+    let mut environment = vec![
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("QUEUE_URL", &queue_url),
+        ("DEAD_LETTER_QUEUE_URL", &dead_url),
+        ("WEBHOOK_TOKEN_SHA256", &digests[0]),
+        ("SEGMENT_TOKEN_SHA256", &digests[1]),
+        ("WRITE_KEY_SHA256", &digests[2]),
+        ("BROWSER_KEY_SHA256", &digests[3]),
+        ("CORS_ORIGINS", SITE),
+    ];
+    environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    environment.extend(more);
+    let ingest = Function::start(env!("CARGO_BIN_EXE_ingest"), &environment).await.unwrap();
+    Setup { sqs, queue, dead, ingest }
+}
+
+fn digest(token: &str) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn basic(key: &str) -> String {
+    use base64::Engine;
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{key}:")))
+}
+
+impl Setup {
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> UrlAnswer {
+        let event = url_event(method, path, "", headers, body, false);
+        UrlAnswer::of(&self.ingest.invoke(&event).await.unwrap())
+    }
+
+    async fn vero(&self, body: &[u8]) -> UrlAnswer {
+        self.ask("POST", &format!("/vero/{WEBHOOK_TOKEN}"), &[], body).await
+    }
+
+    async fn sdk(&self, key: &str, body: &Value) -> UrlAnswer {
+        let body = body.to_string();
+        self.ask("POST", "/v1/batch", &[("authorization", &basic(key))], body.as_bytes()).await
+    }
+
+    /// The lines since the last time, but for those that keep an unqueued webhook.
+    fn new_lines(&self, seen: &mut usize) -> Vec<Value> {
+        let lines = self.ingest.log_entries();
+        assert_eq!(lines.len(), self.ingest.logs().len(), "every line is JSON");
+        let new = lines[*seen..].to_vec();
+        *seen = lines.len();
+        new.into_iter().filter(|line| line["message"] != "unqueued_webhook").collect()
+    }
+}
+
+/// An answer, its status, and the reason and counts of its line.
+type Told<'c> = (UrlAnswer, u16, &'c str, &'c [(&'c str, u64)]);
+
+/// Method, path, headers and body of a request, and status and headers of its answer.
+type Asked<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], &'c [u8], u16, &'c [&'c str]);
+
+fn counts(line: &Value) -> BTreeMap<String, u64> {
+    let metrics = harness::metrics(line).unwrap();
+    assert!(
+        metrics.iter().all(|metric| metric.unit == "Count" && metric.namespace == "vero-relay"),
+        "{line}"
+    );
+    metrics.into_iter().map(|metric| (metric.name, metric.values[0] as u64)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_did_not_go_well_costs_one_line() {
+    let setup = setup().await;
+    let mut seen = 0;
+    assert_eq!(setup.vero(br#"[{"type":"sent"},{}]"#).await.status, 202);
+    assert_eq!(setup.sdk(WRITE_KEY, &json!({"batch": [{"type": "page"}]})).await.status, 200);
+    assert!(setup.new_lines(&mut seen).is_empty(), "what went well costs none");
+
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(300_000));
+    let many: Vec<Value> = (0..500).map(|number| json!(number)).collect();
+    let forbidden = json!({"batch": [{"type": "page"}, {"type": "identify"}, {"type": "delete"}, 5]});
+    let cases: [Told<'_>; 8] = [
+        (setup.vero(b"not JSON").await, 400, "not_json", &[("Refused", 1)]),
+        (setup.vero(large.as_bytes()).await, 413, "too_large", &[("Refused", 1), ("Truncated", 1)]),
+        (
+            setup.vero(format!("[{{}},{large},{large}]").as_bytes()).await,
+            413,
+            "too_large",
+            &[("Refused", 2), ("Truncated", 2)],
+        ),
+        (setup.sdk(WRITE_KEY, &json!({"batch": many})).await, 200, "not_an_object", &[("Refused", 500)]),
+        (setup.sdk(BROWSER_KEY, &forbidden).await, 200, "not_allowed", &[("Refused", 3)]),
+        (setup.sdk(WRITE_KEY, &json!({})).await, 400, "no_batch", &[("Refused", 1)]),
+        (setup.sdk("SPY-STRANGER", &json!({})).await, 401, "unauthorized", &[("Unauthorized", 1)]),
+        (
+            setup.ask("POST", "/vero/SPY-STRANGER", &[], b"SPY").await,
+            401,
+            "unauthorized",
+            &[("Unauthorized", 1)],
+        ),
+    ];
+    let lines = setup.new_lines(&mut seen);
+    assert_eq!(lines.len(), cases.len(), "{lines:?}");
+    for ((answer, status, reason, expected), line) in cases.into_iter().zip(&lines) {
+        assert_eq!(answer.status, status, "{line}");
+        let expected = expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        assert_eq!((counts(line), line["reason"].as_str()), (expected, Some(reason)), "{line}");
+        assert_eq!(line["level"], "WARN");
+        if answer.json()["id"].is_string() && status != 202 {
+            assert_eq!(line["id"], answer.json()["id"], "{line}");
+        }
+    }
+    // What a stranger can cause is small.
+    assert!(lines.iter().rev().take(2).all(|line| line.to_string().len() < 400 && line.get("id").is_none()));
+    assert!(!setup.ingest.logs().concat().contains("SPY"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sqs_does_not_take_is_counted() {
+    let setup = setup_with(&[("RUST_LOG", "error")]).await;
+    let mut seen = 0;
+    setup.sqs.fail(Fault::EntryFailure { entries: vec![1], sender_fault: true }, When::always());
+    assert_eq!(setup.vero(br#"[{"n":0},{"n":1},{"n":2}]"#).await.status, 503);
+    let batch = json!({"batch": [{"type": "page"}, {"type": "page"}]});
+    assert_eq!(setup.sdk(WRITE_KEY, &batch).await.status, 503);
+    setup.sqs.heal();
+    setup.sqs.fail(Fault::Throttle, When::always().queue("dead"));
+    assert_eq!(setup.vero(b"not JSON").await.status, 503);
+    let lines = setup.new_lines(&mut seen);
+    let told: Vec<_> = lines.iter().map(|line| (counts(line), line["reason"].as_str())).collect();
+    let unqueued = |count| ("Unqueued".to_owned(), count);
+    assert_eq!(
+        told,
+        [
+            (BTreeMap::from([unqueued(1)]), None),
+            (BTreeMap::from([unqueued(1)]), None),
+            (BTreeMap::from([unqueued(1), ("Refused".to_owned(), 1)]), Some("not_json")),
+        ]
+    );
+    assert!(lines.iter().all(|line| line["error"].is_string() && line["id"].is_string()), "{lines:?}");
+    let kept = setup.ingest.log_entries().into_iter().filter(|line| line["message"] == "unqueued_webhook");
+    let kept: Vec<Value> = kept.collect();
+    assert_eq!(kept.len(), 2, "webhooks only");
+    assert!(kept.iter().all(|line| line["level"] == "ERROR" && line.get("_aws").is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_beyond_repair_and_bad_signatures_are_counted_too() {
+    let setup = setup_with(&[
+        ("SEGMENT_SHARED_SECRET_PARAMETER", "/relay/shared-secret"),
+        ("METRICS_NAMESPACE", "AWS/Lambda"),
+    ])
+    .await;
+    let mut seen = 0;
+    let gzip_as_text = "\u{1f}\u{fffd}\u{8}\0";
+    let headers = [("content-encoding", "gzip")];
+    assert_eq!(setup.ask("POST", "/v1/b", &headers, gzip_as_text.as_bytes()).await.status, 400);
+    let path = format!("/segment/{SEGMENT_TOKEN}");
+    let answer = setup.ask("POST", &path, &[("x-signature", "5099")], br#"{"type":"page"}"#).await;
+    assert_eq!(answer.status, 401);
+    let lines = setup.new_lines(&mut seen);
+    let [fault, gzip, signature] = &lines[..] else { panic!("{lines:?}") };
+    assert!(fault["message"].as_str().unwrap().contains("METRICS_NAMESPACE"), "and the default is used");
+    assert_eq!((counts(gzip), &gzip["reason"]), ([("Refused".into(), 1)].into(), &json!("gzip_as_text")));
+    let unauthorized = [("Unauthorized".into(), 1)].into();
+    assert_eq!((counts(signature), &signature["reason"]), (unauthorized, &json!("bad_signature")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_queued_stays_in_its_request_s_trace() {
+    let setup = setup().await;
+    assert_eq!(setup.vero(b"{}").await.status, 202);
+    assert_eq!(setup.vero(b"[{},{}]").await.status, 202);
+    assert_eq!(setup.vero(b"not JSON").await.status, 400);
+    assert_eq!(setup.sdk(WRITE_KEY, &json!({"batch": [{"type": "page"}, 5]})).await.status, 200);
+    let messages: Vec<_> = [setup.queue.messages(), setup.dead.messages()].concat();
+    assert_eq!(messages.len(), 6);
+    assert!(messages.iter().all(|message| message.trace_header.as_deref() == Some(TRACE)), "{messages:?}");
+    let line = &setup.ingest.log_entries()[0];
+    assert!(line["request_id"].as_str().is_some_and(|id| id.starts_with("8476a536-")), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_have_no_header_that_they_do_not_need() {
+    let setup = setup().await;
+    let key = basic(WRITE_KEY);
+    let vero = format!("/vero/{WEBHOOK_TOKEN}");
+    let page = br#"{"userId":"u"}"#;
+    let json = "content-type=application/json";
+    let preflight: &[&str] = &[
+        "access-control-allow-headers=authorization, content-type, content-encoding, x-retry-count",
+        "access-control-allow-methods=POST, OPTIONS",
+        "access-control-allow-origin=https://shop.example.com",
+        "access-control-max-age=86400",
+        "vary=Origin",
+    ];
+    let site = ("origin", SITE);
+    let authorization = ("authorization", key.as_str());
+    let cases: [Asked<'_>; 13] = [
+        ("GET", "/health", &[], b"", 200, &[json]),
+        ("POST", &vero, &[], b"{}", 202, &[json]),
+        ("POST", &vero, &[], b"", 400, &[json]),
+        ("POST", "/vero/x", &[], b"", 401, &[json]),
+        ("GET", "/vero/x", &[], b"", 405, &["allow=POST", json]),
+        ("GET", "/nowhere", &[], b"", 404, &[json]),
+        ("POST", &format!("/segment/{SEGMENT_TOKEN}"), &[], br#"{"type":"page"}"#, 200, &[json]),
+        ("POST", "/v1/p", &[authorization], page, 200, &[json, "vary=Origin"]),
+        (
+            "POST",
+            "/v1/p",
+            &[authorization, site],
+            page,
+            200,
+            &["access-control-allow-origin=https://shop.example.com", json, "vary=Origin"],
+        ),
+        ("POST", "/v1/p", &[("origin", "https://evil.example.com")], page, 401, &[json, "vary=Origin"]),
+        ("OPTIONS", "/v1/p", &[site], b"", 204, preflight),
+        ("OPTIONS", "/v1/p", &[("origin", "https://evil.example.com")], b"", 204, &["vary=Origin"]),
+        ("POST", "/v1/m", &[], b"{}", 200, &[json, "vary=Origin"]),
+    ];
+    for (method, path, headers, body, status, expected) in cases {
+        let answer = setup.ask(method, path, headers, body).await;
+        assert_eq!((answer.status, headers_of(&answer)), (status, expected.join(" | ")), "{method} {path}");
+    }
+    setup.sqs.fail(Fault::Throttle, When::always());
+    let answer = setup.vero(b"{}").await;
+    assert_eq!((answer.status, headers_of(&answer)), (503, format!("{json} | retry-after=5")));
+}
+
+fn headers_of(answer: &UrlAnswer) -> String {
+    let mut headers: Vec<String> =
+        answer.headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    headers.sort();
+    headers.join(" | ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_gives_nothing_away() {
+    let faults = [None, Some(Fault::Throttle), Some(Fault::Reset)];
+    let cases = faults.into_iter().flat_map(|fault| [(fault.clone(), false), (fault, true)]);
+    let tasks: Vec<_> =
+        cases.map(|(fault, signed)| tokio::spawn(gives_nothing_away(fault, signed))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+async fn gives_nothing_away(fault: Option<Fault>, signed: bool) {
+    let samples = samples();
+    let secret = if signed { "/relay/shared-secret" } else { "" };
+    let setup = setup_with(&[("RUST_LOG", "trace"), ("SEGMENT_SHARED_SECRET_PARAMETER", secret)]).await;
+    setup.ask("GET", "/health", &[], b"").await;
+    match &fault {
+        Some(fault) => setup.sqs.fail(fault.clone(), When::always()),
+        None => {
+            let refused = Fault::EntryFailure { entries: vec![0], sender_fault: true };
+            setup.sqs.fail(refused, When::every(2));
+            for sample in &samples {
+                setup.vero(sample.to_string().as_bytes()).await;
+            }
+        }
+    }
+    let all = Value::from(samples.clone());
+    let bodies = [
+        all.to_string(),
+        json!({"batch": all, "writeKey": WRITE_KEY}).to_string(),
+        "steve@example.com is not JSON".to_owned(),
+    ];
+    for path in [
+        format!("/vero/{WEBHOOK_TOKEN}"),
+        format!("/segment/{SEGMENT_TOKEN}"),
+        "/v1/batch".to_owned(),
+        "/vero/SPY-STRANGER".to_owned(),
+    ] {
+        for (key, body) in [WRITE_KEY, BROWSER_KEY, "SPY-STRANGER"].iter().zip(&bodies) {
+            let headers = [("authorization", basic(key)), ("x-signature", "5099".repeat(10))];
+            let headers: Vec<(&str, &str)> =
+                headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            setup.ask("POST", &path, &headers, body.as_bytes()).await;
+        }
+    }
+    let secrets = [WEBHOOK_TOKEN, SEGMENT_TOKEN, WRITE_KEY, BROWSER_KEY, SHARED_SECRET];
+    let secrets = secrets.map(|secret| [secret.to_owned(), digest(secret), basic(secret)]).concat();
+    let texts = texts(&samples);
+    let lines = setup.ingest.log_entries().into_iter().filter(|line| line["message"] != "unqueued_webhook");
+    let lines: Vec<String> = lines.map(|line| line.to_string()).collect();
+    assert!(lines.len() >= 7, "{lines:?}");
+    for line in lines {
+        assert!(!line.contains('@') && !line.contains("SPY"), "{line}");
+        assert!(secrets.iter().chain(&texts).all(|text| !line.contains(text.as_str())), "{line}");
+    }
+}
+
+/// Every sample of the repository that somebody posts.
+fn samples() -> Vec<Value> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events");
+    let mut samples = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if name.starts_with("vero-") || name.starts_with("segment-") {
+            samples.push(serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap());
+        }
+    }
+    assert!(samples.len() > 30, "{} samples", samples.len());
+    samples
+}
+
+/// What events say, as far as it is long enough to be theirs alone.
+fn texts(samples: &[Value]) -> Vec<String> {
+    fn collect(value: &Value, texts: &mut Vec<String>) {
+        match value {
+            Value::String(text) if text.chars().count() >= 12 => texts.push(text.clone()),
+            Value::Array(values) => values.iter().for_each(|value| collect(value, texts)),
+            Value::Object(fields) => fields.values().for_each(|value| collect(value, texts)),
+            _ => (),
+        }
+    }
+    let mut texts = Vec::new();
+    samples.iter().for_each(|sample| collect(sample, &mut texts));
+    texts
+}

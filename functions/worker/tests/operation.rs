@@ -1,0 +1,470 @@
+//! What an operator has of the built `worker`: keys that may be rotated, metrics, traces, and a log that gives nothing
+//! away.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use harness::{Behaviour, Fault, Function, Queue, QueueSettings, Receiver, Sqs, When, sqs_event};
+use relay_core::timestamp::Timestamp;
+use serde_json::{Value, json};
+
+const SEGMENT: &str = "/relay/segment";
+const VERO: &str = "/relay/vero";
+const BLUEPRINT: &str = "/relay/blueprint";
+const SEGMENT_KEY: &str = "SPY-WRITE-KEY";
+/// The key as Basic authentication sends it.
+const SEGMENT_CREDENTIALS: &str = "U1BZLVdSSVRFLUtFWTo=";
+const VERO_TOKEN: &str = "SPY-AUTH-TOKEN";
+const NEW_KEY: &str = "SPY-NEW-KEY";
+
+struct Setup {
+    sqs: Sqs,
+    queue: Queue,
+    dead: Queue,
+    segment: Receiver,
+    vero: Receiver,
+    worker: Function,
+}
+
+async fn setup() -> Setup {
+    setup_with(&[]).await
+}
+
+/// A worker whose keys are SSM's; `more` adds variables, and an empty one takes away.
+async fn setup_with(more: &[(&str, &str)]) -> Setup {
+    let sqs = Sqs::start().await.unwrap();
+    let (segment, vero) = (Receiver::start().await.unwrap(), Receiver::start().await.unwrap());
+    let dead = sqs.queue("dead", QueueSettings::default());
+    let queue = sqs.queue("main", QueueSettings::default());
+    sqs.parameter(SEGMENT, SEGMENT_KEY);
+    sqs.parameter(VERO, VERO_TOKEN);
+    sqs.parameter(BLUEPRINT, r#"{"events":{"Old Name":{"rename":"First"}}}"#);
+    let (queue_url, dead_url, url) = (queue.url(), dead.url(), sqs.url().to_owned());
+    let mut environment = vec![
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("QUEUE_URL", &queue_url),
+        ("DEAD_LETTER_QUEUE_URL", &dead_url),
+        ("SEGMENT_WRITE_KEY_PARAMETER", SEGMENT),
+        ("SEGMENT_ENDPOINT", segment.url()),
+        ("VERO_AUTH_TOKEN_PARAMETER", VERO),
+        ("VERO_ENDPOINT", vero.url()),
+    ];
+    environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    environment.extend(more);
+    let worker = Function::start(env!("CARGO_BIN_EXE_worker"), &environment).await.unwrap();
+    Setup { sqs, queue, dead, segment, vero, worker }
+}
+
+impl Setup {
+    /// Invokes the worker with messages; the answer is how many must come back.
+    async fn invoke(&self, bodies: &[String]) -> usize {
+        let ids: Vec<String> = (0..bodies.len()).map(|index| format!("m{index}")).collect();
+        let records: Vec<(&str, &str)> =
+            ids.iter().zip(bodies).map(|(id, body)| (id.as_str(), body.as_str())).collect();
+        let answer = self.worker.invoke(&sqs_event(&records)).await.unwrap();
+        answer["batchItemFailures"].as_array().unwrap().len()
+    }
+
+    /// The lines that tell of a batch.
+    fn batches(&self) -> Vec<Value> {
+        self.worker.log_entries().into_iter().filter(|line| line["message"] == "batch").collect()
+    }
+
+    /// The metrics of the last batch.
+    fn metrics(&self) -> BTreeMap<String, (String, Vec<f64>)> {
+        let metrics = harness::metrics(self.batches().last().unwrap()).unwrap();
+        metrics.into_iter().map(|metric| (metric.name, (metric.unit, metric.values))).collect()
+    }
+
+    /// The metrics of the last batch that count something.
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let counts = self.metrics().into_iter().filter(|(_, (unit, _))| unit == "Count");
+        counts.map(|(name, (_, values))| (name, values[0] as u64)).collect()
+    }
+
+    fn readings(&self) -> usize {
+        self.sqs.called("GetParameters")
+    }
+
+    /// Vero takes this token only.
+    fn vero_wants(&self, token: &'static str) {
+        self.vero.heal();
+        let is_wrong = move |body: &Value| body["auth_token"] != token;
+        self.vero.behave(Behaviour::status(401), When::always().body(is_wrong));
+    }
+
+    fn no_secret_in_the_log(&self) {
+        let log = self.worker.logs().concat();
+        assert!(!log.contains("SPY") && !log.contains(SEGMENT_CREDENTIALS), "{log}");
+    }
+}
+
+fn received(payload: Value, source: &str, id: &str) -> Value {
+    let now = Timestamp::from_system(SystemTime::now()).iso();
+    json!({"version": 1, "id": id, "source": source, "received_at": now, "payload": payload})
+}
+
+fn sent(id: &str) -> String {
+    received(json!({"type": "sent", "user": {"id": 123, "email": "steve@example.com"}}), "vero", id)
+        .to_string()
+}
+
+fn owed(id: &str, destinations: &[&str]) -> String {
+    let mut owed: Value = serde_json::from_str(&sent(id)).unwrap();
+    owed["destinations"] = json!(destinations);
+    owed.to_string()
+}
+
+fn track(id: &str, event: &str) -> String {
+    let payload = json!({"type": "track", "event": event, "userId": "u1", "messageId": id});
+    received(payload, "segment", id).to_string()
+}
+
+fn only_copy(queue: &Queue) -> String {
+    let messages = queue.messages();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    messages[0].body.clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_key_heals_without_a_deploy() {
+    let setup = setup().await;
+    setup.vero_wants(NEW_KEY);
+    assert_eq!(setup.invoke(&[sent("e1")]).await, 0);
+    assert_eq!(setup.readings(), 1, "one call for all parameters");
+    let copy = only_copy(&setup.queue);
+    setup.sqs.parameter(VERO, NEW_KEY);
+    setup.sqs.parameter(SEGMENT, NEW_KEY);
+    assert_eq!(setup.invoke(&[copy, owed("e2", &["segment"])]).await, 0);
+    assert_eq!(setup.readings(), 2);
+    let [(_, call)] = &setup.vero.vero_calls()[..] else { panic!("one call was taken") };
+    assert_eq!((&call["data"]["webhook_id"], &call["auth_token"]), (&json!("e1"), &json!(NEW_KEY)));
+    let by_key: Vec<Option<String>> =
+        setup.segment.requests().iter().map(|call| call.header("authorization").map(str::to_owned)).collect();
+    assert_eq!(
+        by_key,
+        [Some(format!("Basic {SEGMENT_CREDENTIALS}")), Some("Basic U1BZLU5FVy1LRVk6".to_owned())]
+    );
+    assert!(setup.worker.log_entries().iter().any(|line| {
+        line["level"] == "INFO"
+            && line["message"].as_str().is_some_and(|told| told.contains("key has changed"))
+    }));
+    setup.no_secret_in_the_log();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_is_read_again_once_a_minute_at_most() {
+    for refusal in [
+        Behaviour::status(401),
+        Behaviour::status(403),
+        Behaviour::answer(200, r#"{"status":401,"message":"Invalid authentication"}"#),
+    ] {
+        let setup = setup().await;
+        setup.vero.behave(refusal, When::always());
+        for number in 0..4 {
+            assert_eq!(setup.invoke(&[sent(&format!("e{number}"))]).await, 0);
+        }
+        assert_eq!(setup.readings(), 2);
+        assert_eq!(setup.counts()["VeroTrackUnauthorized"], 1);
+    }
+    // While all is well, nobody asks, nor for another trouble.
+    let setup = setup().await;
+    setup.segment.behave(Behaviour::status(404), When::always());
+    for number in 0..4 {
+        setup.invoke(&[sent(&format!("e{number}"))]).await;
+    }
+    assert_eq!(setup.readings(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_ssm_is_down_the_old_keys_go_on() {
+    for fault in [Fault::Hang, Fault::Reset, Fault::Status(500), Fault::Throttle] {
+        let setup = setup().await;
+        setup.vero.behave(Behaviour::status(401), When::first(1));
+        assert_eq!(setup.invoke(&[sent("e1")]).await, 0);
+        setup.sqs.fail(fault.clone(), When::always().operation("GetParameters"));
+        let start = Instant::now();
+        assert_eq!(setup.invoke(&[only_copy(&setup.queue)]).await, 0);
+        assert!(start.elapsed() < Duration::from_secs(2), "{fault:?}: {:?}", start.elapsed());
+        assert_eq!(setup.vero.vero_calls()[0].1["auth_token"], VERO_TOKEN, "{fault:?}");
+        let asked = setup.readings();
+        assert_eq!(setup.invoke(&[sent("e2")]).await, 0);
+        assert_eq!(setup.readings(), asked, "{fault:?}: it is left alone for a while");
+        let told = setup.worker.log_entries();
+        let told = told.iter().filter(|line| line["level"] == "WARN" && line["error"].is_string()).count();
+        assert_eq!(told, 1, "{fault:?}");
+        setup.no_secret_in_the_log();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_parameter_is_no_new_key() {
+    let setup = setup().await;
+    setup.vero.behave(Behaviour::status(401), When::first(1));
+    assert_eq!(setup.invoke(&[sent("e1")]).await, 0);
+    setup.sqs.parameter(SEGMENT, " ");
+    setup.sqs.parameter(VERO, NEW_KEY);
+    assert_eq!(setup.invoke(&[only_copy(&setup.queue)]).await, 0);
+    assert_eq!(setup.vero.vero_calls()[0].1["auth_token"], VERO_TOKEN, "all or nothing");
+    assert!(setup.worker.logs().concat().contains("SEGMENT_WRITE_KEY_PARAMETER names /relay/segment"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blueprint_is_read_again_and_a_mistaken_one_is_not_used() {
+    let setup = setup_with(&[("BLUEPRINT_PARAMETER", BLUEPRINT)]).await;
+    setup.vero_wants(NEW_KEY);
+    assert_eq!(setup.invoke(&[track("e1", "Old Name")]).await, 0);
+    setup.sqs.parameter(VERO, NEW_KEY);
+    setup.sqs.parameter(BLUEPRINT, r#"{"events":{"Old Name":{"rename":5}}}"#);
+    assert_eq!(setup.invoke(&[only_copy(&setup.queue)]).await, 0);
+    let names = || -> Vec<Value> {
+        setup.vero.vero_calls().into_iter().map(|(_, call)| call["event_name"].clone()).collect()
+    };
+    assert_eq!(names(), ["First"], "the new key with the old blueprint");
+    let log = setup.worker.logs().concat();
+    assert!(log.contains("events.Old Name.rename"), "{log}");
+
+    let setup = setup_with(&[("BLUEPRINT_PARAMETER", BLUEPRINT)]).await;
+    setup.vero.behave(Behaviour::status(401), When::first(1));
+    assert_eq!(setup.invoke(&[track("e1", "Old Name")]).await, 0);
+    setup.sqs.parameter(BLUEPRINT, r#"{"events":{"Old Name":{"rename":"Second"}}}"#);
+    assert_eq!(setup.invoke(&[only_copy(&setup.queue)]).await, 0);
+    assert_eq!(setup.vero.vero_calls()[0].1["event_name"], "Second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_keys_need_no_ssm() {
+    let plain = [
+        ("SEGMENT_WRITE_KEY_PARAMETER", ""),
+        ("SEGMENT_WRITE_KEY", SEGMENT_KEY),
+        ("VERO_AUTH_TOKEN_PARAMETER", ""),
+        ("VERO_AUTH_TOKEN", VERO_TOKEN),
+    ];
+    let setup = setup_with(&plain).await;
+    setup.vero.behave(Behaviour::status(401), When::always());
+    for number in 0..3 {
+        assert_eq!(setup.invoke(&[sent(&format!("e{number}"))]).await, 0);
+    }
+    assert_eq!(setup.readings(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_line_tells_all_of_a_batch() {
+    let setup = setup_with(&[("METRICS_NAMESPACE", "relay-staging"), ("RUST_LOG", "error")]).await;
+    // One event is refused for good, and one is taken although its answer is lost.
+    let is_bad = |body: &Value| body.to_string().contains("\"bad\"");
+    setup.vero.behave(Behaviour::status(422), When::always().body(is_bad));
+    let is_doubled = |body: &Value| body.to_string().contains("\"doubled\"");
+    setup.vero.behave(Behaviour::LostAnswer, When::first(1).body(is_doubled));
+    setup.segment.behave(Behaviour::status(403), When::always());
+    let with_tags = json!({"type": "identify", "userId": "u", "messageId": "m",
+        "integrations": {"Vero": {"tags": {"add": ["a"]}}}});
+    let nobody = received(json!({"type": "sent"}), "vero", "nobody").to_string();
+    let batch = [
+        sent("good"),
+        sent("bad"),
+        sent("doubled"),
+        nobody,
+        received(with_tags, "segment", "tags").to_string(),
+        "poison".to_owned(),
+        received(json!({"type": "nonsense"}), "segment", "invalid").to_string(),
+    ];
+    assert_eq!(setup.invoke(&batch).await, 0);
+    assert_eq!(
+        setup.counts(),
+        BTreeMap::from(
+            [
+                ("Messages", 7),
+                ("Poison", 2),
+                ("SegmentOwed", 4),
+                ("SegmentCalls", 1),
+                ("SegmentUnauthorized", 1),
+                ("VeroTrackAccepted", 3),
+                ("VeroTrackSkipped", 1),
+                ("VeroTrackDead", 1),
+                ("VeroTrackMaybeDoubled", 1),
+                ("VeroTrackCalls", 5),
+                ("VeroTagsAccepted", 1),
+                ("VeroTagsCalls", 1),
+            ]
+            .map(|(name, count)| (name.to_owned(), count))
+        )
+    );
+    let metrics = setup.metrics();
+    assert_eq!(metrics["OldestOwed"].0, "Seconds");
+    for (name, count) in [("VeroTrackLatency", 3), ("VeroTagsLatency", 1)] {
+        let (unit, values) = &metrics[name];
+        assert_eq!((unit.as_str(), values.len()), ("Milliseconds", count));
+        assert!(values.iter().all(|value| (0.0..10_000.0).contains(value)), "{values:?}");
+    }
+    assert!(!metrics.contains_key("SegmentLatency"));
+
+    let [line] = &setup.batches()[..] else { panic!("one line") };
+    assert!(harness::metrics(line).unwrap().iter().all(|metric| metric.namespace == "relay-staging"));
+    assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([[]]));
+    assert_eq!(
+        (&line["level"], &line["messages"], &line["returned"]),
+        (&json!("INFO"), &json!(7), &json!(0))
+    );
+    assert!(line["duration_ms"].is_u64() && line["oldest_owed_s"].is_u64() && line["timestamp"].is_string());
+    assert_eq!(
+        line["reasons"],
+        json!({
+            "segment.owed.unauthorized": 4,
+            "vero_track.dead.refused": 1,
+            "vero_track.skipped.no_identity": 1,
+        })
+    );
+    let counts: Value = serde_json::from_str(line["counts"].as_str().unwrap()).unwrap();
+    assert_eq!((&counts["vero_track.maybe_doubled"], &counts["segment.owed"]), (&json!(1), &json!(4)));
+    setup.no_secret_in_the_log();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_did_not_happen_is_not_told() {
+    let setup = setup().await;
+    assert_eq!(setup.invoke(&[owed("e1", &["segment"])]).await, 0);
+    let names: Vec<String> = setup.metrics().into_keys().collect();
+    assert_eq!(names, ["Messages", "SegmentAccepted", "SegmentCalls", "SegmentLatency"]);
+    let [line] = &setup.batches()[..] else { panic!("one line") };
+    assert!(line.get("reasons").is_none() && line.get("oldest_owed_s").is_none());
+    assert!(line.to_string().len() < 900, "{} bytes", line.to_string().len());
+    assert_eq!(setup.worker.logs().len(), 1, "a batch that went well costs one line");
+
+    assert_eq!(setup.worker.invoke(&json!({"Records": []})).await.unwrap(), json!({"batchItemFailures": []}));
+    assert!(setup.batches()[1].get("_aws").is_none(), "no metric, no document");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_latencies_are_sampled_and_what_comes_back_is_counted() {
+    let setup = setup().await;
+    let events: Vec<String> = (0..250).map(|index| sent(&format!("e{index:03}"))).collect();
+    assert_eq!(setup.invoke(&events).await, 0);
+    let metrics = setup.metrics();
+    assert_eq!((metrics["SegmentAccepted"].1[0], metrics["VeroTrackCalls"].1[0]), (250.0, 250.0));
+    assert_eq!((metrics["SegmentLatency"].1.len(), metrics["VeroTrackLatency"].1.len()), (100, 100));
+
+    setup.sqs.fail(Fault::Status(500), When::always());
+    setup.vero.behave(Behaviour::status(503), When::always());
+    assert_eq!(setup.invoke(&[sent("e1"), "poison".to_owned()]).await, 2);
+    let counts = setup.counts();
+    assert_eq!((counts["Returned"], counts["VeroTrackOwed"], counts["Poison"]), (2, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_line_of_an_invocation_has_its_request_id() {
+    let setup = setup_with(&[("RUST_LOG", "trace")]).await;
+    setup.segment.behave(Behaviour::status(422), When::always());
+    setup.vero.behave(Behaviour::status(401), When::always());
+    let skipped = received(json!({"type": "sent"}), "vero", "nobody").to_string();
+    for _ in 0..2 {
+        assert_eq!(setup.invoke(&[sent("e1"), skipped.clone(), "poison".to_owned()]).await, 0);
+    }
+    // The runtime's own line on an error of ours has it too.
+    setup.worker.invoke(&json!({"hello": "world"})).await.unwrap_err();
+    let lines = setup.worker.log_entries();
+    assert_eq!(lines.len(), setup.worker.logs().len(), "every line is JSON: {:?}", setup.worker.logs());
+    let ids: Vec<&str> = lines.iter().filter_map(|line| line["request_id"].as_str()).collect();
+    assert_eq!(ids.len(), lines.len(), "{lines:?}");
+    let mut distinct = ids.clone();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 3, "{distinct:?}");
+    for line in &lines {
+        assert!(line["timestamp"].as_str().is_some_and(|time| Timestamp::parse(time).is_some()), "{line}");
+        assert!(["ERROR", "WARN", "INFO", "DEBUG"].contains(&line["level"].as_str().unwrap()), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_and_dead_letters_stay_in_their_message_s_trace() {
+    const HEADER: &str = "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1";
+    let setup = setup().await;
+    setup.segment.behave(Behaviour::status(422), When::always());
+    setup.vero.behave(Behaviour::status(503), When::always());
+    let later = sent("later").replace("\"version\":1", "\"version\":2");
+    let mut event = sqs_event(&[("m0", &sent("e1")), ("m1", "poison"), ("m2", &later), ("m3", &sent("e2"))]);
+    for record in [0, 1, 2] {
+        event["Records"][record]["attributes"]["AWSTraceHeader"] = HEADER.into();
+    }
+    event["Records"][3]["attributes"]["AWSTraceHeader"] = "Root=nonsense".into();
+    assert_eq!(setup.worker.invoke(&event).await.unwrap(), json!({"batchItemFailures": []}));
+    for queue in [&setup.queue, &setup.dead] {
+        let messages = queue.messages();
+        assert_eq!(messages.len(), 3);
+        for message in messages {
+            let expected = (!message.body.contains("\"e2\"")).then_some(HEADER);
+            assert_eq!(message.trace_header.as_deref(), expected, "{}", message.body);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_gives_nothing_away() {
+    let echo = format!("{SEGMENT_KEY} {SEGMENT_CREDENTIALS} {VERO_TOKEN} steve@example.com");
+    let behaviours = [None, Some(Behaviour::answer(422, echo.clone())), Some(Behaviour::answer(401, echo))];
+    let cases = behaviours.into_iter().flat_map(|behaviour| [(behaviour.clone(), false), (behaviour, true)]);
+    let tasks: Vec<_> =
+        cases.map(|(behaviour, fails)| tokio::spawn(gives_nothing_away(behaviour, fails))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+async fn gives_nothing_away(behaviour: Option<Behaviour>, sqs_fails: bool) {
+    let bodies = samples();
+    let setup = setup_with(&[("RUST_LOG", "trace"), ("BLUEPRINT_PARAMETER", BLUEPRINT)]).await;
+    if let Some(behaviour) = behaviour {
+        setup.segment.behave(behaviour.clone(), When::always());
+        setup.vero.behave(behaviour, When::always());
+    }
+    setup.invoke(&[]).await;
+    if sqs_fails {
+        setup.sqs.fail(Fault::Status(500), When::always());
+    }
+    // The second time the keys may be read again.
+    for _ in 0..2 {
+        setup.invoke(&bodies).await;
+    }
+    setup.no_secret_in_the_log();
+    let (log, texts) = (setup.worker.logs(), texts(&bodies));
+    assert!(log.len() > bodies.len() / 2, "{} lines", log.len());
+    for line in log {
+        assert!(!line.contains('@') && texts.iter().all(|text| !line.contains(text)), "{line}");
+    }
+}
+
+/// Every sample of the repository as a message, and a body that is none.
+fn samples() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events");
+    let mut bodies = vec!["steve@example.com is no envelope".to_owned()];
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let source = match name.split('-').next() {
+            Some(source @ ("vero" | "segment")) => source,
+            _ => continue,
+        };
+        let payload = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        bodies.push(received(payload, source, &format!("id-{}", bodies.len())).to_string());
+    }
+    assert!(bodies.len() > 30, "{} samples", bodies.len());
+    bodies
+}
+
+/// What events say, as far as it is long enough to be theirs alone.
+fn texts(bodies: &[String]) -> Vec<String> {
+    fn collect(value: &Value, texts: &mut Vec<String>) {
+        match value {
+            Value::String(text) if text.chars().count() >= 12 => texts.push(text.clone()),
+            Value::Array(values) => values.iter().for_each(|value| collect(value, texts)),
+            Value::Object(fields) => fields.values().for_each(|value| collect(value, texts)),
+            _ => (),
+        }
+    }
+    let mut texts = Vec::new();
+    for body in bodies.iter().filter_map(|body| serde_json::from_str::<Value>(body).ok()) {
+        collect(&body["payload"], &mut texts);
+    }
+    texts
+}
