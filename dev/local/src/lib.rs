@@ -10,6 +10,7 @@ mod aws;
 mod deploy;
 mod door;
 mod http;
+mod inspect;
 mod journal;
 mod logs;
 mod ministack;
@@ -21,6 +22,7 @@ mod stack;
 mod venv;
 mod zip;
 
+pub use inspect::Service;
 pub use journal::{Delivery, Destination, Journal};
 pub use logs::Logs;
 pub use options::{HELP, Options};

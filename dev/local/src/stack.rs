@@ -50,7 +50,7 @@ pub struct Stack {
     address: SocketAddr,
     token: String,
     outputs: Outputs,
-    ministack: MiniStack,
+    pub(crate) ministack: MiniStack,
 }
 
 impl Stack {
