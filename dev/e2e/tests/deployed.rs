@@ -344,8 +344,12 @@ impl Deployed {
     async fn logs_where_it_should(&self, days: &str) -> Result<()> {
         for (function, group) in [("Ingest", "IngestLogs"), ("Worker", "WorkerLogs")] {
             let function = self.function(function).await?;
-            let logging =
-                json!({"LogFormat": "JSON", "ApplicationLogLevel": "TRACE", "LogGroup": self.names[group]});
+            let logging = json!({
+                "LogFormat": "JSON",
+                "ApplicationLogLevel": "TRACE",
+                "SystemLogLevel": "WARN",
+                "LogGroup": self.names[group],
+            });
             assert_eq!(function["LoggingConfig"], logging);
             assert_eq!(function["Environment"]["Variables"]["METRICS_NAMESPACE"], "vero-relay");
             let query = json!({"logGroupNamePrefix": self.names[group]});
