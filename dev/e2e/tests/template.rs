@@ -72,3 +72,48 @@ fn ingest_may_run_as_long_as_vero_waits() -> Result<()> {
     assert_eq!(Template::read()?.seconds("Ingest", "/Timeout")?, Duration::from_secs(5));
     Ok(())
 }
+
+#[test]
+fn only_ingest_can_have_executions_reserved() -> Result<()> {
+    let template = Template::read()?;
+    let reservation = template.property("Ingest", "/ReservedConcurrentExecutions")?;
+    assert_eq!(reservation, &json!(["HasReservation", "IngestReservedConcurrency", "AWS::NoValue"]));
+    assert!(
+        template.property("Worker", "/ReservedConcurrentExecutions").is_err(),
+        "it has MaximumConcurrency"
+    );
+    Ok(())
+}
+
+#[test]
+fn messages_outlive_the_stack() -> Result<()> {
+    let template = Template::read()?;
+    for queue in ["Queue", "DeadLetterQueue"] {
+        let queue = &template.0["Resources"][queue];
+        assert_eq!(queue["DeletionPolicy"], "RetainExceptOnCreate");
+        assert_eq!(queue["UpdateReplacePolicy"], "Retain");
+    }
+    Ok(())
+}
+
+#[test]
+fn each_parameter_is_explained_bounded_and_in_a_group() -> Result<()> {
+    let Template(template) = Template::read()?;
+    let groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"].as_array();
+    let mut grouped: Vec<&str> = groups
+        .into_iter()
+        .flatten()
+        .flat_map(|group| group["Parameters"].as_array().into_iter().flatten().filter_map(Value::as_str))
+        .collect();
+    grouped.sort_unstable();
+    let parameters = template["Parameters"].as_object().context("no parameters")?;
+    let mut names: Vec<&str> = parameters.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(grouped, names);
+    for (name, parameter) in parameters {
+        assert!(parameter["Description"].is_string(), "{name}");
+        let bounds = ["AllowedPattern", "AllowedValues", "MaxValue"];
+        assert!(bounds.iter().any(|bound| !parameter[bound].is_null()), "{name} takes anything");
+    }
+    Ok(())
+}

@@ -17,7 +17,7 @@ pub(crate) const REGION: &str = "us-east-1";
 pub(crate) struct Cloud(pub(crate) SocketAddr);
 
 impl Cloud {
-    /// A call of a service that speaks JSON: SQS, SSM, CloudWatch Logs.
+    /// A call of a service that speaks JSON: SQS, SSM, CloudWatch and its logs.
     pub(crate) async fn json(&self, service: &str, target: &str, body: Value) -> Result<Value> {
         let headers = [("x-amz-target", target), ("content-type", "application/x-amz-json-1.1")];
         let answer = self.call(service, Method::POST, "/", &headers, body.to_string().into()).await?;
@@ -31,28 +31,44 @@ impl Cloud {
 
     /// A call of CloudFormation, which takes a form and answers XML.
     pub(crate) async fn cloudformation(&self, action: &str, parameters: &[(&str, &str)]) -> Result<String> {
+        self.query("cloudformation", "2010-05-15", action, parameters).await
+    }
+
+    /// A call of a service that takes a form and answers XML: CloudFormation, IAM, SNS.
+    pub(crate) async fn query(
+        &self,
+        service: &str,
+        version: &str,
+        action: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<String> {
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("Action", action)
-            .append_pair("Version", "2010-05-15")
+            .append_pair("Version", version)
             .extend_pairs(parameters)
             .finish();
         let headers = [("content-type", "application/x-www-form-urlencoded")];
-        let answer = self.call("cloudformation", Method::POST, "/", &headers, form.into()).await?;
+        let answer = self.call(service, Method::POST, "/", &headers, form.into()).await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// A call of Lambda, whose API is one of paths and methods.
+    pub(crate) async fn lambda(&self, method: Method, path: &str, body: Bytes) -> Result<Value> {
+        let answer = self.call("lambda", method, path, &[], body).await?;
+        serde_json::from_slice(&answer).with_context(|| format!("Lambda answered no JSON to {path}"))
     }
 
     /// MiniStack keeps a template's number parameters as text, and its SQS poller cannot compare text with a
     /// number. This sets every event source's concurrency again, as the number that the template says.
     pub(crate) async fn repair_event_sources(&self) -> Result<()> {
         const PATH: &str = "/2015-03-31/event-source-mappings/";
-        let list = self.call("lambda", Method::GET, PATH, &[], Bytes::new()).await?;
-        let list: Value = serde_json::from_slice(&list)?;
+        let list = self.lambda(Method::GET, PATH, Bytes::new()).await?;
         for source in list["EventSourceMappings"].as_array().into_iter().flatten() {
             let id = source["UUID"].as_str().unwrap_or_default();
             let limit = &source["ScalingConfig"]["MaximumConcurrency"];
             if let Some(limit) = limit.as_str().and_then(|text| text.parse::<u64>().ok()) {
                 let update = json!({"ScalingConfig": {"MaximumConcurrency": limit}}).to_string();
-                self.call("lambda", Method::PUT, &format!("{PATH}{id}"), &[], update.into()).await?;
+                self.lambda(Method::PUT, &format!("{PATH}{id}"), update.into()).await?;
             }
         }
         Ok(())

@@ -11,12 +11,12 @@ use crate::aws::{Cloud, tags};
 use crate::project::{FUNCTIONS, Project};
 use crate::zip;
 
-const STACK: &str = "vero-relay";
+pub(crate) const STACK: &str = "vero-relay";
 const BUCKET: &str = "code";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Values of the template's parameters, by name.
-pub(crate) type Parameters<'p> = Vec<(&'static str, &'p str)>;
+pub(crate) type Parameters<'p> = Vec<(&'p str, &'p str)>;
 
 /// What the deployed stack is known by.
 #[derive(Debug, Clone)]
@@ -33,41 +33,67 @@ pub(crate) async fn put_secret(cloud: &Cloud, name: &str, value: &str) -> Result
     cloud.json("ssm", "AmazonSSM.PutParameter", parameter).await.map(drop)
 }
 
-/// Deploys `template.yaml` with the given binaries. Nothing in it is changed but each `CodeUri`, as
-/// `sam package` does it.
+/// Deploys `template.yaml` with the given binaries.
 pub(crate) async fn deploy(
     cloud: &Cloud,
     project: &Project,
     binaries: &[PathBuf],
     parameters: &Parameters<'_>,
 ) -> Result<Outputs> {
+    let template = packaged(cloud, project, binaries, "").await?;
+    change(cloud, "CreateStack", &template, parameters).await
+}
+
+/// Deploys `template.yaml` over the stack that is there, as its next release: the code is uploaded anew, and each
+/// parameter keeps its value unless `changes` has another one.
+pub(crate) async fn update(
+    cloud: &Cloud,
+    project: &Project,
+    binaries: &[PathBuf],
+    changes: &Parameters<'_>,
+) -> Result<Outputs> {
+    let stack = cloud.cloudformation("DescribeStacks", &[("StackName", STACK)]).await?;
+    let pairs = tags(&stack, "ParameterKey").zip(tags(&stack, "ParameterValue"));
+    let kept = pairs.filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+    let parameters = kept.chain(changes.iter().copied()).collect();
+    let template = packaged(cloud, project, binaries, "next/").await?;
+    change(cloud, "UpdateStack", &template, &parameters).await
+}
+
+/// Uploads the binaries and gives `template.yaml` with each `CodeUri` pointing there, as `sam package` does it;
+/// nothing else is changed.
+async fn packaged(cloud: &Cloud, project: &Project, binaries: &[PathBuf], folder: &str) -> Result<String> {
     let path = project.root.join("template.yaml");
     let mut template =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     cloud.put_s3(BUCKET, "", Default::default()).await?;
     for (function, binary) in FUNCTIONS.iter().zip(binaries) {
         let program = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
-        let key = format!("{function}.zip");
+        let key = format!("{folder}{function}.zip");
         cloud.put_s3(BUCKET, &key, zip::bootstrap(&program)?.into()).await?;
         let source = format!("CodeUri: functions/{function}\n");
         ensure!(template.matches(&source).count() == 1, "template.yaml must say `{}` once", source.trim());
         template = template.replace(&source, &format!("CodeUri: s3://{BUCKET}/{key}\n"));
     }
+    Ok(template)
+}
 
+/// Has CloudFormation create or update the stack, and waits for it.
+async fn change(cloud: &Cloud, action: &str, template: &str, parameters: &Parameters<'_>) -> Result<Outputs> {
     let names: Vec<(String, String)> = (1..=parameters.len())
         .map(|n| format!("Parameters.member.{n}"))
         .map(|member| (format!("{member}.ParameterKey"), format!("{member}.ParameterValue")))
         .collect();
     let mut form = vec![
         ("StackName", STACK),
-        ("TemplateBody", &template),
+        ("TemplateBody", template),
         ("Capabilities.member.1", "CAPABILITY_IAM"),
         ("Capabilities.member.2", "CAPABILITY_AUTO_EXPAND"),
     ];
     for ((key, value), (name, setting)) in names.iter().zip(parameters) {
         form.extend([(key.as_str(), *name), (value.as_str(), *setting)]);
     }
-    cloud.cloudformation("CreateStack", &form).await?;
+    cloud.cloudformation(action, &form).await?;
     let stack = wait(cloud).await?;
     cloud.repair_event_sources().await?;
     outputs(&stack)
@@ -79,10 +105,10 @@ async fn wait(cloud: &Cloud) -> Result<String> {
     loop {
         let stack = cloud.cloudformation("DescribeStacks", &[("StackName", STACK)]).await?;
         let status = tags(&stack, "StackStatus").next().unwrap_or("UNKNOWN");
-        if status == "CREATE_COMPLETE" {
+        if ["CREATE_COMPLETE", "UPDATE_COMPLETE"].contains(&status) {
             return Ok(stack);
         }
-        if status != "CREATE_IN_PROGRESS" || Instant::now() > deadline {
+        if !status.ends_with("_IN_PROGRESS") || Instant::now() > deadline {
             let events = cloud.cloudformation("DescribeStackEvents", &[("StackName", STACK)]).await?;
             let reasons: Vec<&str> = tags(&events, "ResourceStatusReason").collect();
             bail!("the template could not be deployed ({status}):\n  {}", reasons.join("\n  "));

@@ -12,6 +12,7 @@ mod aws;
 mod deploy;
 mod door;
 pub mod http;
+mod inspect;
 pub mod install;
 mod journal;
 mod logs;
@@ -23,6 +24,7 @@ pub mod samples;
 mod stack;
 mod zip;
 
+pub use inspect::Service;
 pub use journal::{Delivery, Destination, Journal};
 pub use logs::Logs;
 pub use options::{HELP, Options};

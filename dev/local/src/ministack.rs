@@ -63,7 +63,7 @@ impl MiniStack {
             .envs([("HOME", &home), ("TMPDIR", &home), ("STATE_DIR", &home), ("S3_DATA_DIR", &home)])
             // Listeners and services of no use here.
             .envs([("IOT_MTLS_ENABLED", "0"), ("SFTP_ENABLED", "0"), ("DOCKER_HOST", "unix:///nonexistent")])
-            .env("SERVICES", "cloudformation,iam,lambda,logs,s3,sqs,ssm,sts")
+            .env("SERVICES", "cloudformation,cloudwatch,iam,lambda,logs,s3,sns,sqs,ssm,sts")
             .env("PYTHONUNBUFFERED", "1");
         command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("cannot run {}", python.display()))?;

@@ -53,7 +53,7 @@ pub struct Stack {
     address: SocketAddr,
     secrets: Secrets,
     outputs: Outputs,
-    ministack: MiniStack,
+    pub(crate) ministack: MiniStack,
 }
 
 impl Stack {

@@ -1,0 +1,504 @@
+//! The production template, deployed on this machine and read back: what a security review would ask of the account,
+//! and an upgrade.
+//!
+//! MiniStack keeps all that is read here, but it does not carry out everything: it enforces no policy, raises no
+//! alarm, makes no metric of a log line, and leaves `ReservedConcurrentExecutions` out of what it creates
+//! (`template.rs` looks at that).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use local::{Project, Service, Settings, Stack};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+/// The metrics that the functions emit, of the worker and then of ingest.
+const EMITTED: [&str; 8] =
+    ["Messages", "Returned", "OldestOwed", "Poison", "Unqueued", "Refused", "Unauthorized", "Truncated"];
+/// And those of each destination, whose name precedes them.
+const DESTINATIONS: [&str; 3] = ["Segment", "VeroTrack", "VeroTags"];
+const EMITTED_OF_EACH: [&str; 8] =
+    ["Accepted", "Owed", "Skipped", "Dead", "MaybeDoubled", "Unauthorized", "Calls", "Latency"];
+
+/// What AWS itself measures, of all that is used here.
+const OF_AWS: [(&str, &[&str]); 3] = [
+    (
+        "AWS/Lambda",
+        &[
+            "Duration",
+            "Errors",
+            "Invocations",
+            "Throttles",
+            "Url4xxCount",
+            "Url5xxCount",
+            "UrlRequestCount",
+            "UrlRequestLatency",
+        ],
+    ),
+    ("AWS/Logs", &["IncomingBytes"]),
+    (
+        "AWS/SQS",
+        &[
+            "ApproximateAgeOfOldestMessage",
+            "ApproximateNumberOfMessagesDelayed",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesVisible",
+            "NumberOfEmptyReceives",
+            "NumberOfMessagesReceived",
+            "NumberOfMessagesSent",
+        ],
+    ),
+];
+
+/// Each alarm, what it watches, and whether the topic hears of its end as well.
+const ALARMS: [(&str, &str, bool); 14] = [
+    ("DeadLetters", "AWS/SQS ApproximateNumberOfMessagesVisible", true),
+    ("QueueAge", "AWS/SQS ApproximateAgeOfOldestMessage", true),
+    ("IngestErrors", "AWS/Lambda Url5xxCount", false),
+    ("Unqueued", "vero-relay Unqueued", false),
+    ("UnqueuedInLog", "vero-relay UnqueuedInLog", false),
+    ("WorkerErrors", "AWS/Lambda Errors", true),
+    ("WorkerThrottles", "AWS/Lambda Throttles", true),
+    ("IngestThrottles", "AWS/Lambda Throttles", false),
+    ("Quiet", "AWS/SQS NumberOfMessagesSent", true),
+    ("SegmentKey", "vero-relay SegmentUnauthorized", true),
+    ("VeroKey", "vero-relay VeroTrackUnauthorized", true),
+    ("OldestOwed", "vero-relay OldestOwed", true),
+    ("Truncated", "vero-relay Truncated", false),
+    ("WrongToken", "vero-relay Unauthorized", false),
+];
+
+/// The calls that the code makes: the SDK's methods, each with the action that it needs.
+const CALLS: [(&str, &str); 5] = [
+    ("change_message_visibility_batch", "sqs:ChangeMessageVisibility"),
+    ("get_parameters", "ssm:GetParameters"),
+    ("get_queue_attributes", "sqs:GetQueueAttributes"),
+    ("send_message", "sqs:SendMessage"),
+    ("send_message_batch", "sqs:SendMessage"),
+];
+/// Those that Lambda makes in the function's name: for the event source, for the log.
+const LAMBDAS_CALLS: [&str; 5] = [
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+];
+
+/// What each role may do and to what: the calls above, by function.
+const INGEST_MAY: [(&str, &str); 5] = [
+    ("logs:CreateLogStream", "IngestLogs"),
+    ("logs:PutLogEvents", "IngestLogs"),
+    ("sqs:GetQueueAttributes", "Queue"),
+    ("sqs:SendMessage", "DeadLetterQueue"),
+    ("sqs:SendMessage", "Queue"),
+];
+const WORKER_MAY: [(&str, &str); 10] = [
+    ("logs:CreateLogStream", "WorkerLogs"),
+    ("logs:PutLogEvents", "WorkerLogs"),
+    ("sqs:ChangeMessageVisibility", "Queue"),
+    ("sqs:DeleteMessage", "Queue"),
+    ("sqs:GetQueueAttributes", "Queue"),
+    ("sqs:ReceiveMessage", "Queue"),
+    ("sqs:SendMessage", "DeadLetterQueue"),
+    ("sqs:SendMessage", "Queue"),
+    ("ssm:GetParameters", "/vero-relay/segment-write-key"),
+    ("ssm:GetParameters", "/vero-relay/vero-auth-token"),
+];
+
+/// What parameters add.
+const KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-3333-4444-555555555555";
+const OPTIONS: [(&str, &str); 6] = [
+    ("SegmentTokenSha256", "33b4ede268bafdc0af425fff0a05058de7a7fa9dd3909c7d7a6c0ea7131244fd"),
+    ("SegmentSharedSecretParameter", "/other/shared-secret"),
+    ("BlueprintParameter", "/other/blueprint"),
+    ("KmsKeyArn", KEY),
+    ("Tracing", "Active"),
+    ("AlarmEmail", "ops@example.com"),
+];
+const BOTH_MAY_TOO: [(&str, &str); 4] = [
+    ("kms:Decrypt", KEY),
+    ("kms:GenerateDataKey", KEY),
+    ("xray:PutTelemetryRecords", "*"),
+    ("xray:PutTraceSegments", "*"),
+];
+
+/// A cold start, a busy machine and MiniStack's polling together.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Two stacks would install MiniStack into the same folder at the same time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+#[tokio::test]
+async fn what_is_created_is_locked_down_and_watched() -> Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let stack = Stack::start(&Settings::default()).await?;
+    let deployed = Deployed { names: stack.resources().await?, stack };
+
+    deployed.has_safe_queues().await?;
+    deployed.has_one_door().await?;
+    deployed.feeds_the_worker_from_the_queue().await?;
+    deployed.logs_where_it_should("30").await?;
+    deployed.raises_alarms().await?;
+    deployed.has_a_dashboard_of_what_exists().await?;
+    assert_eq!(deployed.may("IngestRole").await?, set(&[&INGEST_MAY]));
+    assert_eq!(deployed.may("WorkerRole").await?, set(&[&WORKER_MAY]));
+
+    deployed.stack.update(&OPTIONS).await?;
+    let secret = [("ssm:GetParameters", "/other/shared-secret")];
+    let blueprint = [("ssm:GetParameters", "/other/blueprint")];
+    assert_eq!(deployed.may("IngestRole").await?, set(&[&INGEST_MAY, &secret, &BOTH_MAY_TOO]));
+    assert_eq!(deployed.may("WorkerRole").await?, set(&[&WORKER_MAY, &blueprint, &BOTH_MAY_TOO]));
+    for queue in ["Queue", "DeadLetterQueue"] {
+        let attributes = deployed.attributes(queue).await?;
+        assert_eq!(
+            (&attributes["KmsMasterKeyId"], &attributes["SqsManagedSseEnabled"]),
+            (&json!(KEY), &json!("false"))
+        );
+    }
+    for function in ["Ingest", "Worker"] {
+        assert_eq!(deployed.function(function).await?["TracingConfig"]["Mode"], "Active");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upgrade_keeps_the_url_and_whatever_is_queued() -> Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let stack = Stack::start(&Settings::default()).await?;
+    let deployed = Deployed { names: stack.resources().await?, stack };
+    let url = deployed.url().await?;
+    let source = format!("/2015-03-31/event-source-mappings/{}", deployed.names["WorkerQueue"]);
+
+    deployed.stack.lambda("PUT", &source, Some(json!({"Enabled": false}))).await?;
+    let webhook = |user: u32| format!(r#"{{"type":"opened","user":{{"id":{user}}}}}"#);
+    let mut ids = Vec::new();
+    for user in 1..=3 {
+        ids.push(deployed.stack.post(&webhook(user)).await?);
+    }
+    assert_eq!(deployed.attributes("Queue").await?["ApproximateNumberOfMessages"], "3");
+
+    deployed.stack.update(&[("LogRetentionDays", "60"), ("WorkerMaximumConcurrency", "5")]).await?;
+    assert_eq!(deployed.stack.resources().await?, deployed.names, "nothing is replaced");
+    assert_eq!(deployed.url().await?, url);
+    deployed.logs_where_it_should("60").await?;
+    assert_eq!(deployed.stack.lambda("GET", &source, None).await?["ScalingConfig"]["MaximumConcurrency"], 5);
+
+    deployed.stack.lambda("PUT", &source, Some(json!({"Enabled": true}))).await?;
+    ids.push(deployed.stack.post(&webhook(4)).await?);
+    for id in ids {
+        assert_eq!(deployed.stack.deliveries(&id, 2, PATIENCE).await.len(), 2, "{id}");
+    }
+    assert_eq!(deployed.stack.dead_letters().await?, 0);
+    Ok(())
+}
+
+/// The calls in the sources are those that the roles are for.
+#[tokio::test]
+async fn the_code_makes_the_calls_that_the_roles_allow() -> Result<()> {
+    let root = Project::find().await?.root;
+    let workspace = fs::read_to_string(root.join("Cargo.toml"))?;
+    let services: Vec<&str> =
+        workspace.lines().filter_map(|line| line.strip_prefix("aws-sdk-")?.split(' ').next()).collect();
+    assert_eq!(services, ["sqs", "ssm"], "another service: the methods below have to know its calls");
+
+    let mut sources = String::new();
+    for folder in ["functions/ingest/src", "functions/worker/src", "shared/core/src", "shared/platform/src"] {
+        read_sources(&root.join(folder), &mut sources)?;
+    }
+    let methods: BTreeSet<&str> = sources
+        .split('.')
+        .filter_map(|text| text.split_once("()")?.0.into())
+        .filter(|name| is_call_of_sqs(name) || name.contains("parameter") && name.contains('_'))
+        .collect();
+    assert_eq!(methods, CALLS.map(|(method, _)| method).into());
+
+    let needed: BTreeSet<&str> = CALLS.iter().map(|(_, action)| *action).chain(LAMBDAS_CALLS).collect();
+    let allowed = INGEST_MAY.iter().chain(&WORKER_MAY).map(|(action, _)| *action).collect();
+    assert_eq!(needed, allowed);
+    Ok(())
+}
+
+/// The names of SQS's calls have few words: a verb and one of these.
+fn is_call_of_sqs(method: &str) -> bool {
+    let objects = ["message", "messages", "message_batch", "message_visibility", "message_visibility_batch"];
+    let others = ["queue", "queues", "queue_attributes", "queue_url", "queue_tags", "permission"];
+    let object = method.split_once('_').map_or("", |(_, object)| object);
+    let verb = method.split('_').next().unwrap_or_default();
+    let verbs = [
+        "add", "change", "create", "delete", "get", "list", "purge", "receive", "remove", "send", "set",
+        "tag",
+    ];
+    verbs.contains(&verb) && (objects.contains(&object) || others.contains(&object))
+}
+
+fn read_sources(folder: &Path, into: &mut String) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            read_sources(&path, into)?;
+        } else {
+            into.extend(fs::read_to_string(&path)?.split_whitespace());
+        }
+    }
+    Ok(())
+}
+
+struct Deployed {
+    stack: Stack,
+    /// What each resource of the template is called at AWS.
+    names: BTreeMap<String, String>,
+}
+
+impl Deployed {
+    async fn attributes(&self, queue: &str) -> Result<Value> {
+        let query = json!({"QueueUrl": self.names[queue], "AttributeNames": ["All"]});
+        Ok(self.stack.json("sqs", "AmazonSQS.GetQueueAttributes", query).await?["Attributes"].take())
+    }
+
+    async fn function(&self, name: &str) -> Result<Value> {
+        let path = format!("/2015-03-31/functions/{}/configuration", self.names[name]);
+        self.stack.lambda("GET", &path, None).await
+    }
+
+    async fn url(&self) -> Result<Value> {
+        let path = format!("/2021-10-31/functions/{}/url", self.names["Ingest"]);
+        self.stack.lambda("GET", &path, None).await
+    }
+
+    async fn cloudwatch(&self, action: &str, query: Value) -> Result<Value> {
+        self.stack.json("monitoring", &format!("GraniteServiceVersion20100801.{action}"), query).await
+    }
+
+    async fn has_safe_queues(&self) -> Result<()> {
+        for (queue, days) in [("Queue", 7), ("DeadLetterQueue", 14)] {
+            let attributes = self.attributes(queue).await?;
+            assert_eq!(attributes["SqsManagedSseEnabled"], "true", "{queue}");
+            assert_eq!(attributes["MessageRetentionPeriod"], (days * 24 * 3600).to_string(), "{queue}");
+            assert_eq!(attributes["DelaySeconds"], "0", "{queue}");
+            let refusal = json!({
+                "Sid": "TlsOnly",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "sqs:*",
+                "Resource": attributes["QueueArn"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            });
+            assert_eq!(parsed(&attributes["Policy"])?["Statement"], json!([refusal]), "{queue}");
+        }
+        let (queue, letters) = (self.attributes("Queue").await?, self.attributes("DeadLetterQueue").await?);
+        assert_eq!(queue["VisibilityTimeout"], "150");
+        let redrive = json!({"deadLetterTargetArn": letters["QueueArn"], "maxReceiveCount": 10});
+        assert_eq!(parsed(&queue["RedrivePolicy"])?, redrive);
+        let allow = json!({"redrivePermission": "byQueue", "sourceQueueArns": [queue["QueueArn"]]});
+        assert_eq!(parsed(&letters["RedriveAllowPolicy"])?, allow);
+        Ok(())
+    }
+
+    /// The Function URL, which anybody may call, and no other way to call ingest.
+    async fn has_one_door(&self) -> Result<()> {
+        assert_eq!(self.url().await?["AuthType"], "NONE");
+        let path = format!("/2015-03-31/functions/{}/policy", self.names["Ingest"]);
+        let policy = parsed(&self.stack.lambda("GET", &path, None).await?["Policy"])?;
+        let statements = policy["Statement"].as_array().context("no statements")?;
+        let permissions: BTreeMap<&str, &Value> = statements
+            .iter()
+            .filter(|statement| statement["Effect"] == "Allow" && statement["Principal"] == "*")
+            .filter_map(|statement| Some((statement["Action"].as_str()?, &statement["Condition"])))
+            .collect();
+        assert_eq!(
+            permissions,
+            BTreeMap::from([
+                ("lambda:InvokeFunction", &json!({"Bool": {"lambda:InvokedViaFunctionUrl": "true"}})),
+                (
+                    "lambda:InvokeFunctionUrl",
+                    &json!({"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}})
+                ),
+            ])
+        );
+        assert_eq!(statements.len(), 2);
+        let path = format!("/2015-03-31/functions/{}/policy", self.names["Worker"]);
+        // AWS answers 404; MiniStack with a policy that says nothing.
+        let of_worker =
+            self.stack.lambda("GET", &path, None).await.and_then(|answer| parsed(&answer["Policy"]));
+        assert!(of_worker.is_ok_and(|policy| policy["Statement"] == json!([])), "nobody may call the worker");
+        Ok(())
+    }
+
+    async fn feeds_the_worker_from_the_queue(&self) -> Result<()> {
+        let path = format!("/2015-03-31/event-source-mappings/{}", self.names["WorkerQueue"]);
+        let source = self.stack.lambda("GET", &path, None).await?;
+        assert_eq!(source["EventSourceArn"], self.attributes("Queue").await?["QueueArn"]);
+        assert_eq!(source["FunctionArn"], self.function("Worker").await?["FunctionArn"]);
+        assert_eq!(source["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]));
+        assert_eq!(source["BatchSize"], 100);
+        assert_eq!(source["MaximumBatchingWindowInSeconds"], 1);
+        assert_eq!(source["ScalingConfig"], json!({"MaximumConcurrency": 10}));
+        Ok(())
+    }
+
+    /// Both functions log as JSON into groups of the stack's, and count in a namespace of the stack's.
+    async fn logs_where_it_should(&self, days: &str) -> Result<()> {
+        for (function, group) in [("Ingest", "IngestLogs"), ("Worker", "WorkerLogs")] {
+            let function = self.function(function).await?;
+            let logging = json!({
+                "LogFormat": "JSON",
+                "ApplicationLogLevel": "TRACE",
+                "SystemLogLevel": "WARN",
+                "LogGroup": self.names[group],
+            });
+            assert_eq!(function["LoggingConfig"], logging);
+            assert_eq!(function["Environment"]["Variables"]["METRICS_NAMESPACE"], "vero-relay");
+            let query = json!({"logGroupNamePrefix": self.names[group]});
+            let groups = self.stack.json("logs", "Logs_20140328.DescribeLogGroups", query).await?;
+            assert_eq!(groups["logGroups"][0]["retentionInDays"].to_string(), days);
+        }
+        Ok(())
+    }
+
+    async fn raises_alarms(&self) -> Result<()> {
+        let answer = self.cloudwatch("DescribeAlarms", json!({})).await?;
+        let alarms = answer["MetricAlarms"].as_array().context("no alarms")?;
+        assert_eq!(alarms.len(), ALARMS.len());
+        let topic = json!([self.names["AlarmTopic"]]);
+        for (name, watches, tells_of_its_end) in ALARMS {
+            let alarm = alarms.iter().find(|alarm| alarm["AlarmName"] == self.names[&format!("{name}Alarm")]);
+            let alarm = alarm.with_context(|| format!("no alarm {name}"))?;
+            let (namespace, metric) = (text(&alarm["Namespace"]), text(&alarm["MetricName"]));
+            assert_eq!(format!("{namespace} {metric}"), watches, "{name}");
+            self.check_metric(namespace, metric, &alarm["Dimensions"]).await?;
+            assert_eq!(alarm["AlarmActions"], topic, "{name}");
+            assert_eq!(
+                alarm["OKActions"],
+                if tells_of_its_end { topic.clone() } else { json!([]) },
+                "{name}"
+            );
+            // No news is good news, of all but the one that waits for news.
+            let silence = if name == "Quiet" { "breaching" } else { "notBreaching" };
+            assert_eq!(alarm["TreatMissingData"], silence, "{name}");
+            let description = text(&alarm["AlarmDescription"]);
+            assert!(description.ends_with(&format!("README, Runbook, {name}.")), "{description}");
+            assert!(description.len() <= 1024, "CloudWatch takes no more: {description}");
+        }
+        let query = [("TopicArn", self.names["AlarmTopic"].as_str())];
+        let policy = self.stack.texts(Service::Sns, "GetTopicAttributes", &query, "value").await?;
+        let policy = policy.iter().find(|value| value.contains("Statement")).context("no topic policy")?;
+        assert!(policy.contains(":alarm:vero-relay-*") && policy.contains("aws:SecureTransport"), "{policy}");
+        Ok(())
+    }
+
+    async fn has_a_dashboard_of_what_exists(&self) -> Result<()> {
+        let query = json!({"DashboardName": self.names["Dashboard"]});
+        let dashboard = parsed(&self.cloudwatch("GetDashboard", query).await?["DashboardBody"])?;
+        let mut metrics = BTreeSet::new();
+        for widget in dashboard["widgets"].as_array().context("no widgets")? {
+            if let Some(alarms) = widget["properties"]["alarms"].as_array() {
+                assert_eq!(alarms.len(), ALARMS.len(), "all alarms are on it");
+            }
+            for metric in widget["properties"]["metrics"].as_array().into_iter().flatten() {
+                let fields: Vec<&str> =
+                    metric.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let dimensions = match fields[..] {
+                    [_, _, name, value] => json!([{"Name": name, "Value": value}]),
+                    _ => json!([]),
+                };
+                self.check_metric(fields[0], fields[1], &dimensions).await?;
+                metrics.insert(fields.join(" "));
+            }
+        }
+        // The free dashboards are those of up to 50 metrics.
+        assert!((20..=50).contains(&metrics.len()), "{metrics:?}");
+        Ok(())
+    }
+
+    /// A metric that nobody measures would leave its alarm silent for ever.
+    async fn check_metric(&self, namespace: &str, metric: &str, dimensions: &Value) -> Result<()> {
+        if namespace == "vero-relay" {
+            let of_destinations =
+                DESTINATIONS.iter().flat_map(|name| EMITTED_OF_EACH.map(|metric| format!("{name}{metric}")));
+            let emitted: BTreeSet<String> =
+                EMITTED.map(str::to_owned).into_iter().chain(of_destinations).collect();
+            ensure!(emitted.contains(metric) || self.filters_for(metric).await?, "no code emits {metric}");
+            assert_eq!(dimensions, &json!([]), "{metric}");
+            return Ok(());
+        }
+        let of_aws = OF_AWS.iter().any(|(of, metrics)| *of == namespace && metrics.contains(&metric));
+        ensure!(of_aws, "AWS does not measure {metric} in {namespace}");
+        let [dimension] = dimensions.as_array().map(Vec::as_slice).unwrap_or_default() else {
+            anyhow::bail!("{metric} has {dimensions}")
+        };
+        let resources = match text(&dimension["Name"]) {
+            "FunctionName" => ["Ingest", "Worker"],
+            "LogGroupName" => ["IngestLogs", "WorkerLogs"],
+            "QueueName" => ["Queue", "DeadLetterQueue"],
+            other => anyhow::bail!("{metric} has no dimension {other}"),
+        };
+        let is_ours = resources.iter().any(|resource| {
+            let name = &self.names[*resource];
+            let name =
+                if namespace == "AWS/SQS" { name.rsplit('/').next().unwrap_or_default() } else { name };
+            dimension["Value"] == name
+        });
+        ensure!(is_ours, "{metric} is of {}", dimension["Value"]);
+        Ok(())
+    }
+
+    /// Whether a metric is made of log lines.
+    async fn filters_for(&self, metric: &str) -> Result<bool> {
+        let filters = self.stack.json("logs", "Logs_20140328.DescribeMetricFilters", json!({})).await?;
+        let filters = filters["metricFilters"].as_array().cloned().unwrap_or_default();
+        let [filter] = filters.as_slice() else { anyhow::bail!("{} metric filters", filters.len()) };
+        assert_eq!(filter["logGroupName"], self.names["IngestLogs"]);
+        assert_eq!(filter["filterPattern"], r#"{ $.message = "unqueued_webhook" }"#);
+        let transformation = &filter["metricTransformations"][0];
+        assert_eq!(transformation["metricNamespace"], "vero-relay");
+        Ok(transformation["metricName"] == metric)
+    }
+
+    /// What a role may do, and to what: the template's names of resources, the names of SSM parameters.
+    async fn may(&self, role: &str) -> Result<BTreeSet<(String, String)>> {
+        let policy = self.stack.policy(&self.names[role]).await?;
+        let mut allowed = BTreeSet::new();
+        for statement in policy["Statement"].as_array().context("no statements")? {
+            assert_eq!(statement["Effect"], "Allow");
+            assert_eq!(statement.as_object().map(|statement| statement.len()), Some(3), "{statement}");
+            for action in one_or_many(&statement["Action"]) {
+                for resource in one_or_many(&statement["Resource"]) {
+                    allowed.insert((action.to_owned(), self.name_of(resource)));
+                }
+            }
+        }
+        Ok(allowed)
+    }
+
+    fn name_of(&self, arn: &str) -> String {
+        if let Some((_, parameter)) = arn.split_once(":parameter") {
+            return parameter.to_owned();
+        }
+        let name = arn.trim_end_matches(":*").rsplit(':').next().unwrap_or_default();
+        let resource = self.names.iter().find(|(_, physical)| {
+            arn.starts_with("arn:aws:sqs:") && physical.ends_with(&format!("/{name}"))
+                || arn.starts_with("arn:aws:logs:") && *physical == name
+        });
+        resource.map_or(arn, |(logical, _)| logical).to_owned()
+    }
+}
+
+fn set(parts: &[&[(&str, &str)]]) -> BTreeSet<(String, String)> {
+    parts.concat().into_iter().map(|(action, resource)| (action.to_owned(), resource.to_owned())).collect()
+}
+
+fn one_or_many(value: &Value) -> impl Iterator<Item = &str> {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice).iter().filter_map(Value::as_str)
+}
+
+fn parsed(json: &Value) -> Result<Value> {
+    serde_json::from_str(text(json)).with_context(|| format!("no JSON: {json}"))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
