@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::aws::tags;
 use crate::deploy;
-use crate::project::Project;
+use crate::project::{self, Project};
 use crate::stack::Stack;
 
 /// The services whose calls are forms and whose answers are XML, with the versions of their APIs.
@@ -77,7 +77,7 @@ impl Stack {
     /// has another one.
     pub async fn update(&self, changes: &[(&str, &str)]) -> Result<()> {
         let project = Project::find().await?;
-        let binaries = project.build().await?;
+        let binaries = project.build(project::FUNCTIONS).await?;
         deploy::update(&self.ministack.cloud, &project, &binaries, &changes.to_vec()).await.map(drop)
     }
 }

@@ -29,4 +29,4 @@ pub use journal::{Delivery, Destination, Journal};
 pub use logs::Logs;
 pub use options::{HELP, Options};
 pub use project::Project;
-pub use stack::{Settings, Stack};
+pub use stack::{Settings, Stack, digest};

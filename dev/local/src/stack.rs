@@ -75,8 +75,8 @@ impl Stack {
         deploy::put_secret(&cloud, VERO_PARAMETER, &vero.secret).await?;
 
         let secrets = Secrets::lasting(&project)?;
-        let digests = [&secrets.webhook_token, &secrets.segment_token, &secrets.write_key]
-            .map(|secret| hex(&Sha256::digest(secret)));
+        let digests =
+            [&secrets.webhook_token, &secrets.segment_token, &secrets.write_key].map(|secret| digest(secret));
         let mut parameters = vec![
             ("Architecture", project::architecture()?),
             ("WebhookTokenSha256", digests[0].as_str()),
@@ -99,6 +99,11 @@ impl Stack {
         let stack = Stack { journal, logs: Logs::new(cloud), watched, address, secrets, outputs, ministack };
         stack.healthy().await?;
         Ok(stack)
+    }
+
+    /// The token that webhooks come with.
+    pub fn webhook_token(&self) -> &str {
+        &self.secrets.webhook_token
     }
 
     /// The URL that Vero would post to.
@@ -154,9 +159,14 @@ impl Stack {
 
     /// Posts a webhook as Vero does and gives its id.
     pub async fn post(&self, webhook: &str) -> Result<String> {
+        self.post_by(&self.secrets.webhook_token, webhook).await
+    }
+
+    /// The same by another token than the one that the stack was started with.
+    pub async fn post_by(&self, token: &str, webhook: &str) -> Result<String> {
         let mut request = Request::new(webhook.to_owned().into());
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = format!("/vero/{}", self.secrets.webhook_token).parse()?;
+        *request.uri_mut() = format!("/vero/{token}").parse()?;
         request.headers_mut().insert("content-type", "application/json".parse()?);
         let answer = http::send(self.address, request).await?;
         let text = String::from_utf8_lossy(answer.body());
@@ -251,6 +261,11 @@ fn secret(path: &Path) -> Result<String> {
     let secret = hex(&bytes);
     fs::write(path, &secret).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(secret)
+}
+
+/// The digest of a token, as the template takes it.
+pub fn digest(token: &str) -> String {
+    hex(&Sha256::digest(token))
 }
 
 fn hex(bytes: &[u8]) -> String {
