@@ -27,6 +27,9 @@ const UNKNOWN_DEADLINE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a dead process's last answer may still be on its way to us.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
+/// The trace header of an invocation that nobody traces.
+const NOT_TRACED: &str = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0";
+
 /// Until when an invocation may run, as its process is told.
 #[derive(Clone, Copy, Debug)]
 pub enum Deadline {
@@ -100,6 +103,7 @@ pub struct Function {
     turn: tokio::sync::Mutex<()>,
     process: Mutex<Arc<Process>>,
     invocations: AtomicU64,
+    trace_header: Mutex<String>,
 }
 
 impl Function {
@@ -118,6 +122,7 @@ impl Function {
             turn: tokio::sync::Mutex::default(),
             process: Mutex::new(Arc::new(process)),
             invocations: AtomicU64::default(),
+            trace_header: Mutex::new(NOT_TRACED.to_owned()),
         })
     }
 
@@ -149,7 +154,7 @@ impl Function {
         let (deadline_ms, limit) = deadline.into().resolve();
         let count = self.invocations.fetch_add(1, Ordering::Relaxed);
         let id = format!("8476a536-e9f4-11e8-9739-{count:012x}");
-        let mut outcome = process.api.invoke(id, event.into(), deadline_ms);
+        let mut outcome = process.api.invoke(id, event.into(), deadline_ms, lock(&self.trace_header).clone());
         tokio::select! {
             biased;
             outcome = &mut outcome => result(outcome),
@@ -162,6 +167,11 @@ impl Function {
                 Err(FunctionError::DeadlinePassed)
             }
         }
+    }
+
+    /// From now on invocations are part of this trace: an X-Ray trace header.
+    pub fn trace(&self, header: &str) {
+        *lock(&self.trace_header) = header.to_owned();
     }
 
     /// From spawning the process to its first request for an event; waits for that.

@@ -37,6 +37,7 @@ struct Invocation {
     id: String,
     event: Bytes,
     deadline_ms: u64,
+    trace_header: String,
 }
 
 pub(crate) struct RuntimeApi {
@@ -74,11 +75,17 @@ impl RuntimeApi {
     }
 
     /// Hands the event to whoever asks next; the receiver fails only when this server is gone.
-    pub(crate) fn invoke(&self, id: String, event: Bytes, deadline_ms: u64) -> oneshot::Receiver<Outcome> {
+    pub(crate) fn invoke(
+        &self,
+        id: String,
+        event: Bytes,
+        deadline_ms: u64,
+        trace_header: String,
+    ) -> oneshot::Receiver<Outcome> {
         let (tell, outcome) = oneshot::channel();
         lock(&self.shared.waiting).insert(id.clone(), tell);
         // The other end lives in `shared` too.
-        let _ = self.shared.queue.send(Invocation { id, event, deadline_ms });
+        let _ = self.shared.queue.send(Invocation { id, event, deadline_ms, trace_header });
         outcome
     }
 }
@@ -113,7 +120,8 @@ impl Shared {
             }
             first
         });
-        let Invocation { id, event, deadline_ms } = self.next.lock().await.recv().await.ok_or(Reset)?;
+        let Invocation { id, event, deadline_ms, trace_header } =
+            self.next.lock().await.recv().await.ok_or(Reset)?;
         let headers = [
             ("content-type", "application/json"),
             ("lambda-runtime-aws-request-id", id.as_str()),
@@ -122,10 +130,7 @@ impl Shared {
                 "lambda-runtime-invoked-function-arn",
                 &format!("arn:aws:lambda:{}:{}:function:{}", crate::REGION, crate::ACCOUNT, self.function),
             ),
-            (
-                "lambda-runtime-trace-id",
-                "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0",
-            ),
+            ("lambda-runtime-trace-id", &trace_header),
         ];
         http::respond(200, &headers, http::full(event))
     }

@@ -8,18 +8,25 @@ impl TraceHeader {
     /// Reads a header, such as Lambda hands one to each invocation, as far as it is of X-Ray's documented form (X-Ray
     /// developer guide, "Tracing header"): `Root`, `Parent` and `Sampled`. Lambda may add more (`Lineage`), and SQS
     /// refuses a message whose header it cannot read: no trace is worth a webhook.
+    ///
+    /// `None` too of a trace that is not sampled, which is every one while tracing is off: nothing of it is kept that
+    /// anything could be part of.
     pub fn parse(header: &str) -> Option<Self> {
         let part = |name: &str| {
             let parts = header.split(';').filter_map(|part| part.trim().split_once('='));
             parts.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
         };
+        let sampled = part("Sampled");
+        if sampled == Some("0") {
+            return None;
+        }
         let root = part("Root").filter(|root| is_root(root))?;
         let mut header = format!("Root={root}");
         if let Some(parent) = part("Parent").filter(|parent| is_hex(parent, 16)) {
             header.push_str(&format!(";Parent={parent}"));
         }
-        if let Some(sampled) = part("Sampled").filter(|sampled| matches!(*sampled, "0" | "1")) {
-            header.push_str(&format!(";Sampled={sampled}"));
+        if sampled == Some("1") {
+            header.push_str(";Sampled=1");
         }
         Some(TraceHeader(header))
     }
@@ -54,10 +61,9 @@ mod tests {
         for (header, kept) in [
             (ROOT.to_owned(), Some(ROOT.to_owned())),
             (format!("{ROOT};Parent=9a9197af755a6419;Sampled=1"), None),
-            (format!("{ROOT};Parent=9a9197af755a6419;Sampled=0"), None),
             (
-                format!("{ROOT};Parent=9a9197af755a6419;Sampled=0;Lineage=1:a87bd80c:0"),
-                Some(format!("{ROOT};Parent=9a9197af755a6419;Sampled=0")),
+                format!("{ROOT};Parent=9a9197af755a6419;Sampled=1;Lineage=1:a87bd80c:0"),
+                Some(format!("{ROOT};Parent=9a9197af755a6419;Sampled=1")),
             ),
             (format!("Self=1-67891234-12456789abcdef012345678a; {ROOT};Sampled=?"), Some(ROOT.to_owned())),
             (format!("{ROOT};Parent=none"), Some(ROOT.to_owned())),
