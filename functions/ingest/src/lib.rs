@@ -52,6 +52,14 @@ const SQS: Patience = Patience {
     attempts: 10,
 };
 
+const UNQUEUED: &str = "Unqueued";
+const REFUSED: &str = "Refused";
+const TRUNCATED: &str = "Truncated";
+const UNAUTHORIZED: &str = "Unauthorized";
+
+/// All metrics of ingest, by their names in CloudWatch.
+pub const METRICS: [&str; 4] = [UNQUEUED, REFUSED, TRUNCATED, UNAUTHORIZED];
+
 /// A cold start's share of those 4 s.
 const WARM_UP: Duration = Duration::from_millis(400);
 
@@ -249,7 +257,7 @@ impl Ingest {
         if reasons.is_empty() && lost.is_empty() {
             return;
         }
-        let mut line = self.metrics.line().count("Refused", reasons.len()).count("Truncated", truncated);
+        let mut line = self.metrics.line().count(REFUSED, reasons.len()).count(TRUNCATED, truncated);
         if !reasons.is_empty() {
             let reasons: Vec<&str> = reasons.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
             line = line.field("reason", reasons.join(","));
@@ -261,14 +269,14 @@ impl Ingest {
         match lost {
             [] => line.warn("refused"),
             [(_, error), ..] => {
-                line.count("Unqueued", lost.len()).field("error", error.to_string()).warn("not queued");
+                line.count(UNQUEUED, lost.len()).field("error", error.to_string()).warn("not queued");
             }
         }
     }
 
     /// The one line of a request by somebody whom we do not know. Nothing of the request is in it.
     fn report_stranger(&self, no: No) {
-        self.metrics.line().count("Unauthorized", 1).field("reason", no.code()).warn("refused");
+        self.metrics.line().count(UNAUTHORIZED, 1).field("reason", no.code()).warn("refused");
     }
 
     fn stranger(&self, no: No) -> Answer {
@@ -278,7 +286,7 @@ impl Ingest {
 
     /// Refuses a body of which nothing can be kept.
     fn refuse(&self, no: No) -> Answer {
-        self.metrics.line().count("Refused", 1).field("reason", no.code()).warn("refused");
+        self.metrics.line().count(REFUSED, 1).field("reason", no.code()).warn("refused");
         Answer::no(no, None)
     }
 }

@@ -27,6 +27,7 @@ use serde_json::value::RawValue;
 pub use batch::{BatchResponse, NotAnSqsEvent};
 pub use config::Config;
 pub use start::StartError;
+pub use tally::metrics;
 
 use crate::batch::Received;
 use crate::budget::Budget;
@@ -85,7 +86,10 @@ impl Worker {
         let mut events = Vec::with_capacity(messages.len());
         for message in &messages {
             match Event::read(message) {
-                Sorted::Event(event) => events.push(event),
+                Sorted::Event(event) => {
+                    tally.count_received(&event.envelope);
+                    events.push(event);
+                }
                 Sorted::Poison(reason) => {
                     tally.count_poison();
                     decisions.push(Decision::poison(message, reason));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use relay_core::delivery::{MAX_ATTEMPTS, Outcome, Trouble, tries_before};
+use relay_core::envelope::{Envelope, Source};
 use relay_core::timestamp::Timestamp;
 use relay_platform::metrics::{Metrics, Unit};
 use serde_json::Value;
@@ -24,6 +25,17 @@ const METRICS: [(&str, &str); 7] = [
 ];
 
 const POISON: &str = "poison";
+const RECEIVED: &str = "received";
+
+/// All metrics of the worker, by their names in CloudWatch.
+pub fn metrics() -> impl Iterator<Item = String> {
+    let of_batch = ["Messages", "Received", "Returned", "Poison", "OldestOwed"].map(str::to_owned);
+    let of_each = METRICS.map(|(_, metric)| metric).into_iter().chain(["Latency"]);
+    let of_destinations = destination::parts().flat_map(move |destination| {
+        of_each.clone().map(move |metric| format!("{}{metric}", prefix(destination)))
+    });
+    of_batch.into_iter().chain(of_destinations)
+}
 
 /// Counts what became of a batch.
 #[derive(Debug)]
@@ -99,6 +111,12 @@ impl Tally {
         self.add(format!("{destination}.unauthorized"), calls.unauthorized);
     }
 
+    /// Counts a webhook on its first way: what is owed, redriven or replayed was received before.
+    pub fn count_received(&mut self, envelope: &Envelope<'_>) {
+        let is_first = envelope.destinations.is_none() && envelope.attempt == 0;
+        self.add(RECEIVED, usize::from(is_first && envelope.source == Source::Vero));
+    }
+
     /// Counts a message that goes to the dead-letter queue without having been an event.
     pub fn count_poison(&mut self) {
         self.add(POISON, 1);
@@ -122,6 +140,7 @@ impl Tally {
         let mut line = metrics
             .line()
             .count("Messages", self.messages)
+            .count("Received", of(RECEIVED))
             .count("Returned", returned)
             .count("Poison", of(POISON))
             .field("messages", self.messages)

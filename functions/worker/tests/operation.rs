@@ -276,6 +276,7 @@ async fn one_line_tells_all_of_a_batch() {
         BTreeMap::from(
             [
                 ("Messages", 7),
+                ("Received", 4),
                 ("Poison", 2),
                 ("SegmentOwed", 4),
                 ("SegmentCalls", 1),
