@@ -176,6 +176,10 @@ async fn an_upgrade_keeps_the_url_and_whatever_is_queued() -> Result<()> {
     deployed.stack.update(&[("LogRetentionDays", "60"), ("WorkerMaximumConcurrency", "5")]).await?;
     assert_eq!(deployed.stack.resources().await?, deployed.names, "nothing is replaced");
     assert_eq!(deployed.url().await?, url);
+    let parameters = deployed.parameters().await?;
+    assert_eq!((&*parameters["LogRetentionDays"], &*parameters["WorkerMaximumConcurrency"]), ("60", "5"));
+    let token = local::digest(deployed.stack.webhook_token());
+    assert_eq!(parameters["WebhookTokenSha256"], token, "what is not said stays");
     deployed.logs_where_it_should("60").await?;
     assert_eq!(deployed.stack.lambda("GET", &source, None).await?["ScalingConfig"]["MaximumConcurrency"], 5);
 
@@ -285,6 +289,15 @@ impl Deployed {
     async fn function(&self, name: &str) -> Result<Value> {
         let path = format!("/2015-03-31/functions/{}/configuration", self.names[name]);
         self.stack.lambda("GET", &path, None).await
+    }
+
+    /// The stack's parameters.
+    async fn parameters(&self) -> Result<BTreeMap<String, String>> {
+        let (stack, service) = ([("StackName", "vero-relay")], Service::CloudFormation);
+        let names = self.stack.texts(service, "DescribeStacks", &stack, "ParameterKey").await?;
+        let values = self.stack.texts(service, "DescribeStacks", &stack, "ParameterValue").await?;
+        ensure!(names.len() == values.len(), "{names:?} {values:?}");
+        Ok(names.into_iter().zip(values).collect())
     }
 
     async fn url(&self) -> Result<Value> {
