@@ -199,6 +199,35 @@ async fn tags_come_after_their_user_and_are_owed_alone() {
     );
 }
 
+/// Whatever fails at every nth request, and after whatever went back has come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_never_go_out_before_their_user() {
+    for behaviour in
+        [Behaviour::status(503), Behaviour::status(429), Behaviour::status(404), Behaviour::LostAnswer]
+    {
+        for nth in 1..5 {
+            let setup = setup().await;
+            setup.vero.behave(behaviour.clone(), When::every(nth));
+            let tags = json!({"add": ["vip"], "remove": ["lead"]});
+            let user = |number: usize| format!("u{number}");
+            let batch: Vec<Value> =
+                (0..20).map(|n| tagged(&format!("e{n}"), &user(n), tags.clone())).collect();
+            setup.invoke(&batch).await;
+            setup.invoke(&bodies(&setup.queue)).await;
+            let calls = setup.taken();
+            for (at, (_, user)) in calls.iter().enumerate().filter(|(_, (path, _))| path == "users/tags/edit")
+            {
+                let earlier = calls[..at].iter().any(|(path, other)| path == "users/track" && other == user);
+                assert!(earlier, "{behaviour:?} at every request of {nth}: {calls:?}");
+            }
+            assert!(
+                nth == 1 || calls.iter().any(|(path, _)| path == "users/tags/edit"),
+                "{behaviour:?} {nth}"
+            );
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_event_may_be_owed_in_two_ways_at_once() {
     let setup = setup().await;
