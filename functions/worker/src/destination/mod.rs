@@ -1,5 +1,6 @@
 //! The destinations: one file each, and one line in [`lanes`].
 
+mod caller;
 mod client;
 mod segment;
 mod turn;

@@ -17,7 +17,8 @@ use reqwest::header::CONTENT_ENCODING;
 use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 
-use super::client::{Client, Refused};
+use super::caller::Refused;
+use super::client::Client;
 use super::turn::Turn;
 use super::{Destination, Told};
 use crate::config::Config;
