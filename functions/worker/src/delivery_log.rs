@@ -21,6 +21,9 @@ const TRIES: u32 = 2;
 /// For one of them: settling takes about as long.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
+/// Half of what Firehose takes as one record.
+const RECORD_BYTES: usize = 500_000;
+
 /// Where outcomes are written down; nowhere when it is off.
 #[derive(Debug)]
 pub struct DeliveryLog {
@@ -56,28 +59,53 @@ impl DeliveryLog {
     /// Writes rows; the answer is how many are not known to be written.
     pub async fn write(&self, rows: &[String], deadline: Instant) -> usize {
         let Some(stream) = &self.stream else { return 0 };
-        let calls = calls(rows).into_iter().map(async |rows| {
-            let mut rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let records = packed(rows);
+        let calls = calls(&records).into_iter().map(async |records| {
+            let mut left: Vec<&str> = records.iter().map(String::as_str).collect();
             for _ in 0..TRIES {
-                match timeout_at(deadline, stream.put(&rows, PATIENCE)).await {
+                match timeout_at(deadline, stream.put(&left, PATIENCE)).await {
                     Ok(Ok(refused)) => {
-                        rows = refused.iter().filter_map(|(place, _)| rows.get(*place).copied()).collect();
-                        if rows.is_empty() {
+                        left = refused.iter().filter_map(|(place, _)| left.get(*place).copied()).collect();
+                        if left.is_empty() {
                             break;
                         }
-                        tracing::warn!(
-                            rows = rows.len(),
-                            "Firehose did not take all rows of the delivery log"
-                        );
+                        tracing::warn!("Firehose did not take all of the delivery log");
                     }
-                    Ok(Err(error)) => {
-                        tracing::warn!(rows = rows.len(), %error, "the delivery log could not be written");
-                    }
+                    Ok(Err(error)) => tracing::warn!(%error, "the delivery log could not be written"),
                     Err(_) => break,
                 }
             }
-            rows.len()
+            left.iter().map(|record| record.lines().count()).sum::<usize>()
         });
         join_all(calls).await.into_iter().sum()
+    }
+}
+
+/// Rows as records of many lines each: Firehose charges for 5 kB at least a record.
+fn packed(rows: &[String]) -> Vec<String> {
+    let mut records: Vec<String> = Vec::new();
+    for row in rows {
+        match records.last_mut() {
+            Some(record) if record.len() + row.len() <= RECORD_BYTES => record.push_str(row),
+            _ => records.push(row.clone()),
+        }
+    }
+    records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_hold_as_many_rows_as_fit() {
+        let rows = vec![format!("{}\n", "x".repeat(199)); 5_001];
+        let records = packed(&rows);
+        assert_eq!(
+            records.iter().map(|record| record.lines().count()).collect::<Vec<_>>(),
+            [2_500, 2_500, 1]
+        );
+        assert_eq!(records.concat(), rows.concat());
+        assert!(packed(&[]).is_empty());
     }
 }
