@@ -20,13 +20,13 @@ use ingest::request::Request;
 use ingest::route::Events;
 use relay_core::envelope::{Envelope, EventId, MAX_BYTES, Payload};
 use relay_core::first_party::{CallType, FirstParty};
+use relay_core::json::Json;
 use relay_core::mapping::segment::{self, MAX_MESSAGE_BYTES};
 use relay_core::mapping::vero_track::{self, Rules, Tags};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
 use relay_core::timestamp::Timestamp;
 use relay_core::webhook::Webhook;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 static NAMING: LazyLock<Naming> = LazyLock::new(|| Naming::new(EventNames::default(), TrackTypes::All, true));
 
@@ -216,7 +216,7 @@ fn now() -> Result<Timestamp> {
 /// As the body of a request, and as the event that brings one; says whether a webhook was in it.
 fn takes(input: &[u8]) -> Result<bool> {
     let mut taken = check_intake(input)?;
-    if let Ok(event) = serde_json::from_slice::<&RawValue>(input) {
+    if let Ok(event) = serde_json::from_slice::<&serde_json::value::RawValue>(input) {
         taken |= check_intake(&Request::read(event).body)?;
     }
     Ok(taken)
@@ -262,11 +262,10 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
             let Ok(event) = event else { continue };
             if let Ok(errand) = vero_track::errand(&envelope.id, &event, &RULES, Duration::ZERO) {
                 told = true;
-                serde_json::from_str::<&RawValue>(&errand.call.body("token"))
+                serde_json::from_str::<Json<'_>>(&errand.call.body("token"))
                     .context("a call that is no JSON")?;
                 if let Tags::Edit(call) = &errand.tags {
-                    serde_json::from_str::<&RawValue>(&call.body("token"))
-                        .context("tags that are no JSON")?;
+                    serde_json::from_str::<Json<'_>>(&call.body("token")).context("tags that are no JSON")?;
                 }
             }
         }
@@ -287,14 +286,14 @@ fn maps(input: &[u8]) -> Result<bool> {
 }
 
 /// What goes out is JSON and within the limits; says whether Vero is called.
-fn check_mapping(payload: &RawValue) -> Result<bool> {
+fn check_mapping(payload: Json<'_>) -> Result<bool> {
     let webhook = Webhook::read(payload, now()?);
     let id = EventId::parse("01935f3a-0000-7000-8000-000000000001").context("no id")?;
     for message in segment::messages(&id, &webhook, &NAMING).unwrap_or_default() {
         ensure!(message.len() <= MAX_MESSAGE_BYTES, "a message of {} bytes", message.len());
-        serde_json::from_str::<&RawValue>(&message).context("a message that is no JSON")?;
+        serde_json::from_str::<Json<'_>>(&message).context("a message that is no JSON")?;
     }
     let Ok(call) = vero_track::call(&id, &webhook, &NAMING) else { return Ok(false) };
-    serde_json::from_str::<&RawValue>(&call.body("token")).context("a call that is no JSON")?;
+    serde_json::from_str::<Json<'_>>(&call.body("token")).context("a call that is no JSON")?;
     Ok(true)
 }

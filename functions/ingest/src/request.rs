@@ -29,7 +29,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Reads an event. One that is none of a Function URL's has no path, which is an unknown one.
     pub fn read(event: &'a RawValue) -> Self {
-        let mut event = Object::parse(event).unwrap_or_default();
+        let mut event = Object::parse(event.into()).unwrap_or_default();
         let mut field = |path: &[&str]| event.peek(path).and_then(json::text);
         let text = field(&["body"]).unwrap_or_default();
         let (method, path) = (field(&["requestContext", "http", "method"]), field(&["rawPath"]));

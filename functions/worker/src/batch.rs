@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use relay_core::json;
+use relay_core::json::{self, Json};
 use relay_platform::trace::TraceHeader;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -49,19 +49,19 @@ impl From<NotAnSqsEvent> for lambda_runtime::Diagnostic {
 #[derive(Deserialize)]
 struct Batch<'a> {
     #[serde(borrow, rename = "Records")]
-    records: Vec<&'a RawValue>,
+    records: Vec<Json<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Record<'a> {
     #[serde(borrow, rename = "messageId")]
-    message_id: &'a RawValue,
+    message_id: Json<'a>,
     #[serde(borrow, rename = "receiptHandle")]
-    receipt_handle: Option<&'a RawValue>,
+    receipt_handle: Option<Json<'a>>,
     #[serde(borrow)]
-    body: Option<&'a RawValue>,
+    body: Option<Json<'a>>,
     #[serde(borrow)]
-    attributes: Option<&'a RawValue>,
+    attributes: Option<Json<'a>>,
 }
 
 /// A batch, taken apart.
@@ -79,7 +79,7 @@ pub struct Received<'a> {
 /// If the event is none of SQS's, or a record has no id: it could not be reported back.
 pub fn parse(event: &RawValue) -> Result<Received<'_>, NotAnSqsEvent> {
     let no_records = NotAnSqsEvent("it has no list of Records");
-    if json::kind(event) != json::Kind::Object {
+    if json::kind(event.into()) != json::Kind::Object {
         return Err(no_records);
     }
     let batch: Batch<'_> = serde_json::from_str(event.get()).map_err(|_| no_records)?;
@@ -95,13 +95,13 @@ pub fn parse(event: &RawValue) -> Result<Received<'_>, NotAnSqsEvent> {
 }
 
 impl<'a> Message<'a> {
-    fn parse(record: &'a RawValue) -> Result<Result<Self, MessageId<'a>>, NotAnSqsEvent> {
+    fn parse(record: Json<'a>) -> Result<Result<Self, MessageId<'a>>, NotAnSqsEvent> {
         #[derive(Default, Deserialize)]
         struct Attributes<'a> {
             #[serde(borrow, rename = "ApproximateReceiveCount")]
-            receive_count: Option<&'a RawValue>,
+            receive_count: Option<Json<'a>>,
             #[serde(borrow, rename = "AWSTraceHeader")]
-            trace_header: Option<&'a RawValue>,
+            trace_header: Option<Json<'a>>,
         }
         let record: Record<'a> =
             serde_json::from_str(record.get()).map_err(|_| NotAnSqsEvent("a record has no messageId"))?;

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use crate::json::{self, ObjectWriter};
+use crate::json::{self, Json, ObjectWriter};
 use crate::timestamp::Timestamp;
 
 /// The version of the envelope that this code writes, and the latest that it reads.
@@ -72,7 +71,7 @@ impl Source {
 #[derive(Debug, Clone, Copy)]
 pub enum Payload<'a> {
     /// The JSON object as received, not re-typed.
-    Object(&'a RawValue),
+    Object(Json<'a>),
     /// What was no JSON object: its bytes in base64, a text that needs no escapes. Such an envelope lives in
     /// the dead-letter queue only.
     Base64(&'a str),
@@ -125,23 +124,23 @@ pub enum Unreadable {
 struct Wire<'a> {
     version: u64,
     #[serde(borrow)]
-    id: Option<&'a RawValue>,
+    id: Option<Json<'a>>,
     #[serde(borrow)]
-    source: Option<&'a RawValue>,
+    source: Option<Json<'a>>,
     #[serde(borrow)]
-    received_at: Option<&'a RawValue>,
+    received_at: Option<Json<'a>>,
     #[serde(borrow)]
-    place: Option<&'a RawValue>,
+    place: Option<Json<'a>>,
     #[serde(borrow)]
-    through_segment: Option<&'a RawValue>,
+    through_segment: Option<Json<'a>>,
     #[serde(borrow)]
-    destinations: Option<&'a RawValue>,
+    destinations: Option<Json<'a>>,
     #[serde(borrow)]
-    attempt: Option<&'a RawValue>,
+    attempt: Option<Json<'a>>,
     #[serde(borrow)]
-    payload: Option<&'a RawValue>,
+    payload: Option<Json<'a>>,
     #[serde(borrow)]
-    payload_base64: Option<&'a RawValue>,
+    payload_base64: Option<Json<'a>>,
 }
 
 impl<'a> Envelope<'a> {
@@ -196,7 +195,7 @@ impl<'a> Envelope<'a> {
         #[derive(Deserialize)]
         struct Typed<'a> {
             #[serde(borrow, rename = "type")]
-            kind: Option<&'a RawValue>,
+            kind: Option<Json<'a>>,
         }
         let Payload::Object(payload) = self.payload else { return None };
         // A payload with two `type`s fails here: then it has no attribute, which decides nothing.
@@ -231,7 +230,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn parsed<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> serde_json::Result<Option<T>> {
+fn parsed<'a, T: Deserialize<'a>>(value: Option<Json<'a>>) -> serde_json::Result<Option<T>> {
     // serde gives an absent field and a null alike.
     value.map(|value| serde_json::from_str(value.get())).transpose()
 }

@@ -3,10 +3,8 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use crate::identity::{self, User, trimmed};
-use crate::json::{self, Kind, Object};
+use crate::json::{self, Json, Kind, Object};
 use crate::mapping::segment::LIBRARY;
 use crate::timestamp::Timestamp;
 
@@ -111,7 +109,7 @@ pub struct FirstParty<'a> {
     /// It has been at Vero before: this relay, or Segment's own Vero source, made it of a webhook.
     pub came_from_vero: bool,
     /// The user's consent by category (`context.consent.categoryPreferences`).
-    consent: Option<&'a RawValue>,
+    consent: Option<Json<'a>>,
 }
 
 /// What an event asks for.
@@ -120,14 +118,14 @@ pub enum Call<'a> {
     /// Traits of a user.
     Identify {
         /// The traits, when they are an object.
-        traits: Option<&'a RawValue>,
+        traits: Option<Json<'a>>,
     },
     /// Something happened.
     Track {
         /// Its name, trimmed and not empty.
         name: Cow<'a, str>,
         /// The properties, when they are an object.
-        properties: Option<&'a RawValue>,
+        properties: Option<Json<'a>>,
     },
     /// The user wants no more messages.
     Unsubscribe,
@@ -138,20 +136,20 @@ pub enum Call<'a> {
         /// Of what kind.
         surface: Surface,
         /// Its name.
-        name: Option<&'a RawValue>,
+        name: Option<Json<'a>>,
         /// Its category.
-        category: Option<&'a RawValue>,
+        category: Option<Json<'a>>,
         /// Its address, where the properties have none.
-        url: Option<&'a RawValue>,
+        url: Option<Json<'a>>,
         /// The properties, when they are an object.
-        properties: Option<&'a RawValue>,
+        properties: Option<Json<'a>>,
     },
     /// A user belongs to a group.
     Group {
         /// The group's id.
         id: Option<String>,
         /// The group's traits, when they are an object.
-        traits: Option<&'a RawValue>,
+        traits: Option<Json<'a>>,
     },
     /// The user, whose id is the new one, had this id before.
     Alias {
@@ -179,7 +177,7 @@ pub enum Wish<'a> {
     /// To go there, with the option `tags` if it is set.
     Deliver {
         /// In one of two forms.
-        tags: Option<&'a RawValue>,
+        tags: Option<Json<'a>>,
     },
 }
 
@@ -188,11 +186,7 @@ impl<'a> FirstParty<'a> {
     ///
     /// # Errors
     /// [`Invalid`] tells why it is none.
-    pub fn read(
-        payload: &'a RawValue,
-        received_at: Timestamp,
-        through_segment: bool,
-    ) -> Result<Self, Invalid> {
+    pub fn read(payload: Json<'a>, received_at: Timestamp, through_segment: bool) -> Result<Self, Invalid> {
         let mut fields = Object::parse(payload).ok_or(Invalid::NotAnObject)?;
         let kind = present(&mut fields, &["type"]).ok_or(Invalid::NoType)?;
         let kind = trimmed(kind).ok_or(Invalid::UnknownType)?;
@@ -283,7 +277,7 @@ fn read_time(fields: &mut Object<'_>, received_at: Timestamp, through_segment: b
 
 fn read_wish<'a>(fields: &mut Object<'a>) -> Wish<'a> {
     let Some(integrations) = fields.open(&["integrations"]) else { return Wish::Deliver { tags: None } };
-    let said = |object: &Object<'a>, name| object.get_ignoring_case(name).filter(|value| !is_null(value));
+    let said = |object: &Object<'a>, name| object.get_ignoring_case(name).filter(|value| !is_null(*value));
     let all_off = said(integrations, "All").is_some_and(|all| all.get() == "false");
     match said(integrations, "Vero") {
         Some(vero) if vero.get() == "false" => Wish::Off,
@@ -306,15 +300,15 @@ fn came_from_vero(fields: &mut Object<'_>) -> bool {
 }
 
 /// The value at a path; SDKs send nulls for what is missing.
-fn present<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<&'a RawValue> {
-    fields.peek(path).filter(|value| !is_null(value))
+fn present<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<Json<'a>> {
+    fields.peek(path).filter(|value| !is_null(*value))
 }
 
-fn object<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<&'a RawValue> {
-    fields.peek(path).filter(|value| json::kind(value) == Kind::Object)
+fn object<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<Json<'a>> {
+    fields.peek(path).filter(|value| json::kind(*value) == Kind::Object)
 }
 
-fn is_null(value: &RawValue) -> bool {
+fn is_null(value: Json<'_>) -> bool {
     json::kind(value) == Kind::Null
 }
 

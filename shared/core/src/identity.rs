@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use crate::json::{self, Kind};
+use crate::json::{self, Json, Kind};
 
 /// Vero takes ids, addresses and event names of fewer characters than this (Track API reference).
 pub const VERO_TEXT_LIMIT: usize = 255;
@@ -27,7 +25,7 @@ impl User {
 }
 
 /// An id: a text that is not blank, trimmed, or a number in its own spelling.
-pub fn id(value: &RawValue) -> Option<String> {
+pub fn id(value: Json<'_>) -> Option<String> {
     match json::kind(value) {
         Kind::Number => Some(value.get().to_owned()),
         _ => trimmed(value).filter(|id| !id.is_empty()).map(Cow::into_owned),
@@ -36,7 +34,7 @@ pub fn id(value: &RawValue) -> Option<String> {
 
 /// An address, trimmed: one `@` with something before it and a dot after it, no white space, under 255
 /// characters. Vero refuses the whole call for an address that is none (github.com/getvero/vero, issue 52).
-pub fn email(value: &RawValue) -> Option<String> {
+pub fn email(value: Json<'_>) -> Option<String> {
     trimmed(value).filter(|text| is_email(text)).map(Cow::into_owned)
 }
 
@@ -49,7 +47,7 @@ fn is_email(text: &str) -> bool {
 }
 
 /// A JSON string's text without white space around it.
-pub(crate) fn trimmed(value: &RawValue) -> Option<Cow<'_, str>> {
+pub(crate) fn trimmed(value: Json<'_>) -> Option<Cow<'_, str>> {
     json::text(value).map(|text| match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),

@@ -1,17 +1,51 @@
 //! JSON text that is taken apart no further than needed, and put together again without re-typing it.
 //!
-//! Values stay [`RawValue`]s: number spellings, key order, 64-bit ids, odd escapes and any depth of nesting
+//! Values stay the text that they are: number spellings, key order, 64-bit ids, odd escapes and any depth of nesting
 //! survive, and nothing here recurses over a stranger's input.
+
+mod split;
+mod write;
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde::de::{Deserializer as _, Visitor};
 use serde_json::value::RawValue;
+
+use split::Split;
+pub use write::{ObjectWriter, quote};
+
+/// A JSON value as its text, without white space around it. Whoever has one need not ask whether it is valid: serde has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Json<'a>(&'a str);
+
+impl<'a> Json<'a> {
+    /// The text.
+    pub fn get(self) -> &'a str {
+        self.0
+    }
+
+    /// Of a text that this crate wrote.
+    pub(crate) fn written(text: &'a str) -> Self {
+        Json(text)
+    }
+}
+
+impl<'a> From<&'a RawValue> for Json<'a> {
+    fn from(value: &'a RawValue) -> Self {
+        Json(value.get())
+    }
+}
 
 /// The place of a field inside a webhook: the keys on the way to it, outermost first.
 pub type Path = &'static [&'static str];
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&'a RawValue>::deserialize(deserializer).map(Json::from)
+    }
+}
 
 /// What kind of JSON value a text holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +64,8 @@ pub enum Kind {
     Object,
 }
 
-/// Tells the kind of a value by its first byte; the text is known to be valid JSON.
-pub fn kind(value: &RawValue) -> Kind {
+/// Tells the kind of a value by its first byte.
+pub fn kind(value: Json<'_>) -> Kind {
     match value.get().as_bytes().first() {
         Some(b'n') => Kind::Null,
         Some(b't' | b'f') => Kind::Boolean,
@@ -45,12 +79,13 @@ pub fn kind(value: &RawValue) -> Kind {
 /// The text of a JSON string; `None` for any other kind.
 ///
 /// A lone surrogate escape, which JSON allows and UTF-8 does not, becomes U+FFFD.
-pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = value.get().strip_prefix('"')?.strip_suffix('"')?;
+pub fn text(value: Json<'_>) -> Option<Cow<'_, str>> {
+    let value = value.get();
+    let inner = value.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
         return Some(Cow::Borrowed(inner));
     }
-    let bytes = serde_json::Deserializer::from_str(value.get()).deserialize_bytes(AnyBytes).ok()?;
+    let bytes = serde_json::Deserializer::from_str(value).deserialize_bytes(AnyBytes).ok()?;
     Some(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
@@ -69,6 +104,9 @@ impl Visitor<'_> for AnyBytes {
     }
 }
 
+/// Room for the fields of most objects.
+const USUAL_FIELDS: usize = 16;
+
 /// A JSON object whose fields are taken out one by one; what nobody took can be written down again.
 #[derive(Debug, Default)]
 pub struct Object<'a> {
@@ -78,24 +116,54 @@ pub struct Object<'a> {
 
 #[derive(Debug)]
 struct Field<'a> {
+    /// Of the key: what tells most keys apart in one comparison.
+    tag: u32,
     key: Cow<'a, str>,
     /// The key as JSON, in the sender's spelling.
     json_key: Cow<'a, str>,
     value: Value<'a>,
 }
 
+/// A key's length, and its first, middle and last byte.
+fn tag(key: &str) -> u32 {
+    match *key.as_bytes() {
+        [] => 0,
+        ref bytes @ [first, .., last] => {
+            u32::from_le_bytes([bytes.len() as u8, first, bytes[bytes.len() / 2], last])
+        }
+        [only] => u32::from_le_bytes([1, only, only, only]),
+    }
+}
+
+impl<'a> Field<'a> {
+    fn new(key: Cow<'a, str>, json_key: Cow<'a, str>, value: Json<'a>) -> Self {
+        Field { tag: tag(&key), key, json_key, value: Value::Raw(value) }
+    }
+
+    fn is_named(&self, tag: u32, key: &str) -> bool {
+        self.tag == tag && self.key == key
+    }
+
+    fn raw(&self) -> Json<'a> {
+        match self.value {
+            Value::Raw(raw) | Value::Opened(raw, _) => raw,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Value<'a> {
-    Raw(&'a RawValue),
-    Opened(&'a RawValue, Object<'a>),
+    Raw(Json<'a>),
+    Opened(Json<'a>, Object<'a>),
 }
 
 impl<'a> Object<'a> {
     /// Takes an object apart, one level deep; `None` for any other kind of value.
-    pub fn parse(value: &'a RawValue) -> Option<Self> {
-        Fields::deserialize(&mut serde_json::Deserializer::from_str(value.get()))
-            .ok()
-            .map(|Fields(fields)| Object { was_empty: fields.is_empty(), fields })
+    pub fn parse(value: Json<'a>) -> Option<Self> {
+        let split = Split::object(value)?;
+        let mut fields = Vec::with_capacity(USUAL_FIELDS);
+        fields.extend(split.map(|(key, value)| Field::new(key.text(), key.json().into(), value)));
+        Some(Object { was_empty: fields.is_empty(), fields })
     }
 
     /// True when the object came without a field, or every field has been taken.
@@ -104,27 +172,28 @@ impl<'a> Object<'a> {
     }
 
     /// The field's value, untouched. Of equal keys the last counts, as in most JSON parsers.
-    pub fn get(&self, key: &str) -> Option<&'a RawValue> {
-        self.fields.iter().rev().find(|field| field.key == key).map(|field| match field.value {
-            Value::Raw(raw) | Value::Opened(raw, _) => raw,
-        })
+    pub fn get(&self, key: &str) -> Option<Json<'a>> {
+        self.find(key).map(|at| self.fields[at].raw())
+    }
+
+    fn find(&self, key: &str) -> Option<usize> {
+        let tag = tag(key);
+        self.fields.iter().rposition(|field| field.is_named(tag, key))
     }
 
     /// The fields in their order: key, key as JSON in the sender's spelling, value.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &str, &'a RawValue)> {
-        self.fields.iter().map(|field| match field.value {
-            Value::Raw(raw) | Value::Opened(raw, _) => (&*field.key, &*field.json_key, raw),
-        })
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str, Json<'a>)> {
+        self.fields.iter().map(|field| (&*field.key, &*field.json_key, field.raw()))
     }
 
     /// The value of a key that is spelled so, else of one that differs in case alone.
-    pub fn get_ignoring_case(&self, key: &str) -> Option<&'a RawValue> {
+    pub fn get_ignoring_case(&self, key: &str) -> Option<Json<'a>> {
         let spelled = self.fields.iter().rev().find(|field| field.key.eq_ignore_ascii_case(key));
         self.get(key).or_else(|| self.get(&spelled?.key))
     }
 
     /// The value at a path, left in place. Objects on the way are opened.
-    pub fn peek(&mut self, path: &[&str]) -> Option<&'a RawValue> {
+    pub fn peek(&mut self, path: &[&str]) -> Option<Json<'a>> {
         let (key, parents) = path.split_last()?;
         self.open(parents)?.get(key)
     }
@@ -132,7 +201,8 @@ impl<'a> Object<'a> {
     /// The object at a path, opened; `None` when there is none or it is something else.
     pub fn open(&mut self, path: &[&str]) -> Option<&mut Self> {
         let Some((key, rest)) = path.split_first() else { return Some(self) };
-        let field = self.fields.iter_mut().rev().find(|field| field.key == *key)?;
+        let at = self.find(key)?;
+        let field = &mut self.fields[at];
         if let Value::Raw(raw) = field.value {
             field.value = Value::Opened(raw, Object::parse(raw)?);
         }
@@ -143,23 +213,18 @@ impl<'a> Object<'a> {
     }
 
     /// Takes the value at a path out of the object.
-    pub fn take(&mut self, path: &[&str]) -> Option<&'a RawValue> {
+    pub fn take(&mut self, path: &[&str]) -> Option<Json<'a>> {
         let (key, parents) = path.split_last()?;
         let object = self.open(parents)?;
-        let at = object.fields.iter().rposition(|field| field.key == *key)?;
-        match object.fields.remove(at).value {
-            Value::Raw(raw) | Value::Opened(raw, _) => Some(raw),
-        }
+        let at = object.find(key)?;
+        Some(object.fields.remove(at).raw())
     }
 
     /// Sets a field, in its old place if it has one.
-    pub fn set(&mut self, key: &str, value: &'a RawValue) {
-        match self.fields.iter_mut().rev().find(|field| field.key == key) {
-            Some(field) => field.value = Value::Raw(value),
-            None => {
-                let (key, json_key) = (key.to_owned().into(), quote(key).into());
-                self.fields.push(Field { key, json_key, value: Value::Raw(value) });
-            }
+    pub fn set(&mut self, key: &str, value: Json<'a>) {
+        match self.find(key) {
+            Some(at) => self.fields[at].value = Value::Raw(value),
+            None => self.fields.push(Field::new(key.to_owned().into(), quote(key).into(), value)),
         }
     }
 
@@ -169,27 +234,19 @@ impl<'a> Object<'a> {
             return;
         }
         self.take_all(|key, _| key == to);
-        if let Some(field) = self.fields.iter_mut().rev().find(|field| field.key == from) {
-            field.key = to.to_owned().into();
-            field.json_key = quote(to).into();
+        if let Some(at) = self.find(from) {
+            self.fields[at] = Field::new(to.to_owned().into(), quote(to).into(), self.fields[at].raw());
         }
     }
 
     /// Takes all fields that `wanted` names, in their order: their keys as JSON in the sender's spelling, and their
     /// values.
-    pub fn take_all(
-        &mut self,
-        wanted: impl Fn(&str, &'a RawValue) -> bool,
-    ) -> Vec<(Cow<'a, str>, &'a RawValue)> {
-        let (taken, left) = self.fields.drain(..).partition(|field| match field.value {
-            Value::Raw(raw) | Value::Opened(raw, _) => wanted(&field.key, raw),
-        });
-        self.fields = left;
-        let taken: Vec<Field<'a>> = taken;
+    pub fn take_all(&mut self, wanted: impl Fn(&str, Json<'a>) -> bool) -> Vec<(Cow<'a, str>, Json<'a>)> {
+        let taken = self.fields.extract_if(.., |field| wanted(&field.key, field.raw()));
         taken
-            .into_iter()
-            .map(|field| match field.value {
-                Value::Raw(raw) | Value::Opened(raw, _) => (field.json_key, raw),
+            .map(|field| {
+                let raw = field.raw();
+                (field.json_key, raw)
             })
             .collect()
     }
@@ -214,120 +271,6 @@ impl<'a> Object<'a> {
     }
 }
 
-struct Fields<'a>(Vec<Field<'a>>);
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Vec::new();
-        while let Some((raw_key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            let key = text(raw_key).unwrap_or_default();
-            fields.push(Field { key, json_key: raw_key.get().into(), value: Value::Raw(value) });
-        }
-        Ok(Fields(fields))
-    }
-}
-
-/// Writes one JSON object from parts that are JSON already, field by field.
-#[derive(Debug)]
-pub struct ObjectWriter(String);
-
-impl Default for ObjectWriter {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl ObjectWriter {
-    /// An object without fields.
-    pub fn new() -> Self {
-        ObjectWriter("{".to_owned())
-    }
-
-    /// True before the first field.
-    pub fn is_empty(&self) -> bool {
-        self.0.len() == 1
-    }
-
-    /// Adds a field whose value is JSON text.
-    pub fn raw(&mut self, key: &str, json: &str) {
-        self.separate();
-        push_text(&mut self.0, key);
-        self.0.push(':');
-        self.0.push_str(json);
-    }
-
-    /// Adds a field whose key and value are JSON text.
-    pub fn raw_json_key(&mut self, key: &str, json: &str) {
-        self.separate();
-        self.0.push_str(key);
-        self.0.push(':');
-        self.0.push_str(json);
-    }
-
-    /// Adds a text field.
-    pub fn text(&mut self, key: &str, value: &str) {
-        self.separate();
-        push_text(&mut self.0, key);
-        self.0.push(':');
-        push_text(&mut self.0, value);
-    }
-
-    /// Adds an object, written by `fill`.
-    pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut ObjectWriter)) {
-        let mut inner = ObjectWriter::new();
-        fill(&mut inner);
-        self.raw(key, &inner.finish());
-    }
-
-    /// Adds all fields of an object that is JSON text without white space around it.
-    pub fn append(&mut self, object: &str) {
-        let fields = object.strip_prefix('{').and_then(|object| object.strip_suffix('}')).unwrap_or_default();
-        if !fields.is_empty() {
-            self.separate();
-            self.0.push_str(fields);
-        }
-    }
-
-    /// Closes the object.
-    pub fn finish(mut self) -> String {
-        self.0.push('}');
-        self.0
-    }
-
-    fn separate(&mut self) {
-        if !self.is_empty() {
-            self.0.push(',');
-        }
-    }
-}
-
-/// Appends `text` as a JSON string.
-fn push_text(out: &mut String, text: &str) {
-    // Writing a `str` into a `String` cannot fail.
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
-}
-
-/// A text as a JSON string.
-pub fn quote(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    push_text(&mut out, text);
-    out
-}
-
 /// A JSON text in characters that SQS takes: U+FFFE and U+FFFF, which it refuses, become escapes.
 ///
 /// They can only stand inside strings, so the JSON stays the same value. The other refused characters, the
@@ -344,7 +287,7 @@ pub fn sqs_safe(json: String) -> String {
 mod tests {
     use super::*;
 
-    fn raw(json: &str) -> &RawValue {
+    fn raw(json: &str) -> Json<'_> {
         serde_json::from_str(json).unwrap()
     }
 
@@ -352,7 +295,7 @@ mod tests {
     fn what_is_not_taken_keeps_its_spelling() {
         let mut object =
             Object::parse(raw(r#"{"a" : 1.0e2, "b":{"c":"\u0041","d":[1, 2]},"\ud800":null}"#)).unwrap();
-        assert_eq!(object.take(&["b", "c"]).map(RawValue::get), Some(r#""\u0041""#));
+        assert_eq!(object.take(&["b", "c"]).map(Json::get), Some(r#""\u0041""#));
         assert_eq!(object.rest().unwrap(), r#"{"a":1.0e2,"b":{"d":[1, 2]},"\ud800":null}"#);
     }
 
@@ -369,7 +312,7 @@ mod tests {
     #[test]
     fn of_equal_keys_the_last_counts_and_the_first_is_kept() {
         let mut object = Object::parse(raw(r#"{"a":1,"a":2}"#)).unwrap();
-        assert_eq!(object.take(&["a"]).map(RawValue::get), Some("2"));
+        assert_eq!(object.take(&["a"]).map(Json::get), Some("2"));
         assert_eq!(object.rest().unwrap(), r#"{"a":1}"#);
     }
 
@@ -382,7 +325,7 @@ mod tests {
         object.rename("a", "c");
         object.rename("nobody", "d");
         assert_eq!(object.rest().unwrap(), r#"{"a":3,"c":2,"\"":4}"#);
-        assert_eq!(object.get_ignoring_case("A").map(RawValue::get), Some("3"));
+        assert_eq!(object.get_ignoring_case("A").map(Json::get), Some("3"));
     }
 
     #[test]

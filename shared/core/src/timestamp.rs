@@ -2,13 +2,12 @@
 
 use std::time::SystemTime;
 
-use serde_json::value::RawValue;
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::macros::{datetime, format_description};
 use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
-use crate::json;
+use crate::json::{self, Json};
 
 const MILLISECONDS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -42,7 +41,7 @@ impl Timestamp {
 
     /// What a webhook says of its own time: unix seconds as number or text, milliseconds from 10¹¹ on, or
     /// ISO 8601 (without a zone: UTC). Source: Vero's samples, all of which have unix seconds.
-    pub fn told_by(value: &RawValue) -> Option<Self> {
+    pub fn told_by(value: Json<'_>) -> Option<Self> {
         let time = match json::kind(value) {
             json::Kind::Number => from_unix(value.get())?,
             json::Kind::Text => {

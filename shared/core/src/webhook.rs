@@ -5,10 +5,8 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use crate::identity::{self, User, trimmed};
-use crate::json::{self, Kind, Object, ObjectWriter, Path};
+use crate::json::{self, Json, Kind, Object, ObjectWriter, Path};
 use crate::names::{self, Layout};
 use crate::timestamp::Timestamp;
 
@@ -114,7 +112,7 @@ pub const TRIGGER: &str = "trigger_event";
 
 impl<'a> Webhook<'a> {
     /// Takes a webhook apart. Never fails: a payload that is no object reads as one without fields.
-    pub fn read(payload: &'a RawValue, received_at: Timestamp) -> Self {
+    pub fn read(payload: Json<'a>, received_at: Timestamp) -> Self {
         let mut fields = Object::parse(payload).unwrap_or_default();
         let kind = fields.get("type").and_then(trimmed).filter(|kind| !kind.is_empty());
         let documented = kind.as_deref().and_then(names::documented);
@@ -167,8 +165,7 @@ impl<'a> Webhook<'a> {
     fn property(&self, name: &str) -> Option<Cow<'_, str>> {
         let Content::Event(properties) = &self.content else { return None };
         let property = properties.iter().find(|property| property.name == name)?;
-        let raw: &RawValue = serde_json::from_str(&property.json).ok()?;
-        json::text(raw)
+        json::text(Json::written(&property.json))
     }
 }
 
@@ -191,17 +188,17 @@ impl<'a> Properties<'a> {
 }
 
 impl As {
-    fn takes(self, value: &RawValue) -> bool {
+    fn takes(self, value: Json<'_>) -> bool {
         match self {
             As::Id => matches!(json::kind(value), Kind::Text | Kind::Number),
             As::Text | As::Raw => json::kind(value) != Kind::Null,
         }
     }
 
-    fn write(self, value: &RawValue) -> Cow<'_, str> {
+    fn write(self, value: Json<'_>) -> Cow<'_, str> {
         match (self, json::kind(value)) {
             (As::Raw, _) => value.get().into(),
-            (As::Id, Kind::Number) => format!("\"{}\"", value.get()).into(),
+            (As::Id, Kind::Number) => ["\"", value.get(), "\""].concat().into(),
             (_, Kind::Text) => retrimmed(value),
             _ => value.get().into(),
         }
@@ -290,7 +287,7 @@ fn take_email(fields: &mut Object<'_>, path: &[&str]) -> Option<String> {
 }
 
 /// A text's JSON, trimmed; as it came where there is nothing to trim.
-fn retrimmed(value: &RawValue) -> Cow<'_, str> {
+fn retrimmed(value: Json<'_>) -> Cow<'_, str> {
     match json::text(value) {
         Some(text) if text.trim().len() < text.len() => json::quote(text.trim()).into(),
         _ => value.get().into(),

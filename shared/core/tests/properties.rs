@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use relay_core::delivery::{Turn, in_order};
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
 use relay_core::first_party::FirstParty;
+use relay_core::json::Json;
 use relay_core::mapping::vero_track::{Endpoint, Rules, Tags};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
 use relay_core::timestamp::Timestamp;
 use relay_core::webhook::Webhook;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -267,7 +267,7 @@ proptest! {
     #[test]
     fn any_envelope_survives_the_round_trip(webhook in webhook(), (attempt, place, through_segment) in any::<(u32, u32, bool)>(), owed in prop::option::of(prop::collection::btree_set("[a-z_]{1,9}", 0..3))) {
         let json = serde_json::to_string(&webhook).unwrap();
-        let payload: &RawValue = serde_json::from_str(&json).unwrap();
+        let payload: Json<'_> = serde_json::from_str(&json).unwrap();
         let envelope = Envelope {
             id: EventId::parse("e1").unwrap(),
             source: Source::Vero,
@@ -292,14 +292,14 @@ proptest! {
     #[test]
     fn whatever_is_accepted_can_be_mapped(inner in "[\\[\\]{}\",:\\\\u0-9a-fde.+ tn-]{0,40}", kind in prop::sample::select(WEBHOOK_TYPES.map(|row| row.name).to_vec())) {
         for json in [format!("{{{inner}}}"), format!("{{\"type\":\"{kind}\",\"user\":{inner},\"campaign\":{inner},\"changes\":{inner}}}")] {
-            let Ok(payload) = serde_json::from_str::<&RawValue>(&json) else { continue };
+            let Ok(payload) = serde_json::from_str::<Json<'_>>(&json) else { continue };
             let read = Webhook::read(payload, received_at());
             let id = EventId::parse("e1").unwrap();
             for message in segment::messages(&id, &read, &naming()).unwrap() {
-                prop_assert!(serde_json::from_str::<&RawValue>(&message).is_ok(), "{message}");
+                prop_assert!(serde_json::from_str::<Json<'_>>(&message).is_ok(), "{message}");
             }
             if let Ok(call) = vero_track::call(&id, &read, &naming()) {
-                prop_assert!(serde_json::from_str::<&RawValue>(&call.body("t")).is_ok());
+                prop_assert!(serde_json::from_str::<Json<'_>>(&call.body("t")).is_ok());
             }
         }
     }
@@ -319,7 +319,7 @@ fn odd_escapes_and_deep_nesting_are_mapped() {
             let id = EventId::parse("e1").unwrap();
             match segment::messages(&id, &read, &naming()) {
                 Ok(messages) => messages.iter().for_each(|message| {
-                    serde_json::from_str::<&RawValue>(message).unwrap();
+                    serde_json::from_str::<Json<'_>>(message).unwrap();
                 }),
                 Err(segment::TooLarge) => assert!(odd.len() > 1_000),
             }

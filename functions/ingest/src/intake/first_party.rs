@@ -4,9 +4,8 @@ use std::collections::HashSet;
 
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
 use relay_core::first_party::{CallType, FirstParty, Invalid, message_id};
-use relay_core::json::{self, Kind, Object, ObjectWriter};
+use relay_core::json::{self, Json, Kind, Object, ObjectWriter};
 use relay_core::timestamp::Timestamp;
-use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -27,7 +26,7 @@ pub enum Rights {
 /// The events of a request, not yet looked at.
 #[derive(Debug)]
 pub struct Body<'a> {
-    elements: Vec<&'a RawValue>,
+    elements: Vec<Json<'a>>,
     /// They came as a batch: a bad one does not speak for the others.
     pub is_batch: bool,
     from: From<'a>,
@@ -47,8 +46,8 @@ enum From<'a> {
 struct Common<'a> {
     context: Object<'a>,
     integrations: Object<'a>,
-    sent_at: Option<&'a RawValue>,
-    write_key: Option<&'a RawValue>,
+    sent_at: Option<Json<'a>>,
+    write_key: Option<Json<'a>>,
 }
 
 /// Why a request's body cannot be taken apart.
@@ -133,7 +132,7 @@ impl<'a> Body<'a> {
         if kind.is_none() && !batch.is_some_and(|batch| json::kind(batch) == Kind::Array) {
             return Err(Unreadable::Not("no_batch"));
         }
-        let said = |key: &str| fields.get(key).filter(|value| json::kind(value) != Kind::Null);
+        let said = |key: &str| fields.get(key).filter(|value| json::kind(*value) != Kind::Null);
         let object = |key: &str| said(key).and_then(Object::parse).unwrap_or_default();
         let write_key = said("writeKey");
         let (elements, common) = match batch {
@@ -149,7 +148,7 @@ impl<'a> Body<'a> {
     /// The write key in an SDK's body: its own, else its first event's.
     pub fn write_key(&self) -> Option<String> {
         let From::Sdk { common: Common { write_key, .. }, .. } = &self.from else { return None };
-        let first = || Object::parse(self.elements.first()?)?.get("writeKey");
+        let first = || Object::parse(*self.elements.first()?)?.get("writeKey");
         write_key.or_else(first).and_then(json::text).map(|key| key.trim().to_owned())
     }
 
@@ -165,7 +164,7 @@ impl<'a> Body<'a> {
     /// [`Inflated`]; then nothing of the request is to be queued.
     pub fn take(&self, key: &Digest, rights: Rights, received_at: Timestamp) -> Result<Intake, Inflated> {
         let (mut intake, mut made) = (Intake::default(), 0);
-        for (place, element) in self.elements.iter().enumerate() {
+        for (place, element) in self.elements.iter().copied().enumerate() {
             let is_object = json::kind(element) == Kind::Object;
             let through_segment = matches!(self.from, From::Segment);
             let payload = match &self.from {
@@ -173,7 +172,7 @@ impl<'a> Body<'a> {
                 From::Sdk { .. } | From::Segment => None,
             };
             let payload = payload.as_deref().and_then(|payload| serde_json::from_str(payload).ok());
-            let payload: &RawValue = payload.unwrap_or(element);
+            let payload: Json<'_> = payload.unwrap_or(element);
             made += payload.get().len();
             if made > MAX_MADE {
                 return Err(Inflated);
@@ -216,7 +215,7 @@ pub fn unreadable(body: &[u8], reason: &'static str, received_at: Timestamp) -> 
 /// An envelope for the queue, or for the dead-letter queue and why.
 fn sorted(
     envelope: &Envelope<'_>,
-    payload: &RawValue,
+    payload: Json<'_>,
     invalid: Option<Invalid>,
 ) -> (Received, Option<Problem>) {
     let bytes = |reason| {
@@ -239,7 +238,7 @@ impl Common<'_> {
     /// An SDK's event with what path and batch say for it, and without what only the way here needed.
     ///
     /// Who may only tell cannot tell of a user's address: sent along with an id, it could become the profile's.
-    fn completed(&self, element: &RawValue, kind: Option<CallType>, rights: Rights) -> String {
+    fn completed(&self, element: Json<'_>, kind: Option<CallType>, rights: Rights) -> String {
         let mut fields = Object::parse(element).unwrap_or_default();
         fields.take_all(|key, _| matches!(key, "writeKey" | "_metadata"));
         let mut more = ObjectWriter::new();
@@ -270,8 +269,8 @@ impl Common<'_> {
 
 /// An event's own object with the batch's fields under it, without those that are hidden: what the event says itself
 /// counts, but for a null.
-fn merged(common: &Object<'_>, own: Option<&RawValue>, is_hidden: impl Fn(&str) -> bool) -> String {
-    let own = own.filter(|own| json::kind(own) != Kind::Null);
+fn merged(common: &Object<'_>, own: Option<Json<'_>>, is_hidden: impl Fn(&str) -> bool) -> String {
+    let own = own.filter(|own| json::kind(*own) != Kind::Null);
     let mut own = match own.map(|own| (own, Object::parse(own))) {
         None => Object::default(),
         Some((_, Some(own))) => own,

@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn ids_and_sequences_rise() {
-        let payload: &serde_json::value::RawValue = serde_json::from_str("{}").unwrap();
+        let payload: relay_core::json::Json<'_> = serde_json::from_str("{}").unwrap();
         let received_at = Timestamp::from_system(SystemTime::now());
         let mut last = None;
         for _ in 0..100_000 {

@@ -8,9 +8,8 @@ pub mod webhooks;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_core::envelope::{DeadLetter, DeathCause, Envelope, EventId, MAX_BYTES, Payload, Source};
-use relay_core::json::{self, Kind};
+use relay_core::json::{self, Json, Kind};
 use relay_core::timestamp::Timestamp;
-use serde_json::value::RawValue;
 
 use id::new_id;
 
@@ -75,13 +74,13 @@ impl Received {
 }
 
 /// The JSON value that a body is; not a scalar.
-fn json_value(body: &[u8]) -> Result<&RawValue, &'static str> {
+fn json_value(body: &[u8]) -> Result<Json<'_>, &'static str> {
     // RFC 8259 lets a parser ignore a byte order mark.
     let json = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     if json.iter().all(u8::is_ascii_whitespace) {
         return Err("empty");
     }
-    let value: &RawValue = serde_json::from_slice(json).map_err(|_| "not_json")?;
+    let value: Json<'_> = serde_json::from_slice(json).map_err(|_| "not_json")?;
     match json::kind(value) {
         Kind::Object | Kind::Array => Ok(value),
         _ => Err("not_an_object"),
@@ -89,7 +88,7 @@ fn json_value(body: &[u8]) -> Result<&RawValue, &'static str> {
 }
 
 /// The elements of a JSON array.
-fn elements(array: &RawValue) -> Vec<&RawValue> {
+fn elements(array: Json<'_>) -> Vec<Json<'_>> {
     // It is known to be an array, and to be JSON.
     serde_json::from_str(array.get()).unwrap_or_default()
 }

@@ -1,9 +1,8 @@
 //! Vero's webhooks: one JSON object is one webhook, an array of objects so many.
 
 use relay_core::envelope::{Payload, Source};
-use relay_core::json::{self, Kind};
+use relay_core::json::{self, Json, Kind};
 use relay_core::timestamp::Timestamp;
-use serde_json::value::RawValue;
 
 use super::{KEPT_BYTES, MAX_EVENTS, Received, TOO_LARGE, elements, json_value, new_id};
 
@@ -54,7 +53,7 @@ impl Webhooks {
 }
 
 impl Received {
-    fn webhook(webhook: &RawValue, received_at: Timestamp) -> Self {
+    fn webhook(webhook: Json<'_>, received_at: Timestamp) -> Self {
         let id = new_id();
         let payload = Payload::Object(webhook);
         let live = Received::live(&super::envelope(id.clone(), Source::Vero, payload, received_at));
@@ -66,13 +65,13 @@ impl Received {
 }
 
 /// The objects in a body, and whether they came as an array.
-fn webhooks(body: &[u8]) -> Result<(bool, Vec<&RawValue>), &'static str> {
+fn webhooks(body: &[u8]) -> Result<(bool, Vec<Json<'_>>), &'static str> {
     let value = json_value(body)?;
     if json::kind(value) == Kind::Object {
         return Ok((false, vec![value]));
     }
     let elements = elements(value);
-    let all_objects = elements.iter().all(|element| json::kind(element) == Kind::Object);
+    let all_objects = elements.iter().all(|element| json::kind(*element) == Kind::Object);
     if all_objects && !elements.is_empty() { Ok((true, elements)) } else { Err("not_an_array_of_objects") }
 }
 

@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{column, line, sequence};
 use crate::envelope::{Envelope, EventId, Payload, Source};
 use crate::first_party::FirstParty;
 use crate::identity::User;
-use crate::json::ObjectWriter;
+use crate::json::{Json, ObjectWriter};
 use crate::timestamp::Timestamp;
 use crate::webhook::Webhook;
 
@@ -96,7 +95,7 @@ impl<'a> Archived<'a> {
 
     /// The envelope that was archived, as it was before its first try. `None`: it can be none of ours.
     pub fn envelope(&self) -> Option<Envelope<'_>> {
-        let payload: &RawValue = serde_json::from_str(&self.payload).ok()?;
+        let payload: Json<'_> = serde_json::from_str(&self.payload).ok()?;
         Some(Envelope {
             id: EventId::parse(self.id)?,
             source: Source::parse(self.source)?,

@@ -42,7 +42,7 @@ fn rising(id: &EventId) -> Option<(i64, i64)> {
 }
 
 /// Adds a text column, or null.
-fn column(row: &mut ObjectWriter, name: &str, value: Option<&str>) {
+fn column(row: &mut ObjectWriter, name: &'static str, value: Option<&str>) {
     match value {
         Some(text) => row.text(name, text),
         None => row.raw(name, "null"),
@@ -63,7 +63,7 @@ mod tests {
     use crate::timestamp::Timestamp;
 
     fn sequence_of(id: &str, received_at: &str, place: u32) -> i64 {
-        let payload: &serde_json::value::RawValue = serde_json::from_str("{}").unwrap();
+        let payload: crate::json::Json<'_> = serde_json::from_str("{}").unwrap();
         sequence(&Envelope {
             id: EventId::parse(id).unwrap(),
             source: Source::Segment,

@@ -1,9 +1,7 @@
 //! A webhook as messages of Segment's HTTP Tracking API.
 
-use serde_json::value::RawValue;
-
 use crate::envelope::EventId;
-use crate::json::{self, Object, ObjectWriter};
+use crate::json::{self, Json, Object, ObjectWriter};
 use crate::names::{Layout, Naming, TAGS_UPDATED, documented};
 use crate::webhook::{Content, Properties, TRIGGER, Traits, Webhook};
 
@@ -101,7 +99,7 @@ impl Message<'_, '_> {
         let user = &self.webhook.user;
         let mut message = ObjectWriter::new();
         message.text("type", call);
-        message.text("messageId", &format!("vr-{}{suffix}", self.id));
+        message.text("messageId", &["vr-", self.id.as_str(), suffix].concat());
         match (&user.id, &user.email) {
             (Some(id), _) => message.text("userId", id),
             // Vero's own Segment source does the same (Segment's page of the Vero source).
@@ -166,9 +164,9 @@ fn fitting(write: impl Fn(Trim) -> String) -> Result<String, TooLarge> {
 
 /// A trigger event without the customer's data.
 fn without_data(trigger_event: &str) -> String {
-    let event: Option<Object<'_>> =
-        serde_json::from_str::<&RawValue>(trigger_event).ok().and_then(Object::parse);
-    let Some(mut event) = event else { return trigger_event.to_owned() };
+    let Some(mut event) = Object::parse(Json::written(trigger_event)) else {
+        return trigger_event.to_owned();
+    };
     event.take_all(|key, _| key == "data");
     event.rest().unwrap_or_else(|| "{}".to_owned())
 }

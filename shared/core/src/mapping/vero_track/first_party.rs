@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 use super::{Call, Endpoint, Skip, extras};
 use crate::blueprint::{Barred, Blueprint, MESSAGE_ID};
 use crate::envelope::{DeathCause, EventId};
 use crate::first_party::{Call as Asked, FirstParty, Surface, Wish};
 use crate::identity::{self, User, VERO_TEXT_LIMIT};
-use crate::json::{self, Kind, Object, ObjectWriter};
+use crate::json::{self, Json, Kind, Object, ObjectWriter};
 
 /// A wish for messages that could not be delivered for so long may have been taken back meanwhile. A wish for none
 /// never grows stale.
@@ -97,7 +95,7 @@ pub fn errand(id: &EventId, event: &FirstParty<'_>, rules: &Rules, age: Duration
 }
 
 /// Whether an event is to go to Vero at all, and with which tags.
-fn admit<'a>(event: &FirstParty<'a>, blueprint: &Blueprint) -> Result<Option<&'a RawValue>, Skip> {
+fn admit<'a>(event: &FirstParty<'a>, blueprint: &Blueprint) -> Result<Option<Json<'a>>, Skip> {
     if event.came_from_vero {
         return Err(Skip::Loop);
     }
@@ -145,7 +143,7 @@ fn call(id: &EventId, event: &FirstParty<'_>, user: User, blueprint: &Blueprint)
             (Endpoint::EventsTrack, user)
         }
         Asked::Identify { traits } => {
-            fields.raw("data", traits.map_or("{}", RawValue::get));
+            fields.raw("data", traits.map_or("{}", Json::get));
             (Endpoint::UsersTrack, user)
         }
         Asked::Group { id, traits } => {
@@ -195,7 +193,7 @@ impl From<Barred> for Skip {
     }
 }
 
-fn opened(object: Option<&RawValue>) -> Object<'_> {
+fn opened(object: Option<Json<'_>>) -> Object<'_> {
     object.and_then(Object::parse).unwrap_or_default()
 }
 
@@ -212,10 +210,10 @@ fn with_id(id: &str) -> User {
 }
 
 /// Understands the option `tags` in Segment's form, `{action, values, id?}`, and in RudderStack's, `{add, remove}`.
-fn read_tags(tags: Option<&RawValue>, user: &User) -> Tags {
+fn read_tags(tags: Option<Json<'_>>, user: &User) -> Tags {
     let Some(tags) = tags else { return Tags::None };
     let Some(form) = Object::parse(tags) else { return Tags::Malformed };
-    let said = |key: &str| form.get(key).filter(|value| json::kind(value) != Kind::Null);
+    let said = |key: &str| form.get(key).filter(|value| json::kind(*value) != Kind::Null);
     let lists = match (said("action").map(json::text), said("values")) {
         (None, None) => [("add", said("add")), ("remove", said("remove"))],
         (Some(Some(action)), values @ Some(_)) => match action.trim().to_ascii_lowercase().as_str() {
@@ -231,8 +229,8 @@ fn read_tags(tags: Option<&RawValue>, user: &User) -> Tags {
     let mut fields = ObjectWriter::new();
     for (key, list) in lists {
         let Some(list) = list else { continue };
-        let texts: Option<Vec<&RawValue>> = serde_json::from_str(list.get()).ok();
-        match texts.filter(|texts| texts.iter().all(|text| json::kind(text) == Kind::Text)) {
+        let texts: Option<Vec<Json<'_>>> = serde_json::from_str(list.get()).ok();
+        match texts.filter(|texts| texts.iter().all(|text| json::kind(*text) == Kind::Text)) {
             Some(texts) if texts.is_empty() => (),
             Some(_) => fields.raw(key, list.get()),
             None => return Tags::Malformed,
