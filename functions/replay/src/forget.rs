@@ -241,3 +241,6 @@ impl Packer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
