@@ -2,7 +2,8 @@
 //! and with faults.
 //!
 //! - [`Function`] runs a binary as Lambda does, behind a Runtime API of its own.
-//! - [`Sqs`] stands in for SQS, for SSM parameters and for Firehose; its clock can be put forward.
+//! - [`Sqs`] stands in for SQS, for SSM parameters, for Firehose and for a log group; its clock can be put forward.
+//! - [`S3`] stands in for a bucket.
 //! - [`EventSource`] is the event source mapping between the two.
 //! - [`Receiver`] is Segment or Vero, and misbehaves on command.
 //! - [`When`] says which requests a fault meets.
@@ -17,6 +18,7 @@ mod function;
 mod http;
 mod receiver;
 mod runtime_api;
+mod s3;
 mod sqs;
 mod when;
 
@@ -32,6 +34,7 @@ pub use event_source::{Drained, EventSource, Invocation, kept_after};
 pub use events::{UrlAnswer, sqs_event, url_event};
 pub use function::{Deadline, Function, FunctionError, InitError};
 pub use receiver::{Behaviour, Received, Receiver};
+pub use s3::S3;
 pub use sqs::{Call, Fault, Message, Queue, QueueSettings, Sqs, State};
 pub use when::When;
 

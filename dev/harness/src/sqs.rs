@@ -1,9 +1,10 @@
-//! A stand-in for SQS, for SSM parameters and for Firehose: AWS's JSON protocol over queues in memory, with a clock
-//! that can be put forward and faults on command.
+//! A stand-in for SQS, for SSM parameters, for Firehose and for CloudWatch Logs: AWS's JSON protocol over queues in
+//! memory, with a clock that can be put forward and faults on command.
 
 pub(crate) mod digest;
 mod error;
 mod firehose;
+mod logs;
 mod protocol;
 pub(crate) mod queue;
 mod server;
@@ -196,6 +197,11 @@ impl Sqs {
     /// The records that a delivery stream has taken, in their order.
     pub fn records(&self, stream: &str) -> Vec<String> {
         lock(&self.shared.streams).get(stream).cloned().unwrap_or_default()
+    }
+
+    /// Adds a line to the log group, at a time in milliseconds since 1970.
+    pub fn log_line(&self, at_ms: i64, text: impl Into<String>) {
+        lock(&self.shared.log).push(logs::LogLine { at_ms, text: text.into() });
     }
 
     /// From now on requests that `when` picks meet this fault; a later fault comes before an earlier one.

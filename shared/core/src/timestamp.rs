@@ -76,6 +76,16 @@ impl Timestamp {
         (self.0 - earlier.0).whole_milliseconds().try_into().unwrap_or(0)
     }
 
+    /// So much later; no later than the calendar goes.
+    pub fn later_by(self, time: std::time::Duration) -> Self {
+        Timestamp(self.0.saturating_add(time.try_into().unwrap_or(Duration::MAX)))
+    }
+
+    /// So much earlier; no earlier than the calendar goes.
+    pub fn earlier_by(self, time: std::time::Duration) -> Self {
+        Timestamp(self.0.saturating_sub(time.try_into().unwrap_or(Duration::MAX)))
+    }
+
     /// Milliseconds since 1970.
     pub fn milliseconds(self) -> i64 {
         (self.0.unix_timestamp_nanos() / 1_000_000) as i64
@@ -175,6 +185,17 @@ mod tests {
         let corrected = told.by_clock(time("2026-11-21T05:00:10Z"), time("2026-11-21T07:00:12.5Z"));
         assert_eq!(corrected, Some(time("2026-11-21T07:00:02.5Z")));
         assert_eq!(told.by_clock(time("0001-01-01T00:00:00Z"), time("9999-12-31T00:00:00Z")), None);
+    }
+
+    #[test]
+    fn earlier_and_later_end_with_the_calendar() {
+        let time = |text| Timestamp::parse(text).unwrap();
+        let day = std::time::Duration::from_secs(86_400);
+        assert_eq!(time("2026-02-28T05:00:00Z").later_by(day), time("2026-03-01T05:00:00Z"));
+        assert_eq!(time("1970-01-01T05:00:00Z").earlier_by(day), time("1969-12-31T05:00:00Z"));
+        assert!(
+            time("9999-12-31T05:00:00Z").later_by(std::time::Duration::MAX).iso().starts_with("9999-12-31")
+        );
     }
 
     #[test]

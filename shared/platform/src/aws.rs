@@ -47,12 +47,7 @@ impl Aws {
     /// From the environment.
     pub fn from_environment(environment: &Environment, patience: Patience) -> Self {
         let is_set = |name| environment.flag(name, false).unwrap_or(false);
-        let endpoint = |service: &str| {
-            let own = environment.get(&format!("AWS_ENDPOINT_URL_{service}"));
-            own.or_else(|| environment.get("AWS_ENDPOINT_URL"))
-                .filter(|_| !is_set("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
-                .map(str::to_owned)
-        };
+        let endpoint = |service: &str| endpoint(environment, service);
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(patience.connect)
             .operation_attempt_timeout(patience.attempt)
@@ -104,6 +99,14 @@ impl Aws {
         }
     }
 
+    /// What the client of any other service is made from. The variable `AWS_ENDPOINT_URL_` with the service's id, such
+    /// as `CLOUDWATCH_LOGS`, says where else it may be.
+    pub fn of_service(&self, environment: &Environment, id: &str) -> SdkConfig {
+        let mut config = self.shared.clone().into_builder();
+        config.set_endpoint_url(endpoint(environment, id));
+        config.build()
+    }
+
     /// A client for SQS.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         // The SDK's default bucket of retry tokens runs dry in an outage, just when retries count; time and
@@ -132,4 +135,12 @@ impl Aws {
         config.set_endpoint_url(self.ssm_endpoint.clone());
         aws_sdk_ssm::Client::from_conf(config.build())
     }
+}
+
+/// Where a service is, if not at AWS: by the variables that AWS documents, "Service-specific endpoints".
+pub fn endpoint(environment: &Environment, service: &str) -> Option<String> {
+    let own = environment.get(&format!("AWS_ENDPOINT_URL_{service}"));
+    own.or_else(|| environment.get("AWS_ENDPOINT_URL"))
+        .filter(|_| !environment.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", false).unwrap_or(false))
+        .map(str::to_owned)
 }

@@ -22,7 +22,7 @@ use crate::metrics;
 
 /// The crates whose level `RUST_LOG` sets. Dependencies stay at WARN: at TRACE the Lambda runtime logs whole
 /// events.
-const OWN: [&str; 4] = ["ingest", "worker", "relay_core", "relay_platform"];
+const OWN: [&str; 5] = ["ingest", "worker", "replay", "relay_core", "relay_platform"];
 
 /// Where the Lambda runtime makes a span of each invocation, and the span's field with the request's id.
 const INVOCATIONS: &str = "lambda_runtime::layers::trace";

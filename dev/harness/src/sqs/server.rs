@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::error::ApiError;
+use super::logs::{self, LogLine};
 use super::protocol::{self, Refusal};
 use super::queue::Queues;
 use super::{Call, Fault, firehose, ssm};
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     pub(super) queues: Mutex<Queues>,
     pub(super) parameters: Mutex<BTreeMap<String, String>>,
     pub(super) streams: Mutex<firehose::Streams>,
+    pub(super) log: Mutex<Vec<LogLine>>,
     pub(super) faults: Rules<Fault>,
     pub(super) calls: Mutex<Vec<Call>>,
     /// Something was sent or the clock was put forward: whoever polls should look again.
@@ -36,6 +38,7 @@ impl Shared {
             queues: Mutex::default(),
             parameters: Mutex::default(),
             streams: Mutex::default(),
+            log: Mutex::default(),
             faults: Rules::default(),
             calls: Mutex::default(),
             changed: Notify::new(),
@@ -87,6 +90,7 @@ impl Shared {
             Api::Firehose => {
                 return firehose::perform(&mut lock(&self.streams), operation, request, refusal);
             }
+            Api::Logs => return logs::perform(&lock(&self.log), operation, request),
             Api::Sqs => (),
         }
         let wait = match operation {
@@ -156,6 +160,7 @@ impl Handler for Shared {
         let api = match service {
             "AmazonSSM" => Api::Ssm,
             "Firehose_20150804" => Api::Firehose,
+            "Logs_20140328" => Api::Logs,
             _ => Api::Sqs,
         };
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
@@ -182,13 +187,14 @@ enum Api {
     Sqs,
     Ssm,
     Firehose,
+    Logs,
 }
 
 impl Api {
     fn content_type(self) -> &'static str {
         match self {
             Self::Sqs => "application/x-amz-json-1.0",
-            Self::Ssm | Self::Firehose => "application/x-amz-json-1.1",
+            Self::Ssm | Self::Firehose | Self::Logs => "application/x-amz-json-1.1",
         }
     }
 
@@ -199,13 +205,14 @@ impl Api {
             Self::Sqs => "com.amazonaws.sqs",
             Self::Ssm => "com.amazonaws.ssm",
             Self::Firehose => "com.amazonaws.firehose",
+            Self::Logs => "com.amazonaws.logs",
         }
     }
 
     fn throttled(self) -> ApiError {
         let name = match self {
             Self::Sqs => "RequestThrottled",
-            Self::Ssm | Self::Firehose => "ThrottlingException",
+            Self::Ssm | Self::Firehose | Self::Logs => "ThrottlingException",
         };
         ApiError::new(name, name, "Rate exceeded")
     }

@@ -1,0 +1,76 @@
+//! Why an invocation failed, and what to do about it.
+
+use lambda_runtime::Diagnostic;
+use relay_platform::queue::SendError;
+
+use crate::event::Invocation;
+use crate::fields::BadRequest;
+use crate::heal::HealError;
+use crate::replay::ReplayError;
+use crate::store::StoreError;
+
+/// What stopped a task.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// A replay.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The healing.
+    #[error(transparent)]
+    Heal(#[from] HealError),
+    /// The forgetting.
+    #[error(transparent)]
+    Forget(#[from] StoreError),
+    /// Time was up, and it could not be handed over.
+    #[error("time is up, and this function's own queue did not take what goes on: {0}")]
+    NotHandedOver(SendError),
+    /// Not even the whole time of an invocation is enough.
+    #[error("the archive's partitions of those days are too large to be looked through in one invocation")]
+    TooMuch,
+}
+
+/// Why an invocation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The event cannot be meant.
+    #[error("the event cannot be used: {0}")]
+    Event(#[from] BadRequest),
+    /// A task stopped before its end.
+    #[error("{cause}. {go_on}")]
+    Stopped {
+        /// Why.
+        cause: Cause,
+        /// How to go on.
+        go_on: String,
+    },
+}
+
+impl Failure {
+    /// A task that stopped, and where it goes on: without the request, which may hold addresses.
+    pub fn stopped(cause: Cause, invocation: &Invocation) -> Self {
+        let go_on = match (&cause, invocation.progress()) {
+            (Cause::TooMuch, _) => "Ask for a shorter range with from and to".to_owned(),
+            (_, Some(progress)) => {
+                format!(
+                    "What was done before is done; to go on from there, invoke it with \
+                     {{\"request\":<the same event>,\"progress\":{progress}}}"
+                )
+            }
+            (_, None) => "What was sent is marked; to go on, invoke it with the same event".to_owned(),
+        };
+        Failure::Stopped { cause, go_on }
+    }
+}
+
+impl From<Failure> for Diagnostic {
+    fn from(failure: Failure) -> Self {
+        let error_type = match failure {
+            Failure::Event(_) => "BadRequest",
+            Failure::Stopped { .. } => "Stopped",
+        };
+        let error_message = failure.to_string();
+        // Whoever invoked asynchronously sees nothing but the log.
+        tracing::error!("{error_message}");
+        Diagnostic { error_type: error_type.to_owned(), error_message }
+    }
+}

@@ -1,0 +1,44 @@
+//! The log as CloudWatch has it.
+
+use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::error::ProvideErrorMetadata;
+use relay_core::timestamp::Timestamp;
+
+use super::log_lines::FILTER;
+use super::{Log, LogError, Page};
+
+/// A log group.
+#[derive(Debug, Clone)]
+pub struct LogGroup {
+    client: Client,
+    name: String,
+}
+
+impl LogGroup {
+    /// By its name.
+    pub fn new(client: Client, name: String) -> Self {
+        LogGroup { client, name }
+    }
+}
+
+impl Log for LogGroup {
+    async fn page(&self, from: Timestamp, to: Timestamp, token: Option<String>) -> Result<Page, LogError> {
+        let call = self
+            .client
+            .filter_log_events()
+            .log_group_name(&self.name)
+            .filter_pattern(FILTER)
+            .start_time(from.milliseconds())
+            // CloudWatch's range has its end (API reference, FilterLogEvents), ours does not.
+            .end_time(to.milliseconds() - 1)
+            .set_next_token(token);
+        let answer = call.send().await.map_err(|error| {
+            // The code only: AWS's messages may quote the request.
+            let code = error.as_service_error().map(|error| error.code().unwrap_or("without a code"));
+            LogError(code.unwrap_or("no answer in time").to_owned())
+        })?;
+        let next = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+        let lines = answer.events.unwrap_or_default().into_iter().filter_map(|event| event.message);
+        Ok(Page { lines: lines.collect(), next })
+    }
+}

@@ -1,0 +1,143 @@
+//! The lines in which `ingest` keeps what SQS did not take, and how they become envelopes again.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+/// What marks such a line, in its field `message` (contract, §2). Text elsewhere in a line never does.
+pub const MESSAGE: &str = "unqueued_webhook";
+
+/// CloudWatch's filter for such lines (CloudWatch Logs user guide, "Filter pattern syntax").
+pub const FILTER: &str = r#"{ $.message = "unqueued_webhook" }"#;
+
+/// The most parts that are believed: the largest envelope has nine.
+const MAX_PARTS: usize = 100;
+
+/// The most bytes of parts that wait for others.
+const MAX_WAITING: usize = 32 * 1024 * 1024;
+
+#[derive(Deserialize)]
+struct Wire {
+    message: String,
+    id: String,
+    part: usize,
+    parts: usize,
+    envelope: String,
+}
+
+/// An envelope, put together.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unqueued {
+    /// The event's id.
+    pub id: String,
+    /// The envelope.
+    pub envelope: String,
+}
+
+/// Puts parts together.
+#[derive(Debug, Default)]
+pub struct Assembly {
+    waiting: HashMap<String, Vec<Option<String>>>,
+    bytes: usize,
+    unreadable: u64,
+}
+
+impl Assembly {
+    /// Takes a line, and gives the envelope that it completes.
+    pub fn add(&mut self, line: &str) -> Option<Unqueued> {
+        #[derive(Deserialize)]
+        struct Marked {
+            message: String,
+        }
+        let is_ours = |marked: &Marked| marked.message == MESSAGE;
+        serde_json::from_str::<Marked>(line).ok().filter(is_ours)?;
+        let wire = serde_json::from_str::<Wire>(line).ok().filter(|wire| {
+            wire.message == MESSAGE && wire.parts <= MAX_PARTS && (1..=wire.parts).contains(&wire.part)
+        });
+        let Some(Wire { id, part, parts, envelope, .. }) = wire else {
+            self.unreadable += 1;
+            return None;
+        };
+        if self.bytes + envelope.len() > MAX_WAITING {
+            // It counts among the incomplete: later runs see it again.
+            self.waiting.entry(id).or_insert_with(|| vec![None; parts]);
+            return None;
+        }
+        let waiting = self.waiting.entry(id.clone()).or_insert_with(|| vec![None; parts]);
+        self.bytes += envelope.len();
+        let replaced = waiting.get_mut(part - 1)?.replace(envelope);
+        self.bytes -= replaced.map_or(0, |replaced| replaced.len());
+        let whole: Option<Vec<&str>> = waiting.iter().map(Option::as_deref).collect();
+        let envelope = whole?.concat();
+        self.waiting.remove(&id);
+        self.bytes -= envelope.len();
+        Some(Unqueued { id, envelope })
+    }
+
+    /// The ids of which parts are missing, and how many lines were marked and no lines of ingest's.
+    pub fn end(self) -> (Vec<String>, u64) {
+        (self.waiting.into_keys().collect(), self.unreadable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn line(id: &str, part: usize, parts: usize, envelope: &str) -> String {
+        json!({
+            "timestamp": "2026-11-21T05:04:03Z", "level": "ERROR", "id": id, "part": part, "parts": parts,
+            "envelope": envelope, "message": "unqueued_webhook", "request_id": "r",
+        })
+        .to_string()
+    }
+
+    fn whole(id: &str, envelope: &str) -> Option<Unqueued> {
+        Some(Unqueued { id: id.to_owned(), envelope: envelope.to_owned() })
+    }
+
+    #[test]
+    fn parts_come_in_any_order_and_mixed() {
+        let mut assembly = Assembly::default();
+        assert_eq!(assembly.add(&line("a", 1, 1, "{}")), whole("a", "{}"));
+        assert_eq!(assembly.add(&line("b", 2, 3, "2")), None);
+        assert_eq!(assembly.add(&line("c", 1, 2, "x")), None);
+        assert_eq!(assembly.add(&line("b", 3, 3, "3")), None);
+        assert_eq!(assembly.add(&line("b", 3, 3, "3")), None);
+        assert_eq!(assembly.add(&line("b", 1, 3, "1")), whole("b", "123"));
+        assert_eq!(assembly.bytes, 1);
+        assert_eq!(assembly.end(), (vec!["c".to_owned()], 0));
+    }
+
+    #[test]
+    fn only_the_field_counts() {
+        let mut assembly = Assembly::default();
+        let quoted = json!({"message": "refused: unqueued_webhook", "id": "a", "part": 1, "parts": 1, "envelope": "{}"});
+        let within = json!({"message": "x", "more": line("a", 1, 1, "{}")});
+        for line in ["", "unqueued_webhook", &quoted.to_string(), &within.to_string()] {
+            assert_eq!(assembly.add(line), None, "{line}");
+        }
+        assert_eq!(assembly.unreadable, 0);
+        for line in [
+            line("a", 0, 1, "{}"),
+            line("a", 2, 1, "{}"),
+            line("a", 1, 101, "{}"),
+            json!({"message": MESSAGE}).to_string(),
+        ] {
+            assert_eq!(assembly.add(&line), None, "{line}");
+        }
+        assert_eq!(assembly.end(), (Vec::new(), 4));
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut assembly = Assembly::default();
+        let large = "x".repeat(MAX_WAITING / 2);
+        assert_eq!(assembly.add(&line("a", 1, 2, &large)), None);
+        assert_eq!(assembly.add(&line("b", 1, 2, &format!("{large}!"))), None);
+        assert_eq!(assembly.add(&line("a", 2, 2, "")), whole("a", &large));
+        let (ids, _) = assembly.end();
+        assert_eq!(ids, ["b"]);
+    }
+}

@@ -1,0 +1,125 @@
+//! Healing from a log and an archive in memory.
+
+use std::cell::Cell;
+
+use serde_json::json;
+
+use super::*;
+use crate::sender::fake::Memory;
+
+/// Pages of lines, and how often the first was asked for.
+struct Pages(Vec<Vec<String>>, Cell<usize>);
+
+impl Log for Pages {
+    async fn page(&self, _: Timestamp, _: Timestamp, token: Option<String>) -> Result<Page, LogError> {
+        let number: usize = token.map_or(0, |token| token.parse().unwrap());
+        self.1.set(self.1.get() + usize::from(number == 0));
+        let next = (number + 1 < self.0.len()).then(|| (number + 1).to_string());
+        Ok(Page { lines: self.0[number].clone(), next })
+    }
+}
+
+fn envelope(id: &str) -> String {
+    format!(
+        r#"{{"version":1,"id":"{id}","source":"vero","received_at":"2026-11-20T23:59:59.999Z","payload":{{"type":"sent","n":1.0}}}}"#
+    )
+}
+
+fn line(id: &str, part: usize, parts: usize, text: &str) -> String {
+    json!({"level": "ERROR", "message": "unqueued_webhook", "id": id, "part": part, "parts": parts, "envelope": text})
+        .to_string()
+}
+
+fn request(dry_run: bool) -> Request {
+    let time = |text| Timestamp::parse(text).unwrap();
+    Request { from: time("2026-11-20T00:00:00Z"), to: time("2026-11-21T00:00:00Z"), dry_run }
+}
+
+async fn heal(request: &Request, log: &Pages, store: &Store, memory: &Memory) -> Counts {
+    let mut counts = Counts::default();
+    let limit = Limit::within(Duration::from_secs(600));
+    assert_eq!(run(request, &mut counts, log, store, memory, &limit).await.unwrap(), Ended::Done);
+    counts
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_archive_lacks_is_sent_once() {
+    let split = envelope("split");
+    let (first, second) = split.split_at(40);
+    let lines = vec![
+        vec![line("new", 1, 1, &envelope("new")), line("split", 2, 2, second), "START RequestId".to_owned()],
+        vec![line("archived", 1, 1, &envelope("archived")), line("late", 1, 1, &envelope("late"))],
+        vec![
+            line("split", 1, 2, first),
+            line("new", 1, 1, &envelope("new")),
+            line("half", 1, 2, "{"),
+            line("odd", 1, 1, "{}"),
+        ],
+    ];
+    let log = Pages(lines, Cell::default());
+    let store = Store::in_memory();
+    for (day, id) in [("2026-11-20", "archived"), ("2026-11-21", "late")] {
+        let row =
+            json!({"id": id, "source": "vero", "received_at": "2026-11-20T23:59:59.999Z", "payload": "{}"});
+        store.put(&format!("data/day={day}/source=vero/1"), format!("{row}\n").into()).await;
+    }
+    let memory = Memory::default();
+    let dry = heal(&request(true), &log, &store, &memory).await;
+    let expected =
+        Counts { scanned: 9, matched: 5, archived: 2, incomplete: 1, unreadable: 1, ..Counts::default() };
+    assert_eq!((&dry, memory.taken.borrow().len()), (&expected, 0));
+
+    let wet = heal(&request(false), &log, &store, &memory).await;
+    assert_eq!(wet, Counts { sent: 2, ..expected });
+    let sent: Vec<String> = memory.taken.borrow().iter().map(|(_, body)| body.clone()).collect();
+    assert_eq!(sent, [envelope("new"), envelope("split")], "to the letter, for all destinations");
+
+    let again = heal(&request(false), &log, &store, &memory).await;
+    assert_eq!((again.sent, again.requeued_before, again.archived), (0, 2, 2));
+    assert_eq!(memory.taken.borrow().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_sqs_does_not_take_is_not_marked() {
+    let log = Pages(vec![vec![line("new", 1, 1, &envelope("new"))]], Cell::default());
+    let (store, memory) = (Store::in_memory(), Memory::default());
+    *memory.refusals.borrow_mut() = vec![1, 1, 1];
+    let limit = Limit::within(Duration::from_secs(600));
+    let error =
+        run(&request(false), &mut Counts::default(), &log, &store, &memory, &limit).await.unwrap_err();
+    assert!(matches!(error, HealError::Unsent(_)), "{error}");
+    assert_eq!(heal(&request(false), &log, &store, &memory).await.sent, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cut_off_it_begins_anew_and_sends_nothing_twice() {
+    let lines = (0..250).map(|n| line(&format!("e{n}"), 1, 1, &envelope(&format!("e{n}")))).collect();
+    let log = Pages(vec![lines], Cell::default());
+    let (store, memory) = (Store::in_memory(), Memory::default());
+    let mut runs = 1;
+    loop {
+        let limit = Limit::within(Duration::ZERO);
+        let mut counts = Counts::default();
+        if run(&request(false), &mut counts, &log, &store, &memory, &limit).await.unwrap() == Ended::Done {
+            break;
+        }
+        runs += 1;
+    }
+    assert_eq!((runs, log.1.get(), memory.taken.borrow().len()), (4, 4, 250));
+}
+
+#[test]
+fn by_itself_it_looks_at_the_day_before_the_last_hour() {
+    let now = Timestamp::parse("2026-11-21T12:00:00Z").unwrap();
+    let parse = |event: Value| {
+        Request::parse(event.as_object().unwrap().clone(), now).map_err(|error| error.to_string())
+    };
+    let request = parse(json!({"source": "log"})).unwrap();
+    assert_eq!(
+        (request.from.iso(), request.to.iso()),
+        ("2026-11-20T10:00:00.000Z".into(), "2026-11-21T11:00:00.000Z".into())
+    );
+    let backwards = json!({"source": "log", "from": "2026-11-21T11:30:00Z"});
+    assert!(parse(backwards).unwrap_err().starts_with("`to` must be later than `from`"));
+    assert!(parse(json!({"source": "log", "users": ["1"]})).unwrap_err().starts_with("`users` is no field"));
+}

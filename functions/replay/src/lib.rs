@@ -1,0 +1,159 @@
+//! `replay` reads the archive and the log, and puts events on the queue again; and it deletes from the archive.
+//!
+//! Three tasks, each in a module of its own: [`replay`] (events of the archive, for some destinations), [`heal`] (what
+//! SQS did not take and only the log has) and [`forget`] (a user's rows). The way of an invocation: `event` (what is to
+//! be done, and how far it has come) → the task, until it is done or `clock` says that time is up → a continuation on
+//! this function's own queue, which invokes it again.
+
+mod clock;
+mod config;
+mod event;
+mod failure;
+mod fields;
+mod forget;
+mod heal;
+mod lines;
+mod pace;
+mod replay;
+mod report;
+mod sender;
+mod store;
+
+use std::time::{Duration, SystemTime};
+
+use relay_core::timestamp::Timestamp;
+use relay_platform::aws::{Aws, Patience};
+use relay_platform::environment::Environment;
+use relay_platform::queue::{Outgoing, Queue};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+pub use config::Config;
+pub use failure::Failure;
+pub use store::NoClient;
+
+use crate::clock::{Caller, Limit};
+use crate::event::{Invocation, Task};
+use crate::failure::Cause;
+use crate::heal::LogGroup;
+use crate::replay::Ended;
+use crate::sender::send_surely;
+use crate::store::Store;
+
+/// Inside a batch's time in `sender`.
+const SQS: Patience = Patience {
+    connect: Duration::from_millis(800),
+    attempt: Duration::from_millis(1_200),
+    operation: Duration::from_secs(3),
+    attempts: 10,
+};
+
+/// FilterLogEvents looks through a range of the log for seconds before it gives a page.
+const LOGS: Patience = Patience {
+    connect: Duration::from_secs(1),
+    attempt: Duration::from_secs(15),
+    operation: Duration::from_secs(18),
+    attempts: 5,
+};
+
+const REPLAYED: &str = "Replayed";
+const REQUEUED: &str = "Requeued";
+
+/// All metrics of replay, by their names in CloudWatch.
+pub const METRICS: [&str; 2] = [REPLAYED, REQUEUED];
+
+/// The function, ready for events.
+#[derive(Debug)]
+pub struct Replay {
+    config: Config,
+    store: Store,
+    log: LogGroup,
+    queue: Queue,
+    own_queue: Queue,
+}
+
+impl Replay {
+    /// Makes the clients; nothing is called yet.
+    ///
+    /// # Errors
+    /// If the one for S3 cannot be made.
+    pub fn new(environment: &Environment, config: Config) -> Result<Self, NoClient> {
+        let sqs = Aws::from_environment(environment, SQS).sqs();
+        let logs = Aws::from_environment(environment, LOGS).of_service(environment, "CLOUDWATCH_LOGS");
+        Ok(Replay {
+            store: Store::s3(environment, &config.bucket)?,
+            log: LogGroup::new(aws_sdk_cloudwatchlogs::Client::new(&logs), config.log_group.clone()),
+            queue: Queue::new(sqs.clone(), config.queue_url.clone()),
+            own_queue: Queue::new(sqs, config.replay_queue_url.clone()),
+            config,
+        })
+    }
+
+    /// Does what an event asks for, or as much of it as there is time for. `deadline` is when Lambda will end the process.
+    ///
+    /// # Errors
+    /// What is wrong with the event, or what stopped the task, and where to go on.
+    pub async fn handle(&self, event: &RawValue, deadline: SystemTime) -> Result<Value, Failure> {
+        let now = SystemTime::now();
+        let mut invocation = Invocation::read(event, &self.config.bucket, Timestamp::from_system(now))?;
+        let limit = Limit::of(invocation.caller, deadline, now);
+        let answer = match self.work(&mut invocation, &limit).await {
+            Ok((Ended::Done, answer)) => answer,
+            Ok((Ended::TimeIsUp, answer)) => match self.hand_over(&invocation).await {
+                Ok(()) => answer,
+                Err(cause) => return Err(Failure::stopped(cause, &invocation)),
+            },
+            Err(cause) => return Err(Failure::stopped(cause, &invocation)),
+        };
+        let message = if answer["continues"] == true { "handed over" } else { "done" };
+        report::log(invocation.task.name(), message, &answer);
+        Ok(answer)
+    }
+
+    async fn work(&self, invocation: &mut Invocation, limit: &Limit) -> Result<(Ended, Value), Cause> {
+        match &mut invocation.task {
+            Task::Replay(request, progress) => {
+                let before = progress.counts.sent;
+                let ended = replay::run(request, progress, &self.store, &self.queue, limit).await;
+                self.count(REPLAYED, progress.counts.sent - before);
+                let ended = ended?;
+                Ok((ended, answer(request.dry_run, &progress.counts, ended)))
+            }
+            Task::Heal(request) => {
+                let mut counts = heal::Counts::default();
+                let ended = heal::run(request, &mut counts, &self.log, &self.store, &self.queue, limit).await;
+                self.count(REQUEUED, counts.sent);
+                let ended = ended?;
+                if ended == Ended::TimeIsUp && invocation.caller == Caller::Queue && counts.sent == 0 {
+                    return Err(Cause::TooMuch);
+                }
+                Ok((ended, answer(request.dry_run, &counts, ended)))
+            }
+            Task::Forget(request, progress) => {
+                let ended = forget::run(request, progress, &self.store, limit).await?;
+                Ok((ended, answer(request.dry_run, &progress.counts, ended)))
+            }
+        }
+    }
+
+    async fn hand_over(&self, invocation: &Invocation) -> Result<(), Cause> {
+        let body = invocation.continuation().to_string();
+        let message = Outgoing { body, attributes: Vec::new(), delay: Duration::ZERO, trace: None };
+        send_surely(&self.own_queue, vec![message]).await.map_err(Cause::NotHandedOver)
+    }
+
+    fn count(&self, metric: &'static str, count: u64) {
+        if count > 0 {
+            self.config.metrics.line().count(metric, count as usize).info("queued");
+        }
+    }
+}
+
+/// What whoever invoked is told.
+fn answer(dry_run: bool, counts: &impl serde::Serialize, ended: Ended) -> Value {
+    // Counts always are a JSON object.
+    let mut answer = serde_json::to_value(counts).unwrap_or_default();
+    answer["dry_run"] = json!(dry_run);
+    answer["continues"] = json!(ended == Ended::TimeIsUp);
+    answer
+}

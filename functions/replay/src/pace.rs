@@ -1,0 +1,64 @@
+//! How fast events go out.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// Keeps to a number of events a second. After a pause nothing is made up for: what goes out at once is one batch, so
+/// that a batch may be no larger than a second's worth.
+#[derive(Debug)]
+pub struct Pace {
+    per_second: u32,
+    next: Instant,
+}
+
+impl Pace {
+    /// So many a second.
+    pub fn new(per_second: u32) -> Self {
+        Pace { per_second: per_second.max(1), next: Instant::now() }
+    }
+
+    /// The most that may go out at once.
+    pub fn burst(&self) -> usize {
+        self.per_second as usize
+    }
+
+    /// Waits until so many more may go out.
+    pub async fn turn(&mut self, count: usize) {
+        sleep_until(self.next).await;
+        let takes = Duration::from_secs(1) * u32::try_from(count).unwrap_or(u32::MAX) / self.per_second;
+        self.next = Instant::now() + takes;
+    }
+
+    /// Waits until whoever goes on from here may begin with a batch of its own.
+    pub async fn rest(&self) {
+        sleep_until(self.next).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_second_has_more_than_it_may() {
+        for (per_second, batch) in [(1, 1), (100, 7), (100, 100), (10_000, 160)] {
+            let mut pace = Pace::new(per_second);
+            let mut sent = Vec::new();
+            let start = Instant::now();
+            while sent.len() < 20 * batch {
+                pace.turn(batch).await;
+                sent.extend(std::iter::repeat_n(start.elapsed().as_secs_f64(), batch));
+                if sent.len() == 5 * batch {
+                    tokio::time::sleep(Duration::from_secs(30)).await; // which must not be made up for
+                }
+            }
+            for (index, from) in sent.iter().enumerate() {
+                let within = sent[index..].iter().filter(|time| **time < from + 0.999).count();
+                assert!(within <= per_second as usize + batch, "{within} in a second from {from}");
+            }
+            let needed = (sent.len() - batch) as f64 / f64::from(per_second);
+            assert!(sent.last().unwrap() - 30.0 <= needed + 0.1, "no slower than it must be");
+        }
+    }
+}

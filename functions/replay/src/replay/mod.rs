@@ -1,0 +1,274 @@
+//! Replay: events of the archive go on the queue again, for the destinations that are named.
+
+mod progress;
+mod request;
+mod selection;
+
+use std::collections::HashSet;
+
+use futures_util::TryStreamExt;
+use relay_core::archive::Archived;
+use relay_platform::queue::SendError;
+use serde::{Deserialize, Serialize};
+
+pub use progress::{Counts, Cursor, Run, days};
+pub use request::{Destinations, EXAMPLE, Ids, Request};
+pub use selection::IdHash;
+
+use crate::clock::Limit;
+use crate::lines::Line;
+use crate::report::Reporter;
+use crate::sender::{Outbox, Sender, message};
+use crate::store::{Next, Object, Store, StoreError};
+use selection::{Columns, Selection, Wanted, csv_fields, is_whole_record};
+
+/// The most ids that a result of Athena's may have: as hashes they are kept in memory.
+const MAX_WANTED: usize = 1_000_000;
+
+/// The most ids that are remembered of a partition, so that a row that it has twice is sent once. Beyond that, rows are
+/// sent as they come: destinations know the id.
+const MAX_SEEN: usize = 1_000_000;
+
+/// Where the archive's rows are, by day of receipt and source.
+pub fn partition(day: &str, source: relay_core::envelope::Source) -> String {
+    format!("data/day={day}/source={}/", source.as_str())
+}
+
+/// How far it has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Which replay it is.
+    pub run: Run,
+    /// Everything before it is on the queue; `None`: nothing is.
+    pub cursor: Option<Cursor>,
+    /// What was found.
+    #[serde(default)]
+    pub counts: Counts,
+}
+
+impl Progress {
+    /// At the beginning.
+    pub fn new() -> Self {
+        Progress { run: Run::new(), cursor: None, counts: Counts::default() }
+    }
+}
+
+/// How a job ended, for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All is done.
+    Done,
+    /// It goes on in another invocation.
+    TimeIsUp,
+}
+
+/// Why it stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// By S3.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// By SQS.
+    #[error("an event is not known to be on the queue: {0}")]
+    Unsent(#[from] SendError),
+    /// By what `result` names.
+    #[error("the result {0}")]
+    Result(&'static str),
+}
+
+/// Reads on from where `progress` is, and sends what the request asks for. Afterwards, and after an error, `progress`
+/// is where to go on: everything before is on the queue.
+///
+/// # Errors
+/// If S3 or SQS do not do what they are asked.
+pub async fn run<O: Outbox>(
+    request: &Request,
+    progress: &mut Progress,
+    store: &Store,
+    outbox: &O,
+    limit: &Limit,
+) -> Result<Ended, ReplayError> {
+    let ids = wanted(request, store).await?;
+    let mut replay = Replay {
+        request,
+        selection: Selection::new(request, ids),
+        store,
+        sender: Sender::new(outbox, request.max_per_second),
+        seen: HashSet::new(),
+        at: progress.cursor.clone(),
+        counts: progress.counts.clone(),
+        progress,
+        limit,
+        reporter: Reporter::new(),
+    };
+    let ended = replay.all().await?;
+    replay.flush().await?;
+    if ended == Ended::TimeIsUp {
+        replay.sender.rest().await;
+    }
+    Ok(ended)
+}
+
+struct Replay<'r, O> {
+    request: &'r Request,
+    selection: Selection<'r>,
+    store: &'r Store,
+    sender: Sender<'r, O>,
+    seen: HashSet<IdHash>,
+    /// Where it is, and what it has found; some of it may wait to be sent.
+    at: Option<Cursor>,
+    counts: Counts,
+    /// The same, as far as all is sent.
+    progress: &'r mut Progress,
+    limit: &'r Limit,
+    reporter: Reporter,
+}
+
+impl<O: Outbox> Replay<'_, O> {
+    async fn all(&mut self) -> Result<Ended, ReplayError> {
+        for day in days(self.request.from, self.request.to) {
+            for source in &self.request.sources {
+                let prefix = partition(&day, *source);
+                if self.at.as_ref().is_some_and(|at| at.is_beyond_prefix(&prefix)) {
+                    continue;
+                }
+                self.seen.clear();
+                let mut objects = self.store.list(&prefix, None);
+                while let Some(object) = objects.try_next().await? {
+                    if self.at.as_ref().is_some_and(|at| at.is_beyond(&object)) {
+                        continue;
+                    }
+                    if self.object(&object).await? == Ended::TimeIsUp {
+                        return Ok(Ended::TimeIsUp);
+                    }
+                }
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    async fn object(&mut self, object: &Object) -> Result<Ended, ReplayError> {
+        let done = self.at.as_ref().map_or(0, |at| at.lines_of(object));
+        let mut lines = self.store.lines(object.clone());
+        let mut read = 0;
+        loop {
+            let line = match lines.next().await? {
+                Next::Line(line) => line,
+                Next::Corrupt(error) => {
+                    tracing::error!("{error}; its rest is left out");
+                    self.counts.unreadable += 1;
+                    return Ok(Ended::Done);
+                }
+                Next::End => return Ok(Ended::Done),
+            };
+            read += 1;
+            if read <= done {
+                continue;
+            }
+            self.line(&line);
+            let etag = object.etag().map(str::to_owned);
+            self.at = Some(Cursor { object: object.key().to_owned(), etag, lines: read });
+            if self.sender.is_full() {
+                self.flush().await?;
+            }
+            self.reporter.tick("replay", &self.counts);
+            // Only here, after a line: whoever goes on must come further than this.
+            if self.limit.is_over() {
+                return Ok(Ended::TimeIsUp);
+            }
+        }
+    }
+
+    fn line(&mut self, line: &Line) {
+        self.counts.scanned += 1;
+        let text = match line {
+            Line::Whole(line) => std::str::from_utf8(line).ok(),
+            Line::TooLong => None,
+        };
+        let row = text.and_then(Archived::parse);
+        let Some((row, mut envelope)) = row.as_ref().and_then(|row| Some((row, row.envelope()?))) else {
+            self.counts.unreadable += 1;
+            return;
+        };
+        let destinations = self.selection.destinations(row, &envelope);
+        if destinations.is_empty() || self.is_seen(envelope.id.as_str()) {
+            return;
+        }
+        self.counts.count_match(row.kind.as_deref());
+        if self.request.dry_run {
+            return;
+        }
+        envelope.destinations = Some(destinations.names());
+        if self.request.new_ids {
+            envelope.id = self.progress.run.new_id(&envelope.id);
+        }
+        self.sender.add(message(&envelope));
+    }
+
+    fn is_seen(&mut self, id: &str) -> bool {
+        let id = IdHash::of(id);
+        match self.seen.len() < MAX_SEEN {
+            true => !self.seen.insert(id),
+            false => self.seen.contains(&id),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), ReplayError> {
+        self.counts.sent += self.sender.flush().await? as u64;
+        self.progress.cursor = self.at.clone();
+        self.progress.counts = self.counts.clone();
+        Ok(())
+    }
+}
+
+/// The ids that a request names.
+async fn wanted(request: &Request, store: &Store) -> Result<Option<Wanted>, ReplayError> {
+    let mut wanted = Wanted::default();
+    match &request.ids {
+        Ids::All => return Ok(None),
+        Ids::These(ids) => ids.iter().for_each(|id| wanted.add(id, request.destinations)),
+        Ids::Result(key) => {
+            let mut lines = store.lines(store.object(key).await?);
+            let (mut record, mut columns) = (String::new(), None);
+            loop {
+                match lines.next().await? {
+                    Next::Line(Line::Whole(line)) => record.push_str(&String::from_utf8_lossy(&line)),
+                    Next::Line(Line::TooLong) => return Err(ReplayError::Result("has a line over 1 MiB")),
+                    Next::Corrupt(error) => return Err(error.into()),
+                    Next::End if columns.is_none() || !record.is_empty() => {
+                        return Err(ReplayError::Result("is none of Athena's: it has no end, or no head"));
+                    }
+                    Next::End => break,
+                }
+                if !is_whole_record(&record) {
+                    if record.len() > crate::lines::MAX_LINE {
+                        return Err(ReplayError::Result("has a record over 1 MiB"));
+                    }
+                    record.push('\n');
+                    continue;
+                }
+                let fields = csv_fields(&std::mem::take(&mut record));
+                match columns {
+                    None => {
+                        let head = Columns::of(&fields);
+                        columns =
+                            Some(head.ok_or(ReplayError::Result("lacks the columns id and destination"))?);
+                    }
+                    Some(columns) => {
+                        if let Some((id, destination)) = columns.read(&fields) {
+                            wanted.add(id, Destinations::of([destination]));
+                        }
+                    }
+                }
+                if wanted.len() > MAX_WANTED {
+                    return Err(ReplayError::Result("has more than 1,000,000 ids: ask for less at once"));
+                }
+            }
+        }
+    }
+    Ok(Some(wanted))
+}
+
+#[cfg(test)]
+mod tests;

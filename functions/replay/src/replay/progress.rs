@@ -1,0 +1,171 @@
+//! How far a replay has come, in a form that can be carried on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use relay_core::envelope::EventId;
+use relay_core::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::store::Object;
+
+/// Types that are counted by name; the others together. They come from senders, who may think of any number.
+const MAX_TYPES: usize = 100;
+const OTHER_TYPES: &str = "(other)";
+
+/// Where a replay goes on: everything before this has been done. Objects are read in the order of their keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    /// The key of the object that was being read.
+    pub object: String,
+    /// What it held then, by its ETag: of an object that was written anew, since users were forgotten, no line is done.
+    pub etag: Option<String>,
+    /// How many of its lines are done.
+    pub lines: u64,
+}
+
+impl Cursor {
+    /// Whether all keys that begin so are done.
+    pub fn is_beyond_prefix(&self, prefix: &str) -> bool {
+        !self.object.starts_with(prefix) && self.object.as_str() > prefix
+    }
+
+    /// Whether an object is done.
+    pub fn is_beyond(&self, object: &Object) -> bool {
+        self.object.as_str() > object.key()
+    }
+
+    /// How many lines of an object are done.
+    pub fn lines_of(&self, object: &Object) -> u64 {
+        match self.object == object.key() && self.etag.as_deref() == object.etag() {
+            true => self.lines,
+            false => 0,
+        }
+    }
+}
+
+/// What was found so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Lines of the archive that were read.
+    pub scanned: u64,
+    /// Events that were asked for.
+    pub matched: u64,
+    /// Those of them that are on the queue.
+    pub sent: u64,
+    /// Those that were asked for, by type.
+    pub by_type: BTreeMap<String, u64>,
+    /// Lines that are no rows of the archive, and objects of which the rest cannot be read.
+    pub unreadable: u64,
+}
+
+impl Counts {
+    /// Counts an event that was asked for.
+    pub fn count_match(&mut self, kind: Option<&str>) {
+        self.matched += 1;
+        let kind = kind.filter(|kind| is_plain(kind)).unwrap_or(OTHER_TYPES);
+        let kind = match self.by_type.len() < MAX_TYPES || self.by_type.contains_key(kind) {
+            true => kind,
+            false => OTHER_TYPES,
+        };
+        *self.by_type.entry(kind.to_owned()).or_default() += 1;
+    }
+}
+
+/// A type that may stand in a log line: anything else could be an address.
+fn is_plain(kind: &str) -> bool {
+    EventId::parse(kind).is_some()
+}
+
+/// A replay by its own id, which it keeps however often it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Run(Uuid);
+
+impl Run {
+    /// A new one.
+    pub fn new() -> Self {
+        Run(Uuid::now_v7())
+    }
+
+    /// The new id of an event in this replay: a UUID v7 of the replay's time, and then bits of a hash. An event that one
+    /// replay sends twice, because it was cut off, has the same id both times, so that destinations know it again.
+    pub fn new_id(self, old: &EventId) -> EventId {
+        let digest = Sha256::new().chain_update(self.0.as_bytes()).chain_update(old.as_str()).finalize();
+        let mut random = [0; 10];
+        random.iter_mut().zip(&digest).for_each(|(byte, hash)| *byte = *hash);
+        let milliseconds = (self.0.as_u128() >> 80) as u64;
+        EventId::from_uuid(uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid())
+    }
+}
+
+/// The days of a range, in UTC, as they stand in keys. `to` is not part of it.
+pub fn days(from: Timestamp, to: Timestamp) -> impl Iterator<Item = String> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let since_midnight = from.milliseconds().rem_euclid(DAY.as_millis() as i64);
+    let midnight = from.earlier_by(Duration::from_millis(since_midnight.unsigned_abs()));
+    let days = std::iter::successors(Some(midnight), |day| Some(day.later_by(DAY)));
+    days.take_while(move |day| *day < to).map(|day| day.iso().chars().take(10).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor(object: &str) -> Cursor {
+        Cursor { object: object.to_owned(), etag: Some("\"1\"".to_owned()), lines: 7 }
+    }
+
+    #[test]
+    fn what_a_cursor_is_beyond() {
+        let cursor = cursor("data/day=2026-11-20/source=vero/b");
+        for (prefix, is_done) in [
+            ("data/day=2026-11-19/source=vero/", true),
+            ("data/day=2026-11-20/source=segment/", true),
+            ("data/day=2026-11-20/source=vero/", false),
+            ("data/day=2026-11-21/source=segment/", false),
+        ] {
+            assert_eq!(cursor.is_beyond_prefix(prefix), is_done, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn days_of_a_range() {
+        let days = |from, to| {
+            let time = |text| Timestamp::parse(text).unwrap();
+            days(time(from), time(to)).collect::<Vec<_>>()
+        };
+        assert_eq!(days("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z"), ["2026-11-20"]);
+        assert_eq!(
+            days("2026-02-28T23:59:59.999Z", "2026-03-01T00:00:00.001Z"),
+            ["2026-02-28", "2026-03-01"]
+        );
+        assert_eq!(days("1969-12-31T12:00:00Z", "1970-01-01T00:00:00.001Z"), ["1969-12-31", "1970-01-01"]);
+    }
+
+    #[test]
+    fn new_ids_are_of_version_7_and_the_same_in_one_replay() {
+        let old = EventId::parse("01935f3a-0000-7000-8000-000000000001").unwrap();
+        let run = Run::new();
+        let new = run.new_id(&old);
+        assert_eq!(Uuid::parse_str(new.as_str()).unwrap().get_version_num(), 7);
+        assert_eq!(&new.as_str()[..13], &run.0.to_string()[..13], "of the replay's time");
+        assert_eq!(new, run.new_id(&old));
+        assert_ne!(new, old);
+        assert_ne!(new, run.new_id(&EventId::parse("e2").unwrap()));
+        assert_ne!(new, Run::new().new_id(&old));
+    }
+
+    #[test]
+    fn types_are_counted_up_to_a_bound_and_never_with_an_address() {
+        let mut counts = Counts::default();
+        (0..200).for_each(|number| counts.count_match(Some(&format!("type{number}"))));
+        counts.count_match(Some("a@b.c"));
+        counts.count_match(None);
+        assert_eq!((counts.by_type.len(), counts.by_type[OTHER_TYPES], counts.matched), (101, 102, 202));
+    }
+}

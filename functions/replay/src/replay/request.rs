@@ -1,0 +1,297 @@
+//! What is asked for: which events of the archive go to which destinations again.
+
+use relay_core::envelope::Source;
+use relay_core::timestamp::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::fields::{BadRequest, Fields};
+
+/// Ids in the event itself; more come by way of a result of Athena's.
+const MAX_IDS: usize = 10_000;
+/// Users and types in one event.
+const MAX_NAMES: usize = 1_000;
+/// The most events a second that may be asked for: what ten workers deliver.
+const MAX_RATE: u64 = 10_000;
+const DEFAULT_RATE: u64 = 100;
+/// The longest range, in days: ten years.
+const MAX_DAYS: u64 = 3_653;
+
+/// A whole event, for the faults that need one.
+pub const EXAMPLE: &str =
+    r#"{"from":"2026-11-20","to":"2026-11-21","destinations":["segment"],"dry_run":true}"#;
+
+/// A destination that the archive can be replayed to. The archive itself is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Segment.
+    Segment,
+    /// Vero's Track API.
+    VeroTrack,
+    /// The tags call that follows a first-party event.
+    VeroTags,
+}
+
+impl Destination {
+    const ALL: [Destination; 3] = [Destination::Segment, Destination::VeroTrack, Destination::VeroTags];
+
+    /// Its name in envelopes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Destination::Segment => "segment",
+            Destination::VeroTrack => "vero_track",
+            Destination::VeroTags => "vero_tags",
+        }
+    }
+
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Destination::ALL.into_iter().find(|destination| destination.as_str() == name)
+    }
+}
+
+/// Some of the destinations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Destinations(u8);
+
+impl Destinations {
+    /// These and no others.
+    pub fn of(destinations: impl IntoIterator<Item = Destination>) -> Self {
+        let bits = destinations.into_iter().map(|destination| 1 << destination as u8);
+        Destinations(bits.fold(0, |all, bit| all | bit))
+    }
+
+    /// Those that can have a use for events of a source (contract, §3 and §5): what came by way of Segment or its SDKs
+    /// does not go back there, and webhooks bring no tags.
+    pub fn of_source(source: Source) -> Self {
+        match source {
+            Source::Vero => Destinations::of([Destination::Segment, Destination::VeroTrack]),
+            Source::Segment => Destinations::of([Destination::VeroTrack, Destination::VeroTags]),
+        }
+    }
+
+    /// Those that are in both.
+    pub fn and(self, other: Destinations) -> Self {
+        Destinations(self.0 & other.0)
+    }
+
+    /// Those that are in either.
+    pub fn or(self, other: Destinations) -> Self {
+        Destinations(self.0 | other.0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Their names, for an envelope.
+    pub fn names(self) -> Vec<String> {
+        let has = |destination: &Destination| self.0 & (1 << *destination as u8) != 0;
+        Destination::ALL.into_iter().filter(has).map(|destination| destination.as_str().to_owned()).collect()
+    }
+}
+
+/// The ids that are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ids {
+    /// All there are.
+    All,
+    /// These.
+    These(Vec<String>),
+    /// Those of a result that Athena wrote into the archive's bucket: the object's key.
+    Result(String),
+}
+
+/// A range of the archive, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The first time of receipt.
+    pub from: Timestamp,
+    /// The time of receipt at which it ends.
+    pub to: Timestamp,
+    /// Only these types; `None`: all.
+    pub types: Option<Vec<String>>,
+    /// Only these users, by id or by address; `None`: all.
+    pub users: Option<Vec<String>>,
+    /// Only these events.
+    pub ids: Ids,
+    /// Only of these sources.
+    pub sources: Vec<Source>,
+    /// Where they go.
+    pub destinations: Destinations,
+    /// Events get ids of their own, so that no destination takes them for what it has had already.
+    pub new_ids: bool,
+    /// Nothing is sent.
+    pub dry_run: bool,
+    /// The most events a second.
+    pub max_per_second: u32,
+}
+
+impl Request {
+    /// Reads a request. `bucket` is the archive's.
+    ///
+    /// # Errors
+    /// The first field that is at fault.
+    pub fn parse(event: Map<String, Value>, bucket: &str) -> Result<Self, BadRequest> {
+        let mut fields = Fields::of(event, EXAMPLE);
+        let (from, to) = range(&mut fields)?;
+        let request = Request {
+            from,
+            to,
+            types: fields.texts("types", MAX_NAMES, r#"["opened"]"#)?,
+            users: fields.texts("users", MAX_NAMES, r#"["123","a@example.com"]"#)?,
+            ids: ids(&mut fields, bucket)?,
+            sources: sources(&mut fields)?,
+            destinations: destinations(&mut fields)?,
+            new_ids: fields.flag("new_ids")?,
+            dry_run: fields.flag("dry_run")?,
+            max_per_second: fields.number("max_per_second", MAX_RATE, "100")?.unwrap_or(DEFAULT_RATE) as u32,
+        };
+        fields.end()?;
+        Ok(request)
+    }
+}
+
+fn range(fields: &mut Fields) -> Result<(Timestamp, Timestamp), BadRequest> {
+    let mut required = |field: &str, problem: &str| {
+        fields.time(field)?.ok_or_else(|| BadRequest::new(field, problem, EXAMPLE))
+    };
+    let from = required("from", "is missing: it must be the first time of receipt")?;
+    let to = required("to", "is missing: a range without an end would never be done, so it must have one")?;
+    if to <= from {
+        return Err(BadRequest::new("to", "must be later than `from`", EXAMPLE));
+    }
+    if to.seconds_since(from) > MAX_DAYS * 86_400 {
+        return Err(BadRequest::new("to", format!("must be within {MAX_DAYS} days of `from`"), EXAMPLE));
+    }
+    Ok((from, to))
+}
+
+fn ids(fields: &mut Fields, bucket: &str) -> Result<Ids, BadRequest> {
+    const ID: &str = r#"["01935f3a-0000-7000-8000-000000000001"]"#;
+    const RESULT: &str = r#""s3://<archive bucket>/athena/<execution>.csv""#;
+    let ids = fields.texts("ids", MAX_IDS, ID)?;
+    let result = fields.text("result", RESULT)?;
+    match (ids, result) {
+        (None, None) => Ok(Ids::All),
+        (Some(ids), None) => Ok(Ids::These(ids)),
+        (None, Some(url)) => {
+            let key = url.strip_prefix("s3://").and_then(|rest| rest.strip_prefix(bucket)?.strip_prefix('/'));
+            match key.filter(|key| key.starts_with("athena/") && key.ends_with(".csv")) {
+                Some(key) => Ok(Ids::Result(key.to_owned())),
+                None => {
+                    let problem = "must be a CSV under athena/ in the archive's own bucket";
+                    Err(BadRequest::new("result", problem, RESULT))
+                }
+            }
+        }
+        (Some(_), Some(_)) => {
+            Err(BadRequest::new("result", "and `ids` are both there: one of them has to go", EXAMPLE))
+        }
+    }
+}
+
+fn sources(fields: &mut Fields) -> Result<Vec<Source>, BadRequest> {
+    const NAMES: &str = r#"["vero"]"#;
+    // In the order of their partitions' keys.
+    const ALL: [Source; 2] = [Source::Segment, Source::Vero];
+    let Some(names) = fields.texts("sources", ALL.len(), NAMES)? else { return Ok(ALL.to_vec()) };
+    if names.iter().any(|name| Source::parse(name).is_none()) {
+        return Err(BadRequest::new("sources", "must be of vero and segment", NAMES));
+    }
+    Ok(ALL.into_iter().filter(|source| names.iter().any(|name| name == source.as_str())).collect())
+}
+
+fn destinations(fields: &mut Fields) -> Result<Destinations, BadRequest> {
+    const NAMES: &str = r#"["segment"]"#;
+    let fault = |problem| BadRequest::new("destinations", problem, NAMES);
+    let names = fields.texts("destinations", Destination::ALL.len(), NAMES)?;
+    let names = names.ok_or_else(|| fault("is missing: it must say where the events go"))?;
+    let known: Option<Vec<Destination>> = names.iter().map(|name| Destination::parse(name)).collect();
+    known.map(Destinations::of).ok_or_else(|| fault("must be of segment, vero_track and vero_tags"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(event: Value) -> Result<Request, String> {
+        let Value::Object(event) = event else { panic!("an object") };
+        Request::parse(event, "archive").map_err(|error| error.to_string())
+    }
+
+    fn with(more: Value) -> Result<Request, String> {
+        let mut event = json!({"from": "2026-11-20", "to": "2026-11-21", "destinations": ["segment"]});
+        for (field, value) in more.as_object().unwrap() {
+            event[field] = value.clone();
+        }
+        parse(event)
+    }
+
+    #[test]
+    fn a_full_request() {
+        let request = with(json!({
+            "from": "2026-11-20T01:00:00+01:00", "types": ["opened"], "users": ["123", "a@b.c"],
+            "ids": ["e1"], "sources": ["vero"], "destinations": ["vero_track", "segment"],
+            "new_ids": true, "dry_run": true, "max_per_second": 7,
+        }));
+        let request = request.unwrap();
+        assert_eq!(request.from.iso(), "2026-11-20T00:00:00.000Z");
+        assert_eq!(request.destinations.names(), ["segment", "vero_track"]);
+        assert_eq!((request.ids, request.max_per_second), (Ids::These(vec!["e1".into()]), 7));
+        let least = with(json!({})).unwrap();
+        assert_eq!((least.ids, least.max_per_second, least.sources.len()), (Ids::All, 100, 2));
+        assert!(!least.new_ids && !least.dry_run);
+    }
+
+    #[test]
+    fn a_range_without_an_end_is_refused() {
+        let error = parse(json!({"from": "2026-11-20", "destinations": ["segment"]})).unwrap_err();
+        assert!(error.starts_with("`to` is missing: a range without an end"), "{error}");
+        let error = with(json!({"to": null})).unwrap_err();
+        assert!(error.starts_with("`to` is missing"), "{error}");
+    }
+
+    #[test]
+    fn faults_name_their_field_and_an_example() {
+        for (fault, start) in [
+            (json!({"from": "yesterday"}), "`from` must be an RFC 3339 time or a date, for example"),
+            (json!({"to": "2026-11-20"}), "`to` must be later than `from`, for example"),
+            (json!({"to": "2099-11-20"}), "`to` must be within 3653 days"),
+            (json!({"destinations": []}), "`destinations` must be a list of 1 to 3 texts"),
+            (
+                json!({"destinations": ["archive"]}),
+                "`destinations` must be of segment, vero_track and vero_tags",
+            ),
+            (json!({"destinations": null}), "`destinations` is missing"),
+            (json!({"sources": ["pigeon"]}), "`sources` must be of vero and segment"),
+            (json!({"types": "opened"}), "`types` must be a list of 1 to 1000 texts"),
+            (json!({"ids": [1]}), "`ids` must be a list of 1 to 10000 texts"),
+            (
+                json!({"ids": ["a"], "result": "s3://archive/athena/x.csv"}),
+                "`result` and `ids` are both there",
+            ),
+            (json!({"result": "s3://other/athena/x.csv"}), "`result` must be a CSV under athena/"),
+            (json!({"result": "s3://archive/data/x.csv"}), "`result` must be a CSV under athena/"),
+            (json!({"max_per_second": 0}), "`max_per_second` must be a whole number from 1 to 10000"),
+            (json!({"dry_run": "yes"}), "`dry_run` must be true or false"),
+            (json!({"dryrun": true}), "`dryrun` is no field of such an event, for example {\"from\""),
+        ] {
+            let error = with(fault).unwrap_err();
+            assert!(error.starts_with(start), "{error}");
+        }
+        let by_result = with(json!({"result": "s3://archive/athena/x.csv"})).unwrap();
+        assert_eq!(by_result.ids, Ids::Result("athena/x.csv".to_owned()));
+    }
+
+    #[test]
+    fn sources_and_destinations_that_belong_together() {
+        let all = Destinations::of(Destination::ALL);
+        let of = |source| all.and(Destinations::of_source(source)).names();
+        assert_eq!(of(Source::Vero), ["segment", "vero_track"]);
+        assert_eq!(of(Source::Segment), ["vero_track", "vero_tags"]);
+        let segment = Destinations::of([Destination::Segment]);
+        assert!(segment.and(Destinations::of_source(Source::Segment)).is_empty());
+    }
+}

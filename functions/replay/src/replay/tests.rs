@@ -1,0 +1,282 @@
+//! Replays of an archive in memory, with time that passes only when somebody waits.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::lines::gzip;
+use crate::sender::fake::Memory;
+
+fn row(id: &str, day: &str, source: &str) -> String {
+    let kind = if source == "vero" { "opened" } else { "track" };
+    let payload = format!(r#"{{"type":"{kind}","n":1.00,"text":"é\u2028"}}"#);
+    json!({
+        "id": id, "_sequence": 1, "received_at": format!("{day}T05:04:03.123Z"), "source": source, "type": kind,
+        "user_id": "12", "email": null, "place": 0, "through_segment": false, "payload": payload,
+    })
+    .to_string()
+}
+
+fn request(more: Value) -> Request {
+    let mut event =
+        json!({"from": "2026-11-20", "to": "2026-11-22", "destinations": ["segment", "vero_track"]});
+    for (field, value) in more.as_object().unwrap() {
+        event[field] = value.clone();
+    }
+    Request::parse(event.as_object().unwrap().clone(), "archive").unwrap()
+}
+
+/// Objects of so many rows, on two days and of two sources, every other one packed; and the ids in them.
+async fn archive(objects: &[usize]) -> (Store, Vec<String>) {
+    let (store, mut ids) = (Store::in_memory(), Vec::new());
+    for (index, rows) in objects.iter().enumerate() {
+        let day = if index % 4 < 2 { "2026-11-20" } else { "2026-11-21" };
+        let source = if index % 3 == 0 { "segment" } else { "vero" };
+        let mut text = String::new();
+        for row_index in 0..*rows {
+            let id = format!("e{index}-{row_index}");
+            text.push_str(&row(&id, day, source));
+            text.push('\n');
+            ids.push(id);
+        }
+        let bytes = if index % 2 == 0 { gzip(text.as_bytes()) } else { text.into_bytes() };
+        store.put(&format!("data/day={day}/source={source}/object-{index}"), bytes).await;
+    }
+    // What a range must not reach.
+    let others = row("other", "2026-11-22", "vero");
+    store.put("data/day=2026-11-22/source=vero/object", others.into_bytes()).await;
+    ids.sort();
+    (store, ids)
+}
+
+fn paused<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(future)
+}
+
+fn envelopes(memory: &Memory) -> Vec<Value> {
+    memory.taken.borrow().iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect()
+}
+
+fn sorted_ids(memory: &Memory) -> Vec<String> {
+    let mut ids: Vec<String> =
+        envelopes(memory).iter().map(|envelope| envelope["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+const FOR_EVER: Duration = Duration::from_secs(100_000);
+
+async fn run_once(request: &Request, store: &Store, memory: &Memory) -> Counts {
+    let mut progress = Progress::new();
+    let limit = Limit::within(FOR_EVER);
+    assert_eq!(run(request, &mut progress, store, memory, &limit).await.unwrap(), Ended::Done);
+    progress.counts
+}
+
+#[test]
+fn a_dry_run_counts_the_same_and_sends_nothing() {
+    paused(async {
+        let (store, ids) = archive(&[3, 4, 0, 5, 1]).await;
+        let memory = Memory::default();
+        let dry = run_once(&request(json!({"dry_run": true})), &store, &memory).await;
+        assert!(memory.taken.borrow().is_empty());
+        assert_eq!((dry.scanned, dry.matched, dry.sent, dry.unreadable), (13, 13, 0, 0));
+        let wet = run_once(&request(json!({})), &store, &memory).await;
+        assert_eq!(sorted_ids(&memory), ids);
+        assert_eq!(wet, Counts { sent: 13, ..dry });
+        assert_eq!(wet.by_type, BTreeMap::from([("opened".to_owned(), 5), ("track".to_owned(), 8)]));
+    });
+}
+
+#[test]
+fn an_envelope_is_what_it_was_but_for_where_it_goes() {
+    paused(async {
+        let (store, _) = archive(&[0, 1]).await;
+        let memory = Memory::default();
+        run_once(&request(json!({"destinations": ["segment"]})), &store, &memory).await;
+        let expected = concat!(
+            r#"{"version":1,"id":"e1-0","source":"vero","received_at":"2026-11-20T05:04:03.123Z","#,
+            r#""destinations":["segment"],"payload":{"type":"opened","n":1.00,"text":"é\u2028"}}"#
+        );
+        assert_eq!(memory.taken.borrow()[0].1, expected);
+    });
+}
+
+#[test]
+fn new_ids_change_nothing_else_and_are_the_same_when_sent_twice() {
+    paused(async {
+        let (store, _) = archive(&[2, 2]).await;
+        let request = request(json!({"new_ids": true}));
+        let (memory, mut progress) = (Memory::default(), Progress::new());
+        let limit = Limit::within(FOR_EVER);
+        run(&request, &mut progress, &store, &memory, &limit).await.unwrap();
+        // As if cut off before anybody learned how far it had come.
+        progress.cursor = None;
+        run(&request, &mut progress, &store, &memory, &limit).await.unwrap();
+        let all = envelopes(&memory);
+        assert_eq!((all.len(), &all[..4]), (8, &all[4..]));
+        let ids: HashSet<&str> = all.iter().map(|envelope| envelope["id"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), 4);
+        assert!(ids.iter().all(|id| id.len() == 36 && &id[14..15] == "7"), "{ids:?}");
+        let received = all.iter().map(|envelope| envelope["received_at"].as_str().unwrap());
+        assert!(received.into_iter().all(|at| at == "2026-11-20T05:04:03.123Z"));
+    });
+}
+
+#[test]
+fn a_row_that_is_there_twice_is_sent_once() {
+    paused(async {
+        let store = Store::in_memory();
+        let lines = [row("a", "2026-11-20", "vero"), row("b", "2026-11-20", "vero")].join("\n");
+        for object in ["1", "2"] {
+            let key = format!("data/day=2026-11-20/source=vero/{object}");
+            store.put(&key, format!("{lines}\n{lines}").into_bytes()).await;
+        }
+        let memory = Memory::default();
+        let counts = run_once(&request(json!({})), &store, &memory).await;
+        assert_eq!(
+            (counts.scanned, counts.matched, sorted_ids(&memory)),
+            (8, 2, vec!["a".into(), "b".into()])
+        );
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_counted_and_takes_nothing_along() {
+    paused(async {
+        let store = Store::in_memory();
+        let prefix = "data/day=2026-11-20/source=vero/";
+        let [a, b, c] = ["a", "b", "c"].map(|id| row(id, "2026-11-20", "vero"));
+        let long = "x".repeat(crate::lines::MAX_LINE + 1);
+        let odd = [a.as_bytes(), b"{}", b"\xff\xfe", long.as_bytes(), b.as_bytes()].join(&b'\n');
+        store.put(&format!("{prefix}1"), odd).await;
+        let packed = gzip(format!("{}\n", row("z", "2026-11-20", "vero")).repeat(50).as_bytes());
+        store.put(&format!("{prefix}2"), packed[..packed.len() - 5].to_vec()).await;
+        store.put(&format!("{prefix}3"), c.into_bytes()).await;
+        let memory = Memory::default();
+        let counts = run_once(&request(json!({})), &store, &memory).await;
+        assert_eq!(counts.unreadable, 4, "three lines and an object");
+        let ids = sorted_ids(&memory);
+        assert!(["a", "b", "c"].iter().all(|id| ids.iter().any(|sent| sent == id)), "{ids:?}");
+    });
+}
+
+#[test]
+fn an_object_that_was_written_anew_is_read_from_its_beginning() {
+    paused(async {
+        let (store, _) = archive(&[0, 4]).await;
+        let request = request(json!({"max_per_second": 1}));
+        let (memory, mut progress) = (Memory::default(), Progress::new());
+        let limit = Limit::within(Duration::from_secs(2));
+        assert_eq!(run(&request, &mut progress, &store, &memory, &limit).await.unwrap(), Ended::TimeIsUp);
+        let sent = sorted_ids(&memory);
+        assert!((2..4).contains(&sent.len()), "{sent:?}");
+        let rest = ["e1-0", "e1-3"].map(|id| row(id, "2026-11-20", "vero")).join("\n");
+        store.put("data/day=2026-11-20/source=vero/object-1", rest.into_bytes()).await;
+        let limit = Limit::within(FOR_EVER);
+        assert_eq!(run(&request, &mut progress, &store, &memory, &limit).await.unwrap(), Ended::Done);
+        assert!(sorted_ids(&memory).contains(&"e1-3".to_owned()), "though fewer lines stand before it now");
+    });
+}
+
+#[test]
+fn athena_s_result_says_what_goes_where() {
+    paused(async {
+        let (store, _) = archive(&[2, 3]).await;
+        let csv = "\"id\",\"received_at\",\"source\",\"type\",\"destination\",\"last_reason\"\n\
+                   \"e1-0\",\"2026\",\"vero\",\"odd \"\"\n\ntype\",\"segment\",\n\
+                   \"e1-1\",\"2026\",\"vero\",\"opened\",\"vero_track\",\"timeout\"\n\
+                   \"e1-1\",\"2026\",\"vero\",\"opened\",\"segment\",\"timeout\"\n\
+                   \"e1-2\",\"2026\",\"vero\",\"opened\",\"archive\",\"timeout\"\n\
+                   \"e0-0\",\"2026\",\"segment\",\"track\",\"segment\",\n";
+        store.put("athena/result.csv", csv.into()).await;
+        let memory = Memory::default();
+        let request = request(json!({"result": "s3://archive/athena/result.csv"}));
+        run_once(&request, &store, &memory).await;
+        let sent = envelopes(&memory);
+        let sent: BTreeMap<&str, &Value> = sent
+            .iter()
+            .map(|envelope| (envelope["id"].as_str().unwrap(), &envelope["destinations"]))
+            .collect();
+        let expected =
+            BTreeMap::from([("e1-0", json!(["segment"])), ("e1-1", json!(["segment", "vero_track"]))]);
+        assert_eq!(sent, expected.iter().map(|(id, names)| (*id, names)).collect());
+        for csv in ["", "\"a\",\"b\"\n", "\"id\",\"destination\"\n\"e1"] {
+            store.put("athena/result.csv", csv.into()).await;
+            let limit = Limit::within(FOR_EVER);
+            let error = run(&request, &mut Progress::new(), &store, &memory, &limit).await.unwrap_err();
+            assert!(matches!(error, ReplayError::Result(_)), "{error}");
+        }
+    });
+}
+
+/// Goes on until it is done, each time with the progress as it would come out of the queue.
+async fn run_in_pieces(request: &Request, store: &Store, memory: &Memory, piece: Duration) -> Counts {
+    let mut progress = Progress::new();
+    for _ in 0..10_000 {
+        let limit = Limit::within(piece);
+        let ended = run(request, &mut progress, store, memory, &limit).await;
+        progress = serde_json::from_value(serde_json::to_value(&progress).unwrap()).unwrap();
+        if matches!(ended, Ok(Ended::Done)) {
+            return progress.counts;
+        }
+    }
+    panic!("it never ends")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Handed over after any line, nothing is lost and nothing goes twice.
+    #[test]
+    fn cut_anywhere_the_union_is_exact(
+        objects in proptest::collection::vec(0_usize..9, 1..8),
+        per_second in 1_u32..6,
+        piece in 0_u64..12_000,
+    ) {
+        paused(async {
+            let (store, ids) = archive(&objects).await;
+            let memory = Memory::default();
+            let request = request(json!({"max_per_second": per_second}));
+            let counts = run_in_pieces(&request, &store, &memory, Duration::from_millis(piece)).await;
+            prop_assert_eq!(sorted_ids(&memory), ids.clone());
+            let total = ids.len() as u64;
+            prop_assert_eq!((counts.scanned, counts.matched, counts.sent), (total, total, total));
+            let taken = memory.taken.borrow();
+            let last = taken.last().map_or(Duration::ZERO, |(at, _)| *at - taken[0].0);
+            let at_least = (total as f64 - f64::from(per_second)) / f64::from(per_second);
+            prop_assert!(last.as_secs_f64() + 0.01 >= at_least, "too fast: {last:?} for {total}");
+            Ok(())
+        })?;
+    }
+
+    /// Stopped by SQS at any call, it goes on where it was: nothing is lost, and what goes twice is the same.
+    #[test]
+    fn stopped_anywhere_nothing_is_lost(
+        objects in proptest::collection::vec(0_usize..9, 1..8),
+        per_second in 1_u32..6,
+        refusals in proptest::collection::vec(0_usize..6, 0..40),
+    ) {
+        paused(async {
+            let (store, ids) = archive(&objects).await;
+            let memory = Memory::default();
+            *memory.refusals.borrow_mut() = refusals;
+            let request = request(json!({"max_per_second": per_second}));
+            run_in_pieces(&request, &store, &memory, FOR_EVER).await;
+            let mut sent = sorted_ids(&memory);
+            sent.dedup();
+            prop_assert_eq!(sent, ids);
+            let mut bodies: Vec<String> = memory.taken.take().into_iter().map(|(_, body)| body).collect();
+            bodies.sort();
+            bodies.dedup();
+            let of_events: HashSet<&str> =
+                bodies.iter().map(|body| body.split("\"source\"").next().unwrap()).collect();
+            prop_assert_eq!(of_events.len(), bodies.len(), "copies are equal to the letter");
+            Ok(())
+        })?;
+    }
+}

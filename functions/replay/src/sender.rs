@@ -1,0 +1,191 @@
+//! Envelopes on their way to the queue, in batches and at a pace.
+
+use std::time::Duration;
+
+use relay_core::envelope::Envelope;
+use relay_platform::queue::{Outgoing, Queue, SendError};
+use tokio::time::{Instant, sleep};
+
+use crate::pace::Pace;
+
+/// What [`Queue::send_all`] has in flight at once.
+const MAX_BATCH: usize = 160;
+
+/// Envelopes have 256 KiB at most; a batch of the largest shall not fill the memory.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// For all calls of a batch, side by side.
+const CALL: Duration = Duration::from_millis(3_500);
+
+/// What SQS did not take is sent again after these pauses. With [`CALL`] a batch is over within 12 s.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
+
+/// Where messages go.
+pub trait Outbox {
+    /// Sends messages; the answer has their order.
+    fn send(&self, messages: Vec<Outgoing>) -> impl Future<Output = Vec<Result<(), SendError>>>;
+}
+
+impl Outbox for Queue {
+    async fn send(&self, messages: Vec<Outgoing>) -> Vec<Result<(), SendError>> {
+        self.send_all(messages, Instant::now() + CALL).await
+    }
+}
+
+/// An envelope as a message, with the attributes that `ingest` gives it.
+pub fn message(envelope: &Envelope<'_>) -> Outgoing {
+    let mut attributes = vec![("source", envelope.source.as_str().to_owned())];
+    attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
+    Outgoing { body: envelope.to_json(), attributes, delay: Duration::ZERO, trace: None }
+}
+
+/// Sends messages, and again those that are not known to have arrived. It ends with all of them sent, or with an error.
+///
+/// # Errors
+/// Why one of them is not known to be sent. Others may be.
+pub async fn send_surely(outbox: &impl Outbox, messages: Vec<Outgoing>) -> Result<(), SendError> {
+    let mut left = messages;
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        let results = outbox.send(left.clone()).await;
+        let mut error = None;
+        let mut results = results.into_iter();
+        // What there is no answer for counts as not sent.
+        left.retain(|_| match results.next().unwrap_or(Err(SendError::Timeout)) {
+            Ok(()) => false,
+            Err(why) => {
+                error = Some(why);
+                true
+            }
+        });
+        match (error, pauses.next()) {
+            (None, _) => return Ok(()),
+            (Some(error), None) => return Err(error),
+            (Some(_), Some(pause)) => sleep(pause).await,
+        }
+    }
+}
+
+/// Collects messages to batches, and sends those at a pace.
+#[derive(Debug)]
+pub struct Sender<'o, O> {
+    outbox: &'o O,
+    pace: Pace,
+    batch: Vec<Outgoing>,
+    bytes: usize,
+}
+
+impl<'o, O: Outbox> Sender<'o, O> {
+    /// Sends at most so many messages a second.
+    pub fn new(outbox: &'o O, per_second: u32) -> Self {
+        Sender { outbox, pace: Pace::new(per_second), batch: Vec::new(), bytes: 0 }
+    }
+
+    /// Adds a message to the batch.
+    pub fn add(&mut self, message: Outgoing) {
+        self.bytes += message.body.len();
+        self.batch.push(message);
+    }
+
+    /// Whether the batch is to be sent before another message is added.
+    pub fn is_full(&self) -> bool {
+        self.batch.len() >= MAX_BATCH.min(self.pace.burst()) || self.bytes >= MAX_BYTES
+    }
+
+    /// Sends the batch, and tells how many messages it had.
+    ///
+    /// # Errors
+    /// As [`send_surely`].
+    pub async fn flush(&mut self) -> Result<usize, SendError> {
+        let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        let count = batch.len();
+        if count > 0 {
+            self.pace.turn(count).await;
+            send_surely(self.outbox, batch).await?;
+        }
+        Ok(count)
+    }
+
+    /// Waits until another may go on sending at the same pace.
+    pub async fn rest(&self) {
+        self.pace.rest().await;
+    }
+}
+
+#[cfg(test)]
+pub mod fake {
+    //! An outbox in memory.
+
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Takes everything, but for the calls that it is told to refuse.
+    #[derive(Debug, Default)]
+    pub struct Memory {
+        /// What it took, and when.
+        pub taken: RefCell<Vec<(Instant, String)>>,
+        /// For each call to come, how many of its last messages are refused.
+        pub refusals: RefCell<Vec<usize>>,
+    }
+
+    impl Outbox for Memory {
+        async fn send(&self, messages: Vec<Outgoing>) -> Vec<Result<(), SendError>> {
+            let refused = self.refusals.borrow_mut().pop().unwrap_or(0);
+            let taken = messages.len().saturating_sub(refused);
+            let results = messages.into_iter().enumerate().map(|(index, message)| {
+                if index >= taken {
+                    return Err(SendError::Refused("ServiceUnavailable".to_owned()));
+                }
+                self.taken.borrow_mut().push((Instant::now(), message.body));
+                Ok(())
+            });
+            results.collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(count: usize) -> Vec<Outgoing> {
+        let message = |n: usize| Outgoing {
+            body: n.to_string(),
+            attributes: Vec::new(),
+            delay: Duration::ZERO,
+            trace: None,
+        };
+        (0..count).map(message).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_taken_is_sent_again_and_nothing_else() {
+        let memory = fake::Memory::default();
+        *memory.refusals.borrow_mut() = vec![1, 2];
+        send_surely(&memory, messages(3)).await.unwrap();
+        let taken: Vec<String> = memory.taken.take().into_iter().map(|(_, body)| body).collect();
+        assert_eq!(taken, ["0", "1", "2"]);
+        *memory.refusals.borrow_mut() = vec![1, 1, 1];
+        let error = send_surely(&memory, messages(3)).await.unwrap_err();
+        assert_eq!(error, SendError::Refused("ServiceUnavailable".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_no_more_than_a_second_s_worth() {
+        let memory = fake::Memory::default();
+        let mut sender = Sender::new(&memory, 30);
+        for message in messages(95) {
+            sender.add(message);
+            if sender.is_full() {
+                assert_eq!(sender.flush().await.unwrap(), 30);
+            }
+        }
+        assert_eq!(sender.flush().await.unwrap(), 5);
+        assert_eq!(sender.flush().await.unwrap(), 0);
+        let taken = memory.taken.take();
+        assert_eq!(taken.len(), 95);
+        assert_eq!(taken[94].0 - taken[0].0, Duration::from_secs(3));
+    }
+}
