@@ -52,6 +52,15 @@ fn only_deaths_of_the_worker_count_towards_the_dead_letter_queue() -> Result<()>
     Ok(())
 }
 
+/// Lambda would stop them, since the worker sends them to the queue that feeds it.
+#[test]
+fn retries_are_no_runaway_loop() -> Result<()> {
+    const LAMBDAS_LIMIT: u32 = 16;
+    assert!(MAX_ATTEMPTS > LAMBDAS_LIMIT);
+    assert_eq!(Template::read()?.property("Worker", "/RecursiveLoop")?, "Allow");
+    Ok(())
+}
+
 #[test]
 fn the_queues_keep_messages_for_longer_than_the_back_off_lasts() -> Result<()> {
     let template = Template::read()?;
