@@ -2,8 +2,8 @@
 //! and an upgrade.
 //!
 //! MiniStack keeps all that is read here, but it does not carry out everything: it enforces no policy, raises no
-//! alarm, makes no metric of a log line, and leaves `ReservedConcurrentExecutions` out of what it creates
-//! (`template.rs` looks at that).
+//! alarm, makes no metric of a log line, and leaves `ReservedConcurrentExecutions`, `RecursiveLoop` and a bucket's
+//! lifecycle out of what it creates (`template.rs` looks at those).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 /// What AWS itself measures, of all that is used here.
-const OF_AWS: [(&str, &[&str]); 3] = [
+const OF_AWS: [(&str, &[&str]); 4] = [
+    ("AWS/Firehose", &["DeliveryToS3.DataFreshness"]),
     (
         "AWS/Lambda",
         &[
@@ -46,7 +47,7 @@ const OF_AWS: [(&str, &[&str]); 3] = [
 ];
 
 /// Each alarm, what it watches, and whether the topic hears of its end as well.
-const ALARMS: [(&str, &str, bool); 14] = [
+const ALARMS: [(&str, &str, bool); 17] = [
     ("DeadLetters", "AWS/SQS ApproximateNumberOfMessagesVisible", true),
     ("QueueAge", "AWS/SQS ApproximateAgeOfOldestMessage", true),
     ("IngestErrors", "AWS/Lambda Url5xxCount", false),
@@ -61,6 +62,9 @@ const ALARMS: [(&str, &str, bool); 14] = [
     ("OldestOwed", "vero-relay OldestOwed", true),
     ("Truncated", "vero-relay Truncated", false),
     ("WrongToken", "vero-relay Unauthorized", false),
+    ("ArchiveBehind", "AWS/Firehose DeliveryToS3.DataFreshness", true),
+    ("Unrecorded", "vero-relay Unrecorded", false),
+    ("ReplayErrors", "AWS/Lambda Errors", false),
 ];
 
 /// The calls that the code makes: the SDK's methods, each with the action that it needs.
@@ -83,7 +87,9 @@ const INGEST_MAY: [(&str, &str); 5] = [
     ("sqs:SendMessage", "DeadLetterQueue"),
     ("sqs:SendMessage", "Queue"),
 ];
-const WORKER_MAY: [(&str, &str); 10] = [
+const WORKER_MAY: [(&str, &str); 12] = [
+    ("firehose:PutRecordBatch", "ArchiveStream"),
+    ("firehose:PutRecordBatch", "DeliveriesStream"),
     ("logs:CreateLogStream", "WorkerLogs"),
     ("logs:PutLogEvents", "WorkerLogs"),
     ("sqs:ChangeMessageVisibility", "Queue"),
@@ -94,6 +100,40 @@ const WORKER_MAY: [(&str, &str); 10] = [
     ("sqs:SendMessage", "Queue"),
     ("ssm:GetParameters", "/vero-relay/segment-write-key"),
     ("ssm:GetParameters", "/vero-relay/vero-auth-token"),
+];
+const REPLAY_MAY: [(&str, &str); 16] = [
+    ("logs:CreateLogStream", "ReplayLogs"),
+    ("logs:FilterLogEvents", "IngestLogs"),
+    ("logs:PutLogEvents", "ReplayLogs"),
+    ("s3:AbortMultipartUpload", "ArchiveBucket/data/*"),
+    ("s3:AbortMultipartUpload", "ArchiveBucket/requeued/*"),
+    ("s3:GetObject", "ArchiveBucket/athena/*"),
+    ("s3:GetObject", "ArchiveBucket/data/*"),
+    ("s3:GetObject", "ArchiveBucket/requeued/*"),
+    ("s3:ListBucket", "ArchiveBucket"),
+    ("s3:PutObject", "ArchiveBucket/data/*"),
+    ("s3:PutObject", "ArchiveBucket/requeued/*"),
+    ("sqs:DeleteMessage", "ReplayQueue"),
+    ("sqs:GetQueueAttributes", "ReplayQueue"),
+    ("sqs:ReceiveMessage", "ReplayQueue"),
+    ("sqs:SendMessage", "Queue"),
+    ("sqs:SendMessage", "ReplayQueue"),
+];
+/// Firehose's own.
+const ARCHIVE_MAY: [(&str, &str); 13] = [
+    ("logs:PutLogEvents", "ArchiveLogs"),
+    ("s3:AbortMultipartUpload", "ArchiveBucket/data/*"),
+    ("s3:AbortMultipartUpload", "ArchiveBucket/deliveries/*"),
+    ("s3:AbortMultipartUpload", "ArchiveBucket/errors/*"),
+    ("s3:GetBucketLocation", "ArchiveBucket"),
+    ("s3:GetObject", "ArchiveBucket/data/*"),
+    ("s3:GetObject", "ArchiveBucket/deliveries/*"),
+    ("s3:GetObject", "ArchiveBucket/errors/*"),
+    ("s3:ListBucket", "ArchiveBucket"),
+    ("s3:ListBucketMultipartUploads", "ArchiveBucket"),
+    ("s3:PutObject", "ArchiveBucket/data/*"),
+    ("s3:PutObject", "ArchiveBucket/deliveries/*"),
+    ("s3:PutObject", "ArchiveBucket/errors/*"),
 ];
 
 /// What parameters add.
@@ -106,12 +146,9 @@ const OPTIONS: [(&str, &str); 6] = [
     ("Tracing", "Active"),
     ("AlarmEmail", "ops@example.com"),
 ];
-const BOTH_MAY_TOO: [(&str, &str); 4] = [
-    ("kms:Decrypt", KEY),
-    ("kms:GenerateDataKey", KEY),
-    ("xray:PutTelemetryRecords", "*"),
-    ("xray:PutTraceSegments", "*"),
-];
+const KEY_ASKS_FOR: [(&str, &str); 2] = [("kms:Decrypt", KEY), ("kms:GenerateDataKey", KEY)];
+const TRACING_ASKS_FOR: [(&str, &str); 2] =
+    [("xray:PutTelemetryRecords", "*"), ("xray:PutTraceSegments", "*")];
 
 /// A cold start, a busy machine and MiniStack's polling together.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -126,6 +163,7 @@ async fn what_is_created_is_locked_down_and_watched() -> Result<()> {
     let deployed = Deployed { names: stack.resources().await?, stack };
 
     deployed.has_safe_queues().await?;
+    deployed.has_a_safe_archive().await?;
     deployed.has_one_door().await?;
     deployed.feeds_the_worker_from_the_queue().await?;
     deployed.logs_where_it_should("30").await?;
@@ -133,22 +171,50 @@ async fn what_is_created_is_locked_down_and_watched() -> Result<()> {
     deployed.has_a_dashboard_of_what_exists().await?;
     assert_eq!(deployed.may("IngestRole").await?, set(&[&INGEST_MAY]));
     assert_eq!(deployed.may("WorkerRole").await?, set(&[&WORKER_MAY]));
+    assert_eq!(deployed.may("ReplayRole").await?, set(&[&REPLAY_MAY]));
+    assert_eq!(deployed.may("ArchiveRole").await?, set(&[&ARCHIVE_MAY]));
 
     deployed.stack.update(&OPTIONS).await?;
     let secret = [("ssm:GetParameters", "/other/shared-secret")];
     let blueprint = [("ssm:GetParameters", "/other/blueprint")];
-    assert_eq!(deployed.may("IngestRole").await?, set(&[&INGEST_MAY, &secret, &BOTH_MAY_TOO]));
-    assert_eq!(deployed.may("WorkerRole").await?, set(&[&WORKER_MAY, &blueprint, &BOTH_MAY_TOO]));
-    for queue in ["Queue", "DeadLetterQueue"] {
+    let too = [KEY_ASKS_FOR, TRACING_ASKS_FOR].concat();
+    assert_eq!(deployed.may("IngestRole").await?, set(&[&INGEST_MAY, &secret, &too]));
+    assert_eq!(deployed.may("WorkerRole").await?, set(&[&WORKER_MAY, &blueprint, &too]));
+    assert_eq!(deployed.may("ReplayRole").await?, set(&[&REPLAY_MAY, &too]));
+    assert_eq!(deployed.may("ArchiveRole").await?, set(&[&ARCHIVE_MAY, &KEY_ASKS_FOR]));
+    for queue in ["Queue", "DeadLetterQueue", "ReplayQueue"] {
         let attributes = deployed.attributes(queue).await?;
         assert_eq!(
             (&attributes["KmsMasterKeyId"], &attributes["SqsManagedSseEnabled"]),
             (&json!(KEY), &json!("false"))
         );
     }
-    for function in ["Ingest", "Worker"] {
+    for function in ["Ingest", "Worker", "Replay"] {
         assert_eq!(deployed.function(function).await?["TracingConfig"]["Mode"], "Active");
     }
+    let encryption = deployed.stack.s3(&format!("/{}?encryption", deployed.names["ArchiveBucket"])).await?;
+    assert!(encryption.contains("aws:kms") && encryption.contains(KEY), "{encryption}");
+    Ok(())
+}
+
+/// As it is unless somebody asks for an archive; one that was there is kept.
+#[tokio::test]
+async fn without_an_archive_the_rest_is_as_it_was() -> Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let stack = Stack::start(&Settings::default()).await?;
+    let with = stack.resources().await?;
+    stack.update(&[("Archive", "false")]).await?;
+    let without = stack.resources().await?;
+    let of_archive: BTreeSet<&String> = with.keys().filter(|name| !without.contains_key(*name)).collect();
+    let template = fs::read_to_string(Project::find().await?.root.join("template.yaml"))?;
+    let template: Value = serde_saphyr::from_str(&template)?;
+    for (name, resource) in template["Resources"].as_object().context("no resources")? {
+        let is_optional = resource["Condition"] == "HasArchive";
+        assert_eq!(of_archive.contains(name), is_optional, "{name}");
+    }
+    assert!(stack.s3(&format!("/{}", with["ArchiveBucket"])).await.is_ok(), "the bucket stays");
+    let id = stack.post(r#"{"type":"opened","user":{"id":1}}"#).await?;
+    assert_eq!(stack.deliveries(&id, 2, PATIENCE).await.len(), 2);
     Ok(())
 }
 
@@ -319,7 +385,7 @@ impl Deployed {
     }
 
     async fn has_safe_queues(&self) -> Result<()> {
-        for (queue, days) in [("Queue", 7), ("DeadLetterQueue", 14)] {
+        for (queue, days) in [("Queue", 7), ("DeadLetterQueue", 14), ("ReplayQueue", 14)] {
             let attributes = self.attributes(queue).await?;
             assert_eq!(attributes["SqsManagedSseEnabled"], "true", "{queue}");
             assert_eq!(attributes["MessageRetentionPeriod"], (days * 24 * 3600).to_string(), "{queue}");
@@ -334,12 +400,63 @@ impl Deployed {
             });
             assert_eq!(parsed(&attributes["Policy"])?["Statement"], json!([refusal]), "{queue}");
         }
-        let (queue, letters) = (self.attributes("Queue").await?, self.attributes("DeadLetterQueue").await?);
-        assert_eq!(queue["VisibilityTimeout"], "150");
-        let redrive = json!({"deadLetterTargetArn": letters["QueueArn"], "maxReceiveCount": 10});
-        assert_eq!(parsed(&queue["RedrivePolicy"])?, redrive);
-        let allow = json!({"redrivePermission": "byQueue", "sourceQueueArns": [queue["QueueArn"]]});
+        let letters = self.attributes("DeadLetterQueue").await?;
+        let mut sources = Vec::new();
+        for (queue, visibility, receives) in [("Queue", "150", 10), ("ReplayQueue", "5400", 2)] {
+            let queue = self.attributes(queue).await?;
+            assert_eq!(queue["VisibilityTimeout"], visibility);
+            let redrive = json!({"deadLetterTargetArn": letters["QueueArn"], "maxReceiveCount": receives});
+            assert_eq!(parsed(&queue["RedrivePolicy"])?, redrive);
+            sources.push(queue["QueueArn"].clone());
+        }
+        let allow = json!({"redrivePermission": "byQueue", "sourceQueueArns": sources});
         assert_eq!(parsed(&letters["RedriveAllowPolicy"])?, allow);
+        Ok(())
+    }
+
+    async fn has_a_safe_archive(&self) -> Result<()> {
+        let bucket = &self.names["ArchiveBucket"];
+        let says = async |setting: &str, words: &[&str]| -> Result<()> {
+            let answer = self.stack.s3(&format!("/{bucket}?{setting}")).await?;
+            for word in words {
+                ensure!(answer.contains(word), "{setting} lacks {word}: {answer}");
+            }
+            Ok(())
+        };
+        says("versioning", &["<Status>Enabled</Status>"]).await?;
+        says("encryption", &["<SSEAlgorithm>AES256</SSEAlgorithm>"]).await?;
+        says("ownershipControls", &["BucketOwnerEnforced"]).await?;
+        let blocked = ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"];
+        says(
+            "publicAccessBlock",
+            &blocked.map(|what| format!("<{what}>true</{what}>")).each_ref().map(|s| &**s),
+        )
+        .await?;
+        let refusal = json!({
+            "Sid": "TlsOnly",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        });
+        let policy: Value = serde_json::from_str(&self.stack.s3(&format!("/{bucket}?policy")).await?)?;
+        assert_eq!(policy["Statement"], json!([refusal]));
+        for (stream, folder) in [("ArchiveStream", "data"), ("DeliveriesStream", "deliveries")] {
+            let query = json!({"DeliveryStreamName": self.names[stream]});
+            let answer =
+                self.stack.json("firehose", "Firehose_20150804.DescribeDeliveryStream", query).await?;
+            let description = &answer["DeliveryStreamDescription"];
+            let s3 = &description["Destinations"][0]["ExtendedS3DestinationDescription"];
+            assert_eq!(s3["BucketARN"], format!("arn:aws:s3:::{bucket}"));
+            assert_eq!(s3["CompressionFormat"], "GZIP");
+            assert_eq!(
+                s3["Prefix"],
+                format!(
+                    "{folder}/day=!{{partitionKeyFromQuery:day}}/source=!{{partitionKeyFromQuery:source}}/"
+                )
+            );
+        }
         Ok(())
     }
 
@@ -365,6 +482,10 @@ impl Deployed {
             ])
         );
         assert_eq!(statements.len(), 2);
+        let path = format!("/2015-03-31/functions/{}/policy", self.names["Replay"]);
+        let of_replay = parsed(&self.stack.lambda("GET", &path, None).await?["Policy"])?;
+        assert_eq!(of_replay["Statement"].as_array().map(Vec::len), Some(1));
+        assert_eq!(of_replay["Statement"][0]["Principal"]["Service"], "events.amazonaws.com");
         let path = format!("/2015-03-31/functions/{}/policy", self.names["Worker"]);
         // AWS answers 404; MiniStack with a policy that says nothing.
         let of_worker =
@@ -385,9 +506,10 @@ impl Deployed {
         Ok(())
     }
 
-    /// Both functions log as JSON into groups of the stack's, and count in a namespace of the stack's.
+    /// The functions log as JSON into groups of the stack's, and count in a namespace of the stack's.
     async fn logs_where_it_should(&self, days: &str) -> Result<()> {
-        for (function, group) in [("Ingest", "IngestLogs"), ("Worker", "WorkerLogs")] {
+        let groups = [("Ingest", "IngestLogs"), ("Worker", "WorkerLogs"), ("Replay", "ReplayLogs")];
+        for (function, group) in groups {
             let function = self.function(function).await?;
             let logging = json!({
                 "LogFormat": "JSON",
@@ -473,10 +595,11 @@ impl Deployed {
         let [dimension] = dimensions.as_array().map(Vec::as_slice).unwrap_or_default() else {
             anyhow::bail!("{metric} has {dimensions}")
         };
-        let resources = match text(&dimension["Name"]) {
-            "FunctionName" => ["Ingest", "Worker"],
-            "LogGroupName" => ["IngestLogs", "WorkerLogs"],
-            "QueueName" => ["Queue", "DeadLetterQueue"],
+        let resources: &[&str] = match text(&dimension["Name"]) {
+            "DeliveryStreamName" => &["ArchiveStream", "DeliveriesStream"],
+            "FunctionName" => &["Ingest", "Worker", "Replay"],
+            "LogGroupName" => &["IngestLogs", "WorkerLogs"],
+            "QueueName" => &["Queue", "DeadLetterQueue"],
             other => anyhow::bail!("{metric} has no dimension {other}"),
         };
         let is_ours = resources.iter().any(|resource| {
@@ -521,10 +644,15 @@ impl Deployed {
         if let Some((_, parameter)) = arn.split_once(":parameter") {
             return parameter.to_owned();
         }
+        if let Some(path) = arn.strip_prefix("arn:aws:s3:::") {
+            return path.replacen(&self.names["ArchiveBucket"], "ArchiveBucket", 1);
+        }
         let name = arn.trim_end_matches(":*").rsplit(':').next().unwrap_or_default();
+        let name = name.trim_start_matches("deliverystream/");
         let resource = self.names.iter().find(|(_, physical)| {
             arn.starts_with("arn:aws:sqs:") && physical.ends_with(&format!("/{name}"))
-                || arn.starts_with("arn:aws:logs:") && *physical == name
+                || ["logs", "firehose"].iter().any(|of| arn.starts_with(&format!("arn:aws:{of}:")))
+                    && *physical == name
         });
         resource.map_or(arn, |(logical, _)| logical).to_owned()
     }

@@ -106,6 +106,37 @@ fn messages_outlive_the_stack() -> Result<()> {
 }
 
 #[test]
+fn the_archive_outlives_the_stack_and_what_is_forgotten_does_not() -> Result<()> {
+    let template = Template::read()?;
+    for kept in ["ArchiveBucket", "ArchiveBucketPolicy"] {
+        let kept = &template.0["Resources"][kept];
+        assert_eq!(kept["DeletionPolicy"], "RetainExceptOnCreate");
+        assert_eq!(kept["UpdateReplacePolicy"], "Retain");
+    }
+    let rules = template.property("ArchiveBucket", "/LifecycleConfiguration/Rules")?;
+    let rules = rules.as_array().context("no rules")?;
+    let ends = |prefix: &str| rules.iter().find(|rule| rule["Prefix"] == prefix);
+    assert_eq!(ends("athena/").map(|rule| &rule["ExpirationInDays"]), Some(&json!(7)));
+    assert_eq!(ends("requeued/").map(|rule| &rule["ExpirationInDays"]), Some(&json!(30)));
+    // Nothing else ever expires, but what was overwritten.
+    assert_eq!(rules.iter().filter(|rule| !rule["ExpirationInDays"].is_null()).count(), 2);
+    let everything = rules.iter().find(|rule| !rule["Id"].is_null() && rule["Prefix"].is_null());
+    let undone = everything.map(|rule| &rule["NoncurrentVersionExpiration"]["NoncurrentDays"]);
+    assert_eq!(undone, Some(&json!("ArchiveUndoDays")));
+    Ok(())
+}
+
+#[test]
+fn a_replay_is_handed_out_once() -> Result<()> {
+    let template = Template::read()?;
+    let timeout = template.seconds("Replay", "/Timeout")?;
+    assert_eq!(template.seconds("ReplayQueue", "/VisibilityTimeout")?, timeout * 6);
+    assert_eq!(template.property("Replay", "/Events/Continuation/Properties/BatchSize")?, 1);
+    assert_eq!(template.property("Replay", "/RecursiveLoop")?, "Allow");
+    Ok(())
+}
+
+#[test]
 fn each_parameter_is_explained_bounded_and_in_a_group() -> Result<()> {
     let Template(template) = Template::read()?;
     let groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"].as_array();
