@@ -2,7 +2,7 @@
 //! and with faults.
 //!
 //! - [`Function`] runs a binary as Lambda does, behind a Runtime API of its own.
-//! - [`Sqs`] stands in for SQS and for SSM parameters; its clock can be put forward.
+//! - [`Sqs`] stands in for SQS, for SSM parameters and for Firehose; its clock can be put forward.
 //! - [`EventSource`] is the event source mapping between the two.
 //! - [`Receiver`] is Segment or Vero, and misbehaves on command.
 //! - [`When`] says which requests a fault meets.

@@ -1,8 +1,9 @@
-//! A stand-in for SQS and for SSM parameters: AWS's JSON protocol over queues in memory, with a clock that
-//! can be put forward and faults on command.
+//! A stand-in for SQS, for SSM parameters and for Firehose: AWS's JSON protocol over queues in memory, with a clock
+//! that can be put forward and faults on command.
 
 pub(crate) mod digest;
 mod error;
+mod firehose;
 mod protocol;
 pub(crate) mod queue;
 mod server;
@@ -24,7 +25,7 @@ use self::server::Shared;
 use crate::http::{self, Layer, Plain, Server};
 use crate::{ACCOUNT, Clock, REGION, When, lock};
 
-/// How SQS or SSM fails.
+/// How SQS, SSM or Firehose fails.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// Takes the request and never answers; nothing is done.
@@ -185,6 +186,16 @@ impl Sqs {
     /// Puts a SecureString into the parameter store.
     pub fn parameter(&self, name: &str, value: &str) {
         lock(&self.shared.parameters).insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Makes a delivery stream; an existing one of the name is replaced.
+    pub fn stream(&self, name: &str) {
+        lock(&self.shared.streams).insert(name.to_owned(), Vec::new());
+    }
+
+    /// The records that a delivery stream has taken, in their order.
+    pub fn records(&self, stream: &str) -> Vec<String> {
+        lock(&self.shared.streams).get(stream).cloned().unwrap_or_default()
     }
 
     /// From now on requests that `when` picks meet this fault; a later fault comes before an earlier one.

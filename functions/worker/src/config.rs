@@ -30,6 +30,10 @@ pub struct Config {
     pub vero: Option<Access>,
     /// Names, types and loops.
     pub naming: Naming,
+    /// The delivery stream of the archive; `None`: off.
+    pub archive_stream: Option<String>,
+    /// The delivery stream of the delivery log; `None`: off.
+    pub deliveries_stream: Option<String>,
     /// The mapping of first-party events; `None`: the default preset.
     pub blueprint: Option<SecretSource>,
     /// Deletion requests go to Vero.
@@ -58,6 +62,10 @@ pub const BLUEPRINT: Form = Form {
     is: "a JSON object as events/blueprint.schema.json describes it",
     example: r#"{"events":{"Order Completed":{"rename":"Bought"}}}"#,
 };
+const STREAM: Form = Form {
+    is: "the name of a Firehose delivery stream: 1 to 64 characters of [A-Za-z0-9_.-]",
+    example: "vero-relay-archive",
+};
 const PAUSED: Form = Form { is: "names of destinations separated by commas", example: "segment,vero_track" };
 
 impl Config {
@@ -76,8 +84,9 @@ impl Config {
             access("SEGMENT_WRITE_KEY", WRITE_KEY, "SEGMENT_ENDPOINT", "https://api.segment.io", SEGMENT_URL);
         let vero =
             access("VERO_AUTH_TOKEN", AUTH_TOKEN, "VERO_ENDPOINT", "https://api.getvero.com", VERO_URL);
-        if segment.is_none() && vero.is_none() && faults.0.is_empty() {
-            let problem = "is missing, and so is VERO_AUTH_TOKEN: at least one destination must be on";
+        let archive_stream = faults.note(environment.parsed("ARCHIVE_STREAM", STREAM, stream));
+        if segment.is_none() && vero.is_none() && archive_stream.is_none() && faults.0.is_empty() {
+            let problem = "is missing, and so are VERO_AUTH_TOKEN and ARCHIVE_STREAM: at least one destination must be on";
             faults.0.push(Fault { problem: problem.to_owned(), ..missing("SEGMENT_WRITE_KEY", WRITE_KEY) });
         }
         let names = faults.note(environment.parsed("EVENT_NAMES", EVENT_NAMES, |json| {
@@ -95,6 +104,8 @@ impl Config {
             segment,
             vero,
             naming,
+            archive_stream,
+            deliveries_stream: faults.note(environment.parsed("DELIVERIES_STREAM", STREAM, stream)),
             blueprint: faults.note(SecretSource::of(environment, "BLUEPRINT", BLUEPRINT)),
             forward_deletes: faults.note(environment.flag("FORWARD_DELETES", false)),
             paused: faults
@@ -125,6 +136,14 @@ fn base_url(text: &str) -> Result<String, &'static str> {
         return Err("has a query or a fragment");
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn stream(name: &str) -> Result<String, &'static str> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    match name.len() <= 64 && name.bytes().all(is_allowed) {
+        true => Ok(name.to_owned()),
+        false => Err("is none that Firehose takes"),
+    }
 }
 
 fn paused(list: &str) -> Result<Vec<String>, String> {

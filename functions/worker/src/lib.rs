@@ -2,11 +2,13 @@
 //!
 //! The way of a batch: `batch` (records to messages) → `event` (messages to events) → `destination`, side by
 //! side, each on its own terms → `relay_core::delivery::settle`, what happens to each message → `settlement`,
-//! which sends what is owed before it acknowledges what was received.
+//! which sends what is owed before it acknowledges what was received. Beside it the `delivery_log` writes down what
+//! became of each.
 
 mod batch;
 mod budget;
 mod config;
+mod delivery_log;
 mod destination;
 mod event;
 mod secrets;
@@ -31,11 +33,12 @@ pub use tally::metrics;
 
 use crate::batch::Received;
 use crate::budget::Budget;
+use crate::delivery_log::DeliveryLog;
 use crate::destination::{Lane, Ran};
 use crate::event::{Event, Sorted};
 use crate::secrets::{LiveSecrets, Secrets};
 use crate::settlement::{Decision, Desk};
-use crate::tally::Tally;
+use crate::tally::{Tally, UNRECORDED};
 
 /// Well inside the time that the budget keeps for settling.
 const SQS: Patience = Patience {
@@ -49,6 +52,7 @@ const SQS: Patience = Patience {
 pub struct Worker {
     lanes: Vec<Box<dyn Lane>>,
     desk: Desk,
+    delivery_log: DeliveryLog,
     secrets: LiveSecrets,
     metrics: Metrics,
 }
@@ -63,7 +67,13 @@ impl Worker {
         let secrets = LiveSecrets::read(&aws, &config).await?;
         let desk = Desk::new(aws.sqs(), &config);
         desk.warm_up().await;
-        Ok(Worker { lanes: destination::lanes(&config)?, desk, secrets, metrics: config.metrics })
+        Ok(Worker {
+            lanes: destination::lanes(&config, &aws)?,
+            desk,
+            delivery_log: DeliveryLog::new(&config, &aws),
+            secrets,
+            metrics: config.metrics,
+        })
     }
 
     /// Works on one batch. `deadline` is when Lambda will end the process.
@@ -102,11 +112,17 @@ impl Worker {
             }
         }
         let outcomes = self.deliver(&events, &budget, &secrets, &mut tally).await;
+        let mut rows = Vec::new();
         for (event, outcomes) in events.iter().zip(outcomes) {
+            rows.extend(self.delivery_log.rows(event, outcomes.iter().map(|(name, told)| (&**name, told))));
             let settlement = settle(event.envelope.attempt, outcomes, fastrand::f64());
             decisions.push(Decision::settled(event, settlement));
         }
-        let mut returned = self.desk.carry_out(decisions, &budget, &mut tally).await;
+        let (mut returned, unrecorded) = tokio::join!(
+            self.desk.carry_out(decisions, &budget, &mut tally),
+            self.delivery_log.write(&rows, budget.ends.into()),
+        );
+        tally.add(UNRECORDED, unrecorded);
         returned.extend(unreadable);
         tally.log(returned.len(), &self.metrics);
         Ok(BatchResponse::of(returned))

@@ -27,9 +27,13 @@ const METRICS: [(&str, &str); 7] = [
 const POISON: &str = "poison";
 const RECEIVED: &str = "received";
 
+/// Rows of the delivery log that are not known to be written.
+pub const UNRECORDED: &str = "unrecorded";
+
 /// All metrics of the worker, by their names in CloudWatch.
 pub fn metrics() -> impl Iterator<Item = String> {
-    let of_batch = ["Messages", "Received", "Returned", "Poison", "OldestOwed"].map(str::to_owned);
+    let of_batch =
+        ["Messages", "Received", "Returned", "Poison", "Unrecorded", "OldestOwed"].map(str::to_owned);
     let of_each = METRICS.map(|(_, metric)| metric).into_iter().chain(["Latency"]);
     let of_destinations = destination::parts().flat_map(move |destination| {
         of_each.clone().map(move |metric| format!("{}{metric}", prefix(destination)))
@@ -143,6 +147,7 @@ impl Tally {
             .count("Received", of(RECEIVED))
             .count("Returned", returned)
             .count("Poison", of(POISON))
+            .count("Unrecorded", of(UNRECORDED))
             .field("messages", self.messages)
             .field("returned", returned)
             .field("duration_ms", self.started.elapsed().as_millis() as u64)
@@ -183,6 +188,6 @@ mod tests {
     #[test]
     fn metrics_are_named_after_destinations() {
         let prefixes: Vec<String> = destination::parts().map(prefix).collect();
-        assert_eq!(prefixes, ["Segment", "VeroTrack", "VeroTags"]);
+        assert_eq!(prefixes, ["Segment", "VeroTrack", "VeroTags", "Archive"]);
     }
 }

@@ -1,64 +1,15 @@
 //! The built `worker`, driven as Lambda drives it, against destinations that misbehave on command.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod setup;
+
 use std::time::{Duration, Instant};
 
-use harness::{
-    Behaviour, Deadline, Fault, Function, FunctionError, Queue, QueueSettings, Receiver, Sqs, When, sqs_event,
-};
+use harness::{Behaviour, Deadline, Fault, FunctionError, Queue, When, sqs_event};
 use serde_json::{Value, json};
-
-const KEY: &str = "SPY-WRITE-KEY";
-const TOKEN: &str = "SPY-AUTH-TOKEN";
-
-struct Setup {
-    sqs: Sqs,
-    queue: Queue,
-    dead: Queue,
-    segment: Receiver,
-    vero: Receiver,
-    worker: Function,
-}
-
-async fn setup() -> Setup {
-    setup_with(&[]).await
-}
-
-/// A worker with both destinations on; `more` adds variables, and an empty one takes away.
-async fn setup_with(more: &[(&str, &str)]) -> Setup {
-    let sqs = Sqs::start().await.unwrap();
-    let (segment, vero) = (Receiver::start().await.unwrap(), Receiver::start().await.unwrap());
-    let dead = sqs.queue("dead", QueueSettings::default());
-    let queue = sqs.queue("main", QueueSettings::default());
-    sqs.parameter("/relay/vero", TOKEN);
-    let (queue_url, dead_url) = (queue.url(), dead.url());
-    let (url, segment_url, vero_url) = (sqs.url().to_owned(), segment.url(), vero.url());
-    let mut environment = vec![
-        ("AWS_ENDPOINT_URL", url.as_str()),
-        ("QUEUE_URL", &queue_url),
-        ("DEAD_LETTER_QUEUE_URL", &dead_url),
-        ("SEGMENT_WRITE_KEY", KEY),
-        ("SEGMENT_ENDPOINT", segment_url),
-        ("VERO_AUTH_TOKEN_PARAMETER", "/relay/vero"),
-        ("VERO_ENDPOINT", vero_url),
-    ];
-    environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
-    environment.extend(more);
-    let worker = Function::start(env!("CARGO_BIN_EXE_worker"), &environment).await.unwrap();
-    Setup { sqs, queue, dead, segment, vero, worker }
-}
+use setup::{KEY, Setup, TOKEN, setup, setup_with};
 
 impl Setup {
-    /// Invokes the worker with messages `m0`, `m1`, …; the answer is the list of ids that must come back.
-    async fn invoke(&self, bodies: &[String]) -> Vec<String> {
-        let ids: Vec<String> = (0..bodies.len()).map(|index| format!("m{index}")).collect();
-        let records: Vec<(&str, &str)> =
-            ids.iter().zip(bodies).map(|(id, body)| (id.as_str(), body.as_str())).collect();
-        let answer = self.worker.invoke(&sqs_event(&records)).await.unwrap();
-        let failures = answer["batchItemFailures"].as_array().unwrap();
-        failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
-    }
-
     fn segment_ids(&self) -> Vec<String> {
         let id = |message: &Value| message["messageId"].as_str().unwrap().to_owned();
         self.segment.segment_messages().iter().map(id).collect()

@@ -62,7 +62,8 @@ impl Source {
         }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Self> {
         [Source::Vero, Source::Segment].into_iter().find(|source| source.as_str() == name)
     }
 }

@@ -95,6 +95,8 @@ impl Invalid {
 /// A first-party event, taken apart.
 #[derive(Debug)]
 pub struct FirstParty<'a> {
+    /// Its type.
+    pub kind: CallType,
     /// What it asks for.
     pub call: Call<'a>,
     /// Whom it is about. The address is never one of `properties` or of a group's traits: an invited friend's must
@@ -197,6 +199,7 @@ impl<'a> FirstParty<'a> {
         let kind = CallType::named(&kind).ok_or(Invalid::UnknownType)?;
         let call = read_call(kind, &mut fields)?;
         Ok(FirstParty {
+            kind,
             user: read_user(kind, &mut fields),
             message_id: message_id(&mut fields),
             time: read_time(&mut fields, received_at, through_segment),

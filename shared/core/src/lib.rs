@@ -2,8 +2,9 @@
 //!
 //! The way of an event: its bytes → [`envelope::Envelope`] (SQS) → [`webhook::Webhook`] or
 //! [`first_party::FirstParty`], read once → [`mapping`], one file a destination → [`delivery`], what an answer means
-//! and what happens next.
+//! and what happens next. [`archive`] is what is kept of it.
 
+pub mod archive;
 pub mod blueprint;
 pub mod delivery;
 pub mod envelope;

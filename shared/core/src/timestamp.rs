@@ -77,6 +77,11 @@ impl Timestamp {
         (self.0 - earlier.0).whole_milliseconds().try_into().unwrap_or(0)
     }
 
+    /// Milliseconds since 1970.
+    pub fn milliseconds(self) -> i64 {
+        (self.0.unix_timestamp_nanos() / 1_000_000) as i64
+    }
+
     /// `2015-06-22T23:37:18.000Z`: Segment's form, and the envelope's.
     pub fn iso(self) -> String {
         // Formatting into a string fails only for years beyond the format's range, which `is_believable` and

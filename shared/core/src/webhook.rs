@@ -154,6 +154,16 @@ impl<'a> Webhook<'a> {
         self.property("user_agent")
     }
 
+    /// The id of the message that it is about.
+    pub fn message_id(&self) -> Option<Cow<'_, str>> {
+        self.property("email_id")
+    }
+
+    /// The id of the campaign that the message belongs to.
+    pub fn campaign_id(&self) -> Option<Cow<'_, str>> {
+        self.property("campaign_id")
+    }
+
     fn property(&self, name: &str) -> Option<Cow<'_, str>> {
         let Content::Event(properties) = &self.content else { return None };
         let property = properties.iter().find(|property| property.name == name)?;

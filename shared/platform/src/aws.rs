@@ -39,6 +39,8 @@ pub struct Aws {
     shared: SdkConfig,
     sqs_endpoint: Option<String>,
     ssm_endpoint: Option<String>,
+    firehose_endpoint: Option<String>,
+    connect: Duration,
 }
 
 impl Aws {
@@ -93,7 +95,13 @@ impl Aws {
             let credentials = Credentials::new(id, secret, session, None, "environment");
             shared.set_credentials_provider(Some(SharedCredentialsProvider::new(credentials)));
         }
-        Aws { shared: shared.build(), sqs_endpoint: endpoint("SQS"), ssm_endpoint: endpoint("SSM") }
+        Aws {
+            shared: shared.build(),
+            sqs_endpoint: endpoint("SQS"),
+            ssm_endpoint: endpoint("SSM"),
+            firehose_endpoint: endpoint("FIREHOSE"),
+            connect: patience.connect,
+        }
     }
 
     /// A client for SQS.
@@ -106,6 +114,16 @@ impl Aws {
         let mut config = aws_sdk_sqs::config::Builder::from(&self.shared).retry_partition(unlimited);
         config.set_endpoint_url(self.sqs_endpoint.clone());
         aws_sdk_sqs::Client::from_conf(config.build())
+    }
+
+    /// A client for Firehose that makes one attempt a call and leaves its time to the caller, as all destinations'
+    /// clients do.
+    pub fn firehose(&self) -> aws_sdk_firehose::Client {
+        let mut config = aws_sdk_firehose::config::Builder::from(&self.shared)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(self.connect).build());
+        config.set_endpoint_url(self.firehose_endpoint.clone());
+        aws_sdk_firehose::Client::from_conf(config.build())
     }
 
     /// A client for SSM.

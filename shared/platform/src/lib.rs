@@ -3,6 +3,7 @@
 
 pub mod aws;
 pub mod environment;
+pub mod firehose;
 pub mod log;
 pub mod metrics;
 pub mod queue;

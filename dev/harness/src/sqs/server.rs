@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::error::ApiError;
 use super::protocol::{self, Refusal};
 use super::queue::Queues;
-use super::{Call, Fault, ssm};
+use super::{Call, Fault, firehose, ssm};
 use crate::http::{self, Answer, Handler, Request, Reset};
 use crate::when::{Rules, Subject};
 use crate::{ACCOUNT, Clock, lock};
@@ -21,6 +21,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) queues: Mutex<Queues>,
     pub(super) parameters: Mutex<BTreeMap<String, String>>,
+    pub(super) streams: Mutex<firehose::Streams>,
     pub(super) faults: Rules<Fault>,
     pub(super) calls: Mutex<Vec<Call>>,
     /// Something was sent or the clock was put forward: whoever polls should look again.
@@ -34,6 +35,7 @@ impl Shared {
             clock: Clock::default(),
             queues: Mutex::default(),
             parameters: Mutex::default(),
+            streams: Mutex::default(),
             faults: Rules::default(),
             calls: Mutex::default(),
             changed: Notify::new(),
@@ -59,7 +61,10 @@ impl Shared {
         let call = Call {
             operation: operation.to_owned(),
             queue: protocol::queue_name(&request).map(str::to_owned),
-            entries: request["Entries"].as_array().map_or(1, Vec::len),
+            entries: ["Entries", "Records"]
+                .iter()
+                .find_map(|key| request[key].as_array())
+                .map_or(1, Vec::len),
             request,
             at: Instant::now(),
             connection,
@@ -77,8 +82,12 @@ impl Shared {
         request: &Value,
         refusal: Option<&Refusal<'_>>,
     ) -> Result<Value, ApiError> {
-        if api == Api::Ssm {
-            return ssm::perform(&lock(&self.parameters), operation, request);
+        match api {
+            Api::Ssm => return ssm::perform(&lock(&self.parameters), operation, request),
+            Api::Firehose => {
+                return firehose::perform(&mut lock(&self.streams), operation, request, refusal);
+            }
+            Api::Sqs => (),
         }
         let wait = match operation {
             "ReceiveMessage" => request["WaitTimeSeconds"].as_u64().unwrap_or_default().min(20),
@@ -144,7 +153,11 @@ impl Handler for Shared {
     async fn answer(&self, request: Request) -> Answer {
         let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
         let (service, operation) = target.and_then(|target| target.split_once('.')).unwrap_or_default();
-        let api = if service == "AmazonSSM" { Api::Ssm } else { Api::Sqs };
+        let api = match service {
+            "AmazonSSM" => Api::Ssm,
+            "Firehose_20150804" => Api::Firehose,
+            _ => Api::Sqs,
+        };
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let number = self.record(operation, body.clone(), request.connection);
         let queue = protocol::queue_name(&body);
@@ -168,13 +181,14 @@ impl Handler for Shared {
 enum Api {
     Sqs,
     Ssm,
+    Firehose,
 }
 
 impl Api {
     fn content_type(self) -> &'static str {
         match self {
             Self::Sqs => "application/x-amz-json-1.0",
-            Self::Ssm => "application/x-amz-json-1.1",
+            Self::Ssm | Self::Firehose => "application/x-amz-json-1.1",
         }
     }
 
@@ -184,13 +198,14 @@ impl Api {
             _ if error.name.ends_with("Exception") => "com.amazon.coral.service",
             Self::Sqs => "com.amazonaws.sqs",
             Self::Ssm => "com.amazonaws.ssm",
+            Self::Firehose => "com.amazonaws.firehose",
         }
     }
 
     fn throttled(self) -> ApiError {
         let name = match self {
             Self::Sqs => "RequestThrottled",
-            Self::Ssm => "ThrottlingException",
+            Self::Ssm | Self::Firehose => "ThrottlingException",
         };
         ApiError::new(name, name, "Rate exceeded")
     }

@@ -2,6 +2,7 @@
 //! processed becomes an entry for the dead-letter queue.
 
 pub mod first_party;
+mod id;
 pub mod webhooks;
 
 use base64::Engine;
@@ -10,7 +11,8 @@ use relay_core::envelope::{DeadLetter, DeathCause, Envelope, EventId, MAX_BYTES,
 use relay_core::json::{self, Kind};
 use relay_core::timestamp::Timestamp;
 use serde_json::value::RawValue;
-use uuid::Uuid;
+
+use id::new_id;
 
 /// How much of a too large event is kept, in bytes.
 pub const KEPT_BYTES: usize = 100_000;
@@ -103,9 +105,4 @@ fn envelope(id: EventId, source: Source, payload: Payload<'_>, received_at: Time
         attempt: 0,
         payload,
     }
-}
-
-/// A UUID v7, which rises within a process.
-fn new_id() -> EventId {
-    EventId::from_uuid(Uuid::now_v7())
 }

@@ -1,5 +1,7 @@
 //! The destinations: one file each, and one line in [`lanes`].
 
+mod archive;
+mod caller;
 mod client;
 mod segment;
 mod turn;
@@ -9,8 +11,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt};
 use relay_core::delivery::Outcome;
 use relay_core::envelope::{DeathCause, Source};
+use relay_platform::aws::Aws;
 
 use crate::budget::Budget;
 use crate::config::Config;
@@ -21,11 +25,15 @@ pub use turn::Calls;
 use turn::Turn;
 
 /// All destinations' names, as they stand in envelopes and in `PAUSED_DESTINATIONS`.
-pub const NAMES: [&str; 2] = [name::<segment::Segment>(), name::<vero_track::VeroTrack>()];
+pub const NAMES: [&str; 3] =
+    [name::<segment::Segment>(), name::<vero_track::VeroTrack>(), name::<archive::Archive>()];
 
 /// The names under which events are owed: the destinations' and those of parts of a delivery.
 pub fn parts() -> impl Iterator<Item = &'static str> {
-    [segment::Segment::NAMES, vero_track::VeroTrack::NAMES].into_iter().flatten().copied()
+    [segment::Segment::NAMES, vero_track::VeroTrack::NAMES, archive::Archive::NAMES]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// Where an event goes that no destination is there for: to the dead-letter queue, in this one's name.
@@ -35,9 +43,12 @@ pub const HOME_OF_FIRST_PARTY: &str = name::<vero_track::VeroTrack>();
 ///
 /// # Errors
 /// If an HTTP client cannot be made.
-pub fn lanes(config: &Config) -> Result<Vec<Box<dyn Lane>>, StartError> {
-    let lanes =
-        [lane(segment::Segment::new(config)?, config), lane(vero_track::VeroTrack::new(config)?, config)];
+pub fn lanes(config: &Config, aws: &Aws) -> Result<Vec<Box<dyn Lane>>, StartError> {
+    let lanes = [
+        lane(segment::Segment::new(config)?, config),
+        lane(vero_track::VeroTrack::new(config)?, config),
+        lane(archive::Archive::new(config, aws), config),
+    ];
     Ok(lanes.into_iter().flatten().collect())
 }
 
@@ -48,6 +59,25 @@ const fn name<D: Destination>() -> &'static str {
 fn lane<D: Destination + 'static>(destination: Option<D>, config: &Config) -> Option<Box<dyn Lane>> {
     let is_paused = config.paused.iter().any(|paused| paused == name::<D>());
     Some(Box::new(Running { destination: destination?, is_paused }))
+}
+
+/// Sends batches, up to so many side by side; when the first is the destination's trial, the others wait for it. The
+/// answer has the items' order and number.
+async fn in_batches<'b, T, F: Future<Output = Vec<Outcome>>>(
+    mut batches: Vec<&'b [T]>,
+    in_flight: usize,
+    is_on_trial: bool,
+    send: impl Fn(&'b [T]) -> F,
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    if is_on_trial && !batches.is_empty() {
+        outcomes.extend(send(batches.remove(0)).await);
+    }
+    // Made before they are polled: a closure that is called within the stream is not known to be `Send`.
+    let rest: Vec<F> = batches.into_iter().map(send).collect();
+    let rest: Vec<_> = stream::iter(rest).buffered(in_flight).collect().await;
+    outcomes.extend(rest.into_iter().flatten());
+    outcomes
 }
 
 /// What became of an event, by the names under which it was owed.

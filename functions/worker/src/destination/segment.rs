@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, StreamExt};
 use relay_core::delivery::{Addressed, Outcome, Trouble};
 use relay_core::envelope::{DeathCause, Source};
 use relay_core::mapping::segment::{batch_body, messages, plan_batches};
@@ -17,9 +16,10 @@ use reqwest::header::CONTENT_ENCODING;
 use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 
-use super::client::{Client, Refused};
+use super::caller::Refused;
+use super::client::Client;
 use super::turn::Turn;
-use super::{Destination, Told};
+use super::{Destination, Told, in_batches};
 use crate::config::Config;
 use crate::event::{Content, Event};
 use crate::secrets::Secrets;
@@ -131,15 +131,9 @@ impl Destination for Segment {
             let size = |event: &Messages| (event.len(), event.iter().map(String::len).sum());
             let ends = plan_batches(events.iter().map(size));
             let starts = std::iter::once(0).chain(ends.iter().copied());
-            let mut batches: Vec<&[Messages]> =
-                starts.zip(&ends).map(|(start, end)| &events[start..*end]).collect();
-            let mut outcomes = Vec::with_capacity(events.len());
-            if self.client.is_on_trial() && !batches.is_empty() {
-                outcomes.extend(self.send(batches.remove(0), turn).await);
-            }
-            let rest: Vec<_> = batches.into_iter().map(|batch| self.send(batch, turn)).collect();
-            let rest = stream::iter(rest).buffered(IN_FLIGHT);
-            outcomes.extend(rest.collect::<Vec<_>>().await.into_iter().flatten());
+            let batches = starts.zip(&ends).map(|(start, end)| &events[start..*end]).collect();
+            let send = |events| self.send(events, turn);
+            let outcomes = in_batches(batches, IN_FLIGHT, self.client.is_on_trial(), send).await;
             outcomes.into_iter().map(|outcome| vec![(NAME, outcome)]).collect()
         })
     }

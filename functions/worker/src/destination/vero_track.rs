@@ -12,7 +12,8 @@ use relay_core::timestamp::Timestamp;
 use reqwest::Method;
 use secrecy::ExposeSecret;
 
-use super::client::{Client, Refused};
+use super::caller::Refused;
+use super::client::Client;
 use super::turn::Turn;
 use super::{Destination, Told};
 use crate::config::Config;

@@ -1,0 +1,167 @@
+//! The archive: rows for an Amazon Data Firehose delivery stream, which brings them to S3.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use relay_core::archive::{About, row};
+use relay_core::delivery::{Addressed, Answer, Outcome, TransportError, Trouble};
+use relay_core::envelope::{DeathCause, Source};
+use relay_platform::aws::Aws;
+use relay_platform::firehose::{MAX_RECORD_BYTES, PutError, Stream, calls};
+
+use super::caller::{Caller, Refused};
+use super::turn::Turn;
+use super::{Destination, Told, in_batches};
+use crate::config::Config;
+use crate::event::{Content, Event};
+use crate::secrets::Secrets;
+
+const NAME: &str = "archive";
+
+/// Calls in flight. Each has up to 4 MB to encode and to sign, for which Lambda gives a share of a core.
+const IN_FLIGHT: usize = 2;
+
+/// Calls after the first for the records of a call that Firehose did not take.
+const QUICK_TRIES: u32 = 1;
+
+pub(super) struct Archive {
+    stream: Stream,
+    caller: Caller,
+}
+
+/// Records that the last answer says are not in the stream: their places and AWS's error codes.
+type NotTaken = Mutex<Vec<(usize, String)>>;
+
+impl Archive {
+    pub(super) fn new(config: &Config, aws: &Aws) -> Option<Self> {
+        let name = config.archive_stream.clone()?;
+        Some(Archive { stream: Stream::new(aws.firehose(), name), caller: Caller::default() })
+    }
+
+    /// Makes one call, and a second for those of its records that Firehose did not take.
+    async fn send(&self, rows: &[String], turn: &Turn<'_>) -> Vec<Outcome> {
+        let mut outcomes = vec![Outcome::NotStarted; rows.len()];
+        let mut todo: Vec<usize> = (0..rows.len()).collect();
+        for _ in 0..=QUICK_TRIES {
+            let records: Vec<&str> = todo.iter().map(|index| rows[*index].as_str()).collect();
+            let not_taken = NotTaken::default();
+            let put = |patience| self.put(&records, patience, &not_taken);
+            let outcome = match self.caller.call(turn, NAME, Addressed::Base, put).await {
+                Ok(Outcome::NotStarted) => break,
+                Ok(outcome) => outcome,
+                // Rows are our own work, of a known form and size: a refusal is about the stream.
+                Err(Refused(trouble)) => Outcome::Owed(trouble),
+            };
+            for index in &todo {
+                outcomes[*index] = outcome.clone();
+            }
+            if !matches!(outcome, Outcome::Accepted { .. }) {
+                break;
+            }
+            let not_taken = not_taken.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let not_taken = not_taken.into_iter().filter_map(|(place, code)| Some((*todo.get(place)?, code)));
+            todo = not_taken
+                .map(|(index, code)| {
+                    let trouble = Trouble { excerpt: Some(code), ..Trouble::internal("not_taken") };
+                    outcomes[index] = Outcome::Owed(trouble);
+                    index
+                })
+                .collect();
+            if todo.is_empty() {
+                break;
+            }
+        }
+        outcomes
+    }
+
+    async fn put(&self, records: &[&str], patience: Duration, not_taken: &NotTaken) -> Answer {
+        let answer = self.stream.put(records, patience).await;
+        match answer {
+            // A stream over its limits may say so record by record, within a 200.
+            Ok(all) if all.len() == records.len() => {
+                response(503, all.into_iter().next().map(|(_, code)| code))
+            }
+            Ok(some) => {
+                *not_taken.lock().unwrap_or_else(PoisonError::into_inner) = some;
+                response(200, None)
+            }
+            Err(PutError::Timeout) => Answer::Failed(TransportError::Timeout),
+            Err(PutError::Unreachable) => Answer::Failed(TransportError::Connect),
+            Err(PutError::Broken) => Answer::Failed(TransportError::Broken),
+            Err(PutError::Refused { status, code }) => response(http_status(status, &code), Some(code)),
+        }
+    }
+}
+
+fn response(status: u16, code: Option<String>) -> Answer {
+    Answer::Response { status, retry_after: None, body: code.unwrap_or_default() }
+}
+
+/// The status that HTTP has for an AWS error: AWS answers most with 400 (Firehose API reference, "Common Error Types"
+/// and PutRecordBatch, "Errors").
+fn http_status(status: u16, code: &str) -> u16 {
+    const THROTTLED: [&str; 4] = ["Throttl", "LimitExceeded", "TooManyRequests", "RequestLimit"];
+    const UNAUTHORIZED: [&str; 7] =
+        ["AccessDenied", "NotAuthorized", "Token", "Signature", "UnrecognizedClient", "OptIn", "KMS"];
+    let is_one_of = |codes: &[&str]| codes.iter().any(|known| code.contains(known));
+    match status {
+        500.. => status,
+        _ if is_one_of(&THROTTLED) => 429,
+        _ if is_one_of(&UNAUTHORIZED) => 403,
+        _ if code.contains("NotFound") => 404,
+        _ => status,
+    }
+}
+
+impl Destination for Archive {
+    type Item = String;
+
+    const NAMES: &'static [&'static str] = &[NAME];
+
+    const SOURCES: &'static [Source] = &[Source::Vero, Source::Segment];
+
+    fn prepare(&self, event: &Event<'_>, _owed: &[&'static str], _secrets: &Secrets) -> Result<String, Told> {
+        let about: About<'_> = match &event.content {
+            Content::Webhook(webhook) => webhook.into(),
+            Content::FirstParty(event) => event.into(),
+        };
+        let row = row(&event.envelope, &about);
+        if row.len() > MAX_RECORD_BYTES {
+            let cause = DeathCause { reason: "too_large", ..DeathCause::default() };
+            return Err(vec![(NAME, Outcome::Dead(cause))]);
+        }
+        Ok(row)
+    }
+
+    fn deliver<'a>(&'a self, rows: Vec<String>, turn: &'a Turn<'a>) -> BoxFuture<'a, Vec<Told>> {
+        Box::pin(async move {
+            let send = |rows| self.send(rows, turn);
+            let outcomes = in_batches(calls(&rows), IN_FLIGHT, self.caller.is_on_trial(), send).await;
+            outcomes.into_iter().map(|outcome| vec![(NAME, outcome)]).collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_aws_means_by_400() {
+        for (status, code, meant) in [
+            (400, "ThrottlingException", 429),
+            (400, "LimitExceededException", 429),
+            (400, "AccessDeniedException", 403),
+            (400, "ExpiredTokenException", 403),
+            (400, "InvalidSignatureException", 403),
+            (400, "InvalidKMSResourceException", 403),
+            (400, "ResourceNotFoundException", 404),
+            (400, "InvalidArgumentException", 400),
+            (503, "ServiceUnavailableException", 503),
+            (500, "InternalFailure", 500),
+        ] {
+            assert_eq!(http_status(status, code), meant, "{code}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! One destination's calls: the patience, the quick second try and the breaker that go with each.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use relay_core::delivery::{Addressed, Admission, Answer, Breaker, Outcome, Trouble, Verdict};
+
+use super::turn::Turn;
+
+/// Quick tries after the first. All further ones go through the queue.
+const QUICK_TRIES: u32 = 1;
+
+/// The longest `Retry-After` that is waited for within an invocation.
+const SHORT_WAIT: Duration = Duration::from_millis(300);
+
+/// Calls one destination, by whatever protocol.
+#[derive(Debug, Default)]
+pub struct Caller {
+    health: Mutex<Health>,
+}
+
+/// The destination will not have the request as it is.
+#[derive(Debug)]
+pub struct Refused(pub Trouble);
+
+#[derive(Debug, Default)]
+struct Health {
+    breaker: Breaker,
+    /// The outage that the breaker remembers, for the events that it holds back.
+    last: Option<Trouble>,
+}
+
+impl Caller {
+    /// Whether the next call would be the one that tries whether the destination is back.
+    pub fn is_on_trial(&self) -> bool {
+        self.health().breaker.peek(Instant::now()) == Admission::Trial
+    }
+
+    /// Makes a call, with a quick second try if that is worth it. `send` makes one request, which may take so long;
+    /// `name` is the destination's name under which requests are counted, and `addressed` says what it means that
+    /// there is nothing where they go.
+    ///
+    /// # Errors
+    /// [`Refused`]: what to make of it is the caller's to say.
+    pub async fn call<F: Future<Output = Answer> + Send>(
+        &self,
+        turn: &Turn<'_>,
+        name: &'static str,
+        addressed: Addressed,
+        send: impl Fn(Duration) -> F,
+    ) -> Result<Outcome, Refused> {
+        let mut owed: Option<Trouble> = None;
+        for quick_try in 0..=QUICK_TRIES {
+            if let Some(obstacle) = self.obstacle(turn) {
+                return Ok(owed.map_or(obstacle, Outcome::Owed));
+            }
+            turn.count(name);
+            let verdict = send(turn.patience()).await.verdict(addressed);
+            self.record(&verdict);
+            let maybe_doubled = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
+            let trouble = match verdict {
+                Verdict::Accepted => return Ok(Outcome::Accepted { maybe_doubled, at: SystemTime::now() }),
+                Verdict::Refused(trouble) => return Err(Refused(trouble)),
+                Verdict::Operator(trouble) => {
+                    turn.note(&trouble);
+                    if matches!(trouble.status, Some(401 | 403)) {
+                        turn.count_unauthorized(name);
+                    }
+                    let maybe_taken = trouble.maybe_taken || maybe_doubled;
+                    return Ok(Outcome::Owed(Trouble { maybe_taken, ..trouble }));
+                }
+                Verdict::Again(trouble) => trouble,
+            };
+            turn.note(&trouble);
+            let pause = trouble.retry_after.unwrap_or(SHORT_WAIT);
+            owed = Some(Trouble { maybe_taken: trouble.maybe_taken || maybe_doubled, ..trouble });
+            if pause > SHORT_WAIT || quick_try == QUICK_TRIES {
+                break;
+            }
+            tokio::time::sleep(pause.mul_f64(0.3 + 0.7 * fastrand::f64())).await;
+        }
+        Ok(owed.map_or(Outcome::NotStarted, Outcome::Owed))
+    }
+
+    /// Why a call cannot be made now, as the outcome of its events.
+    fn obstacle(&self, turn: &Turn<'_>) -> Option<Outcome> {
+        let now = Instant::now();
+        let mut health = self.health();
+        if health.breaker.peek(now) == Admission::Paused {
+            let last = health.last.clone().unwrap_or_else(|| Trouble::internal("breaker_open"));
+            return Some(Outcome::Owed(Trouble { maybe_taken: false, ..last }));
+        }
+        turn.is_over().or_else(|| {
+            health.breaker.admit(now);
+            None
+        })
+    }
+
+    fn record(&self, verdict: &Verdict) {
+        let mut health = self.health();
+        match verdict {
+            Verdict::Again(trouble) | Verdict::Operator(trouble) if trouble.is_outage => {
+                health.breaker.failed(Instant::now(), trouble.retry_after);
+                health.last = Some(Trouble { excerpt: None, ..trouble.clone() });
+            }
+            _ => health.breaker.succeeded(),
+        }
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

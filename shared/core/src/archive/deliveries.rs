@@ -1,0 +1,88 @@
+//! The table `deliveries`: what became of events, at each destination.
+
+use super::{column, line};
+use crate::delivery::{MAX_ATTEMPTS, Outcome, tries_before};
+use crate::envelope::Envelope;
+use crate::json::ObjectWriter;
+use crate::timestamp::Timestamp;
+
+/// The row that says that a destination accepted an event, has no use for it, or will never take it, as a line of
+/// JSON. `None` as long as neither is so: it is owed, or it is the second copy of what the same batch told of.
+///
+/// `attempt` counts this try; `status` and `reason` are those of a refusal.
+pub fn delivery_row(
+    envelope: &Envelope<'_>,
+    kind: Option<&str>,
+    destination: &str,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Option<String> {
+    let attempt = tries_before(envelope.attempt) + 1;
+    let (outcome, reason, status, at) = match outcome {
+        Outcome::Skipped("duplicate") | Outcome::NotStarted | Outcome::Paused => return None,
+        Outcome::Accepted { at, .. } => ("accepted", None, None, Timestamp::from_system(*at)),
+        Outcome::Skipped(reason) => ("skipped", Some(*reason), None, now),
+        Outcome::Dead(cause) => ("dead", Some(cause.reason), cause.status, now),
+        Outcome::Owed(trouble) if attempt >= MAX_ATTEMPTS => {
+            ("dead", Some(trouble.reason), trouble.status, now)
+        }
+        Outcome::Owed(_) => return None,
+    };
+    let mut row = ObjectWriter::new();
+    row.text("id", envelope.id.as_str());
+    row.text("received_at", &envelope.received_at.iso());
+    row.text("source", envelope.source.as_str());
+    column(&mut row, "type", kind);
+    row.text("destination", destination);
+    row.text("outcome", outcome);
+    column(&mut row, "reason", reason);
+    row.raw("status", &status.map_or_else(|| "null".to_owned(), |status| status.to_string()));
+    row.raw("attempt", &attempt.to_string());
+    row.text("at", &at.iso());
+    Some(line(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Trouble;
+    use crate::envelope::DeathCause;
+    use serde_json::{Value, json};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn told(attempt: u32, outcome: &Outcome) -> Option<Value> {
+        let envelope = format!(
+            r#"{{"version":1,"id":"e1","source":"vero","received_at":"2026-11-21T05:04:03.123Z","attempt":{attempt},"payload":{{}}}}"#
+        );
+        let envelope = Envelope::parse(&envelope).unwrap();
+        let now = Timestamp::parse("2026-11-21T05:04:05.000Z").unwrap();
+        delivery_row(&envelope, Some("sent"), "segment", outcome, now)
+            .map(|line| serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap())
+    }
+
+    #[test]
+    fn what_is_settled_has_a_row() {
+        let at = UNIX_EPOCH + Duration::from_millis(1_795_237_444_000);
+        let accepted = told(2, &Outcome::Accepted { maybe_doubled: false, at }).unwrap();
+        let all = json!({
+            "id": "e1", "received_at": "2026-11-21T05:04:03.123Z", "source": "vero", "type": "sent",
+            "destination": "segment", "outcome": "accepted", "reason": null, "status": null, "attempt": 3,
+            "at": "2026-11-21T05:04:04.000Z",
+        });
+        assert_eq!(accepted, all);
+        let skipped = told(0, &Outcome::Skipped("loop")).unwrap();
+        assert_eq!((&skipped["outcome"], &skipped["reason"]), (&json!("skipped"), &json!("loop")));
+        let cause = DeathCause { reason: "refused", status: Some(422), ..DeathCause::default() };
+        let dead = told(0, &Outcome::Dead(cause)).unwrap();
+        assert_eq!((&dead["outcome"], &dead["status"]), (&json!("dead"), &json!(422)));
+    }
+
+    #[test]
+    fn what_is_owed_has_none_until_its_last_try() {
+        let owed = Outcome::Owed(Trouble::internal("timeout"));
+        for outcome in [&owed, &Outcome::NotStarted, &Outcome::Paused, &Outcome::Skipped("duplicate")] {
+            assert_eq!(told(0, outcome), None);
+        }
+        assert_eq!(told(119, &owed).unwrap()["outcome"], "dead");
+    }
+}

@@ -1,0 +1,141 @@
+//! An Amazon Data Firehose delivery stream, as far as this product writes to one.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use aws_sdk_firehose::Client;
+use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchError;
+use aws_sdk_firehose::primitives::Blob;
+use aws_sdk_firehose::types::Record;
+use tokio::time::timeout;
+
+/// Firehose takes up to 500 records in one call (API reference, PutRecordBatch).
+const MAX_RECORDS: usize = 500;
+
+/// Firehose takes 4 MiB in one call; the margin is for what it may count beside the records.
+const MAX_CALL_BYTES: usize = 4_000_000;
+
+/// The largest record that Firehose takes, in bytes (API reference, PutRecordBatch: 1,000 KiB).
+pub const MAX_RECORD_BYTES: usize = 1_024_000;
+
+/// Why a call stored nothing, as far as is known. Never holds any of the records.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PutError {
+    /// Firehose did not answer in time.
+    #[error("Firehose did not answer in time")]
+    Timeout,
+    /// No connection came about.
+    #[error("Firehose could not be reached")]
+    Unreachable,
+    /// The connection broke: whether Firehose took the records is unknown.
+    #[error("the connection to Firehose broke")]
+    Broken,
+    /// Firehose refused.
+    #[error("Firehose refused: {code} ({status})")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// AWS's error code.
+        code: String,
+    },
+}
+
+/// A delivery stream to write to.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    client: Client,
+    name: String,
+}
+
+impl Stream {
+    /// A stream by its name.
+    pub fn new(client: Client, name: String) -> Self {
+        Stream { client, name }
+    }
+
+    /// Puts records in one call: at most those of one of [`calls`]. The answer names those that Firehose did not
+    /// take, by their places, with AWS's error code.
+    ///
+    /// # Errors
+    /// [`PutError`]; but for `Unreachable` and `Refused` the records may be in the stream all the same.
+    pub async fn put(&self, records: &[&str], patience: Duration) -> Result<Vec<(usize, String)>, PutError> {
+        // Data is all that a record has, so that none is ever incomplete.
+        let record = |data: &&str| Record::builder().data(Blob::new(*data)).build().ok();
+        let call = self
+            .client
+            .put_record_batch()
+            .delivery_stream_name(&self.name)
+            .set_records(Some(records.iter().filter_map(record).collect()))
+            .send();
+        let answer = timeout(patience, call).await.map_err(|_| PutError::Timeout)?.map_err(explain)?;
+        let entries = answer.request_responses().iter().enumerate();
+        let refused = entries.filter_map(|(place, entry)| Some((place, entry.error_code()?.to_owned())));
+        Ok(refused.collect())
+    }
+}
+
+/// Splits records, in order, into as few calls as Firehose allows.
+pub fn calls<R: AsRef<str>>(records: &[R]) -> Vec<&[R]> {
+    let mut calls = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (place, record) in records.iter().enumerate() {
+        let more = record.as_ref().len();
+        if place > start && (place - start == MAX_RECORDS || bytes + more > MAX_CALL_BYTES) {
+            calls.push(&records[start..place]);
+            (start, bytes) = (place, 0);
+        }
+        bytes += more;
+    }
+    if start < records.len() {
+        calls.push(&records[start..]);
+    }
+    calls
+}
+
+fn explain(error: SdkError<PutRecordBatchError>) -> PutError {
+    match error {
+        SdkError::TimeoutError(_) => PutError::Timeout,
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => PutError::Timeout,
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(error) if is_refused_connection(error) => PutError::Unreachable,
+            _ => PutError::Broken,
+        },
+        SdkError::ServiceError(error) => PutError::Refused {
+            status: error.raw().status().as_u16(),
+            // The code only: AWS's messages may quote the request.
+            code: error.err().code().unwrap_or("without a code").to_owned(),
+        },
+        SdkError::ConstructionFailure(_) => PutError::Unreachable,
+        _ => PutError::Broken,
+    }
+}
+
+fn is_refused_connection(error: &(dyn Error + 'static)) -> bool {
+    let is_refused = |error: &io::Error| error.kind() == ErrorKind::ConnectionRefused;
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref().is_some_and(is_refused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_keep_to_both_limits() {
+        let lengths = |count, bytes| {
+            let records = vec!["x".repeat(bytes); count];
+            calls(&records).iter().map(|call| call.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(0, 1), Vec::<usize>::new());
+        assert_eq!(lengths(1_001, 10), [500, 500, 1]);
+        assert_eq!(lengths(9, 1_000_000), [4, 4, 1]);
+    }
+}
