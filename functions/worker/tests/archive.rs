@@ -210,7 +210,7 @@ async fn large_rows_keep_to_firehose_s_limits() {
     };
     assert!(setup.invoke(&(0..20).map(large).collect::<Vec<_>>()).await.is_empty());
     assert_eq!(ids(&rows(&setup, ARCHIVE)).len(), 20);
-    assert_eq!(setup.sqs.called("PutRecordBatch"), 3, "and one of the delivery log");
+    assert_eq!(setup.sqs.called("PutRecordBatch"), 6, "five of them, and one of the delivery log");
     let too_large = envelope("big", "vero", &format!(r#"{{"text":"{}"}}"#, "\\\"".repeat(300_000)));
     assert!(setup.invoke(&[too_large]).await.is_empty());
     let [letter] = &setup.dead.messages()[..] else { panic!("one dead letter") };

@@ -19,8 +19,8 @@ use crate::secrets::Secrets;
 
 const NAME: &str = "archive";
 
-/// Calls in flight. Each has up to 4 MB to encode and to sign, for which Lambda gives a share of a core.
-const IN_FLIGHT: usize = 2;
+/// Calls in flight, of up to 1 MB each.
+const IN_FLIGHT: usize = 4;
 
 /// Calls after the first for the records of a call that Firehose did not take.
 const QUICK_TRIES: u32 = 1;
