@@ -1,5 +1,6 @@
 //! The archive, as its owner uses it: queries by Athena, and replay.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +19,25 @@ pub struct Table {
     pub columns: Vec<String>,
     /// The rows; `None` is null.
     pub rows: Vec<Vec<Option<String>>>,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = self.columns.iter().map(String::as_str).collect();
+        let rows =
+            self.rows.iter().map(|row| row.iter().map(|cell| cell.as_deref().unwrap_or("-")).collect());
+        let lines: Vec<Vec<&str>> = [head].into_iter().chain(rows).collect();
+        for (place, line) in lines.iter().enumerate() {
+            if place > 0 {
+                writeln!(f)?;
+            }
+            for (column, cell) in line.iter().enumerate() {
+                let width = lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.len()).max();
+                write!(f, "  {cell:width$}", width = width.unwrap_or_default())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Stack {

@@ -4,7 +4,8 @@
 //! builds the functions (`project`), starts MiniStack (`ministack`), starts stand-ins for Segment and Vero
 //! (`receivers`), deploys `template.yaml` (`deploy`, by the calls in `aws`) and opens a front door (`door`).
 //! Webhooks posted there run through the deployed functions; what arrives is in the [`Journal`]. [`samples`]
-//! posts the files under `events/` and compares. The archive is queried and replayed by `archive`.
+//! posts the files under `events/` and compares. The archive is queried and replayed by `archive`, and [`rehearsal`]
+//! shows it.
 //!
 //! What it installs and how it speaks HTTP serves other tools too: [`install`], [`http`].
 
@@ -21,6 +22,7 @@ mod ministack;
 mod options;
 mod project;
 mod receivers;
+pub mod rehearsal;
 pub mod samples;
 mod stack;
 mod zip;
