@@ -4,8 +4,10 @@
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 mod binaries;
+mod cost;
 mod cpu_share;
 mod measurements;
+mod newsletter;
 mod table;
 
 use anyhow::Result;
@@ -38,5 +40,14 @@ async fn main() -> Result<()> {
     eprintln!("Handing 600 webhooks to worker");
     rows.extend(whole_batch(&binaries, &webhooks).await?);
     println!("{}\n{LEGEND}", table::render(&rows));
+    let measured = cost::Measured {
+        ingest: std::time::Duration::from_micros(400),
+        worker: std::time::Duration::from_micros(300),
+        log_bytes: 1_000.0,
+        row_bytes: 1_500.0,
+    };
+    let assumed = cost::Assumed::default();
+    println!("{}", cost::render(&measured, &assumed)?);
+    println!("{}", newsletter::render(&measured, &assumed)?);
     Ok(())
 }
