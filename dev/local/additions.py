@@ -1,4 +1,4 @@
-"""What MiniStack lacks of what the template and its queries ask for; `supervise.py` puts it in before the start."""
+"""What MiniStack lacks or gets wrong of what the archive needs; `supervise.py` puts it in before the start."""
 
 import json
 
@@ -21,8 +21,18 @@ def typed_rows(table, files):
     return f"read_json({athena._sql_list(files)}, columns = {{{types}}}, {folders})"
 
 
+async def save_results(query, save=athena._save_query_results):
+    """Where Athena says that they are. MiniStack takes that for a folder, and writes one level below."""
+    configuration = athena._executions[query]["ResultConfiguration"]
+    url = configuration["OutputLocation"]
+    configuration["OutputLocation"] = url.removesuffix(f"{query}.csv")
+    await save(query)
+    configuration["OutputLocation"] = url
+
+
 provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {
     "create": create_named_query,
     "delete": lambda query, properties: athena._delete_named_query({"NamedQueryId": query}),
 }
 athena._table_relation = typed_rows
+athena._save_query_results = save_results

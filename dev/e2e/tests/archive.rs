@@ -112,7 +112,7 @@ async fn the_view_is_that_query(stack: &Stack, sql: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn reconciliation_names_what_was_not_delivered() -> Result<()> {
+async fn reconciliation_names_what_replay_then_delivers() -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().await;
     let stack = Stack::start(&Settings::default()).await?;
     let now = SystemTime::now();
@@ -145,7 +145,13 @@ async fn reconciliation_names_what_was_not_delivered() -> Result<()> {
              {third},{at},vero,opened,vero_track,-"
         )
     );
-    Ok(())
+
+    let to = Timestamp::from_system(now).iso();
+    let order = json!({"from": at, "to": to, "destinations": ["segment", "vero_track"], "result": owed.url});
+    assert_eq!(stack.replay(&order).await?["by_type"], json!({"opened": 2}));
+    assert_eq!(stack.deliveries(&third, 2, PATIENCE).await.len(), 2, "to each, once");
+    assert_eq!(stack.deliveries(&second, 1, PATIENCE).await.len(), 1, "to Vero, as before");
+    wait_for(&stack, &format!("select count(*) from deliveries where id = '{third}'"), "3").await
 }
 
 /// An id that ingest could have made then.

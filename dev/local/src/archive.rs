@@ -19,6 +19,8 @@ pub struct Table {
     pub columns: Vec<String>,
     /// The rows; `None` is null.
     pub rows: Vec<Vec<Option<String>>>,
+    /// Where Athena keeps them as CSV, for replay.
+    pub url: String,
 }
 
 impl fmt::Display for Table {
@@ -51,17 +53,17 @@ impl Stack {
         let id = self.athena("StartQueryExecution", query).await?["QueryExecutionId"].take();
         let id = json!({"QueryExecutionId": id});
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            let execution = self.athena("GetQueryExecution", id.clone()).await?;
-            let status = &execution["QueryExecution"]["Status"];
+        let url = loop {
+            let execution = self.athena("GetQueryExecution", id.clone()).await?["QueryExecution"].take();
+            let status = &execution["Status"];
             match status["State"].as_str() {
-                Some("SUCCEEDED") => break,
+                Some("SUCCEEDED") => break execution["ResultConfiguration"]["OutputLocation"].clone(),
                 Some("QUEUED" | "RUNNING") if Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 _ => bail!("Athena did not answer: {status}\n{sql}"),
             }
-        }
+        };
         let answer = self.athena("GetQueryResults", id).await?;
         ensure!(answer["NextToken"].is_null(), "more rows than one page holds");
         let rows = answer["ResultSet"]["Rows"].as_array().context("Athena answered without rows")?;
@@ -70,7 +72,9 @@ impl Stack {
             cells.map(|cell| cell["VarCharValue"].as_str().map(str::to_owned)).collect()
         });
         let names: Vec<Option<String>> = rows.next().context("Athena answered without columns")?;
-        Ok(Table { columns: names.into_iter().flatten().collect(), rows: rows.collect() })
+        let columns = names.into_iter().flatten().collect();
+        let url = url.as_str().context("Athena does not say where the result is")?.to_owned();
+        Ok(Table { columns, rows: rows.collect(), url })
     }
 
     /// The text of a query that the stack keeps in its workgroup.

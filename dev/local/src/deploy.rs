@@ -29,6 +29,7 @@ pub(crate) struct Outputs {
     pub(crate) archive_database: String,
     pub(crate) archive_workgroup: String,
     pub(crate) replay_function: String,
+    pub(crate) replay_queue_url: String,
 }
 
 /// Keeps a secret where the functions look for it.
@@ -140,6 +141,7 @@ fn outputs(stack: &str) -> Result<Outputs> {
         archive_database: output("ArchiveDatabase")?,
         archive_workgroup: output("ArchiveWorkgroup")?,
         replay_function: output("ReplayFunction")?,
+        replay_queue_url: output("ReplayQueueUrl")?,
     })
 }
 
@@ -157,6 +159,7 @@ mod tests {
             ("ArchiveDatabase", "d"),
             ("ArchiveWorkgroup", "w"),
             ("ReplayFunction", "r"),
+            ("ReplayQueueUrl", "http://r"),
         ];
         let output =
             |(name, value)| format!("<OutputKey>{name}</OutputKey><OutputValue>{value}</OutputValue>");
