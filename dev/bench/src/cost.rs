@@ -19,8 +19,8 @@ const MESSAGES_A_REQUEST: f64 = 10.0;
 /// Firehose rounds each record up to a multiple of this.
 const FIREHOSE_STEP: f64 = 5_000.0;
 
-/// Firehose writes an object for each partition every 5 minutes, in a month; rows have two, by source.
-const PARTITIONED_OBJECTS: f64 = 2.0 * 30.0 * 24.0 * 12.0;
+/// Firehose writes an object for each partition every 15 minutes, in a month; rows have two, by source.
+const PARTITIONED_OBJECTS: f64 = 2.0 * 30.0 * 24.0 * 4.0;
 const OBJECTS: f64 = 1.5 * PARTITIONED_OBJECTS;
 
 /// What the functions need, of this run. What stands for the other side is assumed, and printed.
