@@ -154,18 +154,61 @@ async fn reconciliation_names_what_replay_then_delivers() -> Result<()> {
     wait_for(&stack, &format!("select count(*) from deliveries where id = '{third}'"), "3").await
 }
 
+/// What a replay does not get done it hands to its own queue; and by the hour it looks into ingest's log.
+#[tokio::test]
+async fn replay_goes_on_by_its_queue_and_queues_what_only_the_log_has() -> Result<()> {
+    const WEBHOOK: &str = r#"{"type":"opened","user":{"id":1}}"#;
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let stack = Stack::start(&Settings::default()).await?;
+    let names = stack.resources().await?;
+    let two_hours_ago = SystemTime::now() - Duration::from_secs(2 * 3_600);
+    let at = Timestamp::from_system(two_hours_ago).iso();
+
+    let in_log = id(1, two_hours_ago)?;
+    let line = json!({
+        "level": "ERROR", "message": "unqueued_webhook", "id": in_log, "part": 1, "parts": 1,
+        "envelope": envelope(&in_log, &at, None, WEBHOOK),
+    });
+    let event = json!({
+        "timestamp": two_hours_ago.duration_since(UNIX_EPOCH)?.as_millis() as u64,
+        "message": line.to_string(),
+    });
+    let stream = json!({"logGroupName": names["IngestLogs"], "logStreamName": "an-outage"});
+    stack.json("logs", "Logs_20140328.CreateLogStream", stream.clone()).await?;
+    let mut events = stream;
+    events["logEvents"] = json!([event]);
+    stack.json("logs", "Logs_20140328.PutLogEvents", events).await?;
+    for queued in [1, 0] {
+        assert_eq!(stack.replay(&json!({"source": "log"})).await?["sent"], queued, "once");
+    }
+    assert_eq!(stack.deliveries(&in_log, 2, PATIENCE).await.len(), 2);
+    assert_eq!(stack.archived(1, PATIENCE).await?, 1);
+
+    let to = Timestamp::from_system(SystemTime::now()).iso();
+    let order = json!({"request": {"from": at, "to": to, "destinations": ["vero_track"]}});
+    let message = json!({"QueueUrl": names["ReplayQueue"], "MessageBody": order.to_string()});
+    stack.json("sqs", "AmazonSQS.SendMessage", message).await?;
+    assert_eq!(stack.deliveries(&in_log, 3, PATIENCE).await.len(), 3);
+    assert_eq!(stack.dead_letters().await?, 0);
+    Ok(())
+}
+
 /// An id that ingest could have made then.
 fn id(number: u32, at: SystemTime) -> Result<String> {
     let time = format!("{:012x}", at.duration_since(UNIX_EPOCH)?.as_millis());
     Ok(format!("{}-{}-7000-8000-{number:012}", &time[..8], &time[8..]))
 }
 
+fn envelope(id: &str, at: &str, destination: Option<&str>, webhook: &str) -> String {
+    let destinations = destination.map(|name| format!(r#""destinations":["{name}"],"#)).unwrap_or_default();
+    format!(
+        r#"{{"version":1,"id":"{id}","source":"vero","received_at":"{at}",{destinations}"payload":{webhook}}}"#
+    )
+}
+
 /// Puts an envelope on the queue, as ingest or a redrive would.
 async fn enqueue(stack: &Stack, id: &str, at: &str, destination: Option<&str>, webhook: &str) -> Result<()> {
-    let destinations = destination.map(|name| format!(r#""destinations":["{name}"],"#)).unwrap_or_default();
-    let envelope = format!(
-        r#"{{"version":1,"id":"{id}","source":"vero","received_at":"{at}",{destinations}"payload":{webhook}}}"#
-    );
+    let envelope = envelope(id, at, destination, webhook);
     let message = json!({"QueueUrl": stack.resources().await?["Queue"], "MessageBody": envelope});
     stack.json("sqs", "AmazonSQS.SendMessage", message).await.map(drop)
 }
