@@ -27,6 +27,8 @@ def end_with_parent():
 os.setpgid(0, 0)  # a group of our own, to end it as a whole
 threading.Thread(target=end_with_parent, daemon=True).start()
 try:
+    import additions  # noqa: F401 - it takes a second, so that the thread above must watch already
+
     runpy.run_module("ministack", run_name="__main__")
 finally:
     end()

@@ -2,8 +2,8 @@
 //! and an upgrade.
 //!
 //! MiniStack keeps all that is read here, but it does not carry out everything: it enforces no policy, raises no
-//! alarm, makes no metric of a log line, and leaves `ReservedConcurrentExecutions` out of what it creates
-//! (`template.rs` looks at that).
+//! alarm, makes no metric of a log line, and leaves `ReservedConcurrentExecutions`, `RecursiveLoop` and a bucket's
+//! encryption, owner and lifecycle out of what it creates (`template.rs` looks at those).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 /// What AWS itself measures, of all that is used here.
-const OF_AWS: [(&str, &[&str]); 3] = [
+const OF_AWS: [(&str, &[&str]); 4] = [
+    ("AWS/Firehose", &["DeliveryToS3.DataFreshness"]),
     (
         "AWS/Lambda",
         &[
@@ -46,7 +47,7 @@ const OF_AWS: [(&str, &[&str]); 3] = [
 ];
 
 /// Each alarm, what it watches, and whether the topic hears of its end as well.
-const ALARMS: [(&str, &str, bool); 14] = [
+const ALARMS: [(&str, &str, bool); 17] = [
     ("DeadLetters", "AWS/SQS ApproximateNumberOfMessagesVisible", true),
     ("QueueAge", "AWS/SQS ApproximateAgeOfOldestMessage", true),
     ("IngestErrors", "AWS/Lambda Url5xxCount", false),
@@ -61,13 +62,17 @@ const ALARMS: [(&str, &str, bool); 14] = [
     ("OldestOwed", "vero-relay OldestOwed", true),
     ("Truncated", "vero-relay Truncated", false),
     ("WrongToken", "vero-relay Unauthorized", false),
+    ("ArchiveBehind", "AWS/Firehose DeliveryToS3.DataFreshness", true),
+    ("Unrecorded", "vero-relay Unrecorded", false),
+    ("ReplayErrors", "AWS/Lambda Errors", false),
 ];
 
 /// The calls that the code makes: the SDK's methods, each with the action that it needs.
-const CALLS: [(&str, &str); 5] = [
+const CALLS: [(&str, &str); 6] = [
     ("change_message_visibility_batch", "sqs:ChangeMessageVisibility"),
     ("get_parameters", "ssm:GetParameters"),
     ("get_queue_attributes", "sqs:GetQueueAttributes"),
+    ("put_record_batch", "firehose:PutRecordBatch"),
     ("send_message", "sqs:SendMessage"),
     ("send_message_batch", "sqs:SendMessage"),
 ];
@@ -83,7 +88,9 @@ const INGEST_MAY: [(&str, &str); 5] = [
     ("sqs:SendMessage", "DeadLetterQueue"),
     ("sqs:SendMessage", "Queue"),
 ];
-const WORKER_MAY: [(&str, &str); 10] = [
+const WORKER_MAY: [(&str, &str); 12] = [
+    ("firehose:PutRecordBatch", "ArchiveStream"),
+    ("firehose:PutRecordBatch", "DeliveriesStream"),
     ("logs:CreateLogStream", "WorkerLogs"),
     ("logs:PutLogEvents", "WorkerLogs"),
     ("sqs:ChangeMessageVisibility", "Queue"),
@@ -94,6 +101,40 @@ const WORKER_MAY: [(&str, &str); 10] = [
     ("sqs:SendMessage", "Queue"),
     ("ssm:GetParameters", "/vero-relay/segment-write-key"),
     ("ssm:GetParameters", "/vero-relay/vero-auth-token"),
+];
+const REPLAY_MAY: [(&str, &str); 16] = [
+    ("logs:CreateLogStream", "ReplayLogs"),
+    ("logs:FilterLogEvents", "IngestLogs"),
+    ("logs:PutLogEvents", "ReplayLogs"),
+    ("s3:AbortMultipartUpload", "ArchiveBucket/data/*"),
+    ("s3:AbortMultipartUpload", "ArchiveBucket/requeued/*"),
+    ("s3:GetObject", "ArchiveBucket/athena/*"),
+    ("s3:GetObject", "ArchiveBucket/data/*"),
+    ("s3:GetObject", "ArchiveBucket/requeued/*"),
+    ("s3:ListBucket", "ArchiveBucket"),
+    ("s3:PutObject", "ArchiveBucket/data/*"),
+    ("s3:PutObject", "ArchiveBucket/requeued/*"),
+    ("sqs:DeleteMessage", "ReplayQueue"),
+    ("sqs:GetQueueAttributes", "ReplayQueue"),
+    ("sqs:ReceiveMessage", "ReplayQueue"),
+    ("sqs:SendMessage", "Queue"),
+    ("sqs:SendMessage", "ReplayQueue"),
+];
+/// Firehose's own.
+const ARCHIVE_MAY: [(&str, &str); 13] = [
+    ("logs:PutLogEvents", "ArchiveLogs"),
+    ("s3:AbortMultipartUpload", "ArchiveBucket/data/*"),
+    ("s3:AbortMultipartUpload", "ArchiveBucket/deliveries/*"),
+    ("s3:AbortMultipartUpload", "ArchiveBucket/errors/*"),
+    ("s3:GetBucketLocation", "ArchiveBucket"),
+    ("s3:GetObject", "ArchiveBucket/data/*"),
+    ("s3:GetObject", "ArchiveBucket/deliveries/*"),
+    ("s3:GetObject", "ArchiveBucket/errors/*"),
+    ("s3:ListBucket", "ArchiveBucket"),
+    ("s3:ListBucketMultipartUploads", "ArchiveBucket"),
+    ("s3:PutObject", "ArchiveBucket/data/*"),
+    ("s3:PutObject", "ArchiveBucket/deliveries/*"),
+    ("s3:PutObject", "ArchiveBucket/errors/*"),
 ];
 
 /// What parameters add.
@@ -106,12 +147,9 @@ const OPTIONS: [(&str, &str); 6] = [
     ("Tracing", "Active"),
     ("AlarmEmail", "ops@example.com"),
 ];
-const BOTH_MAY_TOO: [(&str, &str); 4] = [
-    ("kms:Decrypt", KEY),
-    ("kms:GenerateDataKey", KEY),
-    ("xray:PutTelemetryRecords", "*"),
-    ("xray:PutTraceSegments", "*"),
-];
+const KEY_ASKS_FOR: [(&str, &str); 2] = [("kms:Decrypt", KEY), ("kms:GenerateDataKey", KEY)];
+const TRACING_ASKS_FOR: [(&str, &str); 2] =
+    [("xray:PutTelemetryRecords", "*"), ("xray:PutTraceSegments", "*")];
 
 /// A cold start, a busy machine and MiniStack's polling together.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -126,6 +164,7 @@ async fn what_is_created_is_locked_down_and_watched() -> Result<()> {
     let deployed = Deployed { names: stack.resources().await?, stack };
 
     deployed.has_safe_queues().await?;
+    deployed.has_a_safe_archive().await?;
     deployed.has_one_door().await?;
     deployed.feeds_the_worker_from_the_queue().await?;
     deployed.logs_where_it_should("30").await?;
@@ -133,22 +172,48 @@ async fn what_is_created_is_locked_down_and_watched() -> Result<()> {
     deployed.has_a_dashboard_of_what_exists().await?;
     assert_eq!(deployed.may("IngestRole").await?, set(&[&INGEST_MAY]));
     assert_eq!(deployed.may("WorkerRole").await?, set(&[&WORKER_MAY]));
+    assert_eq!(deployed.may("ReplayRole").await?, set(&[&REPLAY_MAY]));
+    assert_eq!(deployed.may("ArchiveRole").await?, set(&[&ARCHIVE_MAY]));
 
     deployed.stack.update(&OPTIONS).await?;
     let secret = [("ssm:GetParameters", "/other/shared-secret")];
     let blueprint = [("ssm:GetParameters", "/other/blueprint")];
-    assert_eq!(deployed.may("IngestRole").await?, set(&[&INGEST_MAY, &secret, &BOTH_MAY_TOO]));
-    assert_eq!(deployed.may("WorkerRole").await?, set(&[&WORKER_MAY, &blueprint, &BOTH_MAY_TOO]));
-    for queue in ["Queue", "DeadLetterQueue"] {
+    let too = [KEY_ASKS_FOR, TRACING_ASKS_FOR].concat();
+    assert_eq!(deployed.may("IngestRole").await?, set(&[&INGEST_MAY, &secret, &too]));
+    assert_eq!(deployed.may("WorkerRole").await?, set(&[&WORKER_MAY, &blueprint, &too]));
+    assert_eq!(deployed.may("ReplayRole").await?, set(&[&REPLAY_MAY, &too]));
+    assert_eq!(deployed.may("ArchiveRole").await?, set(&[&ARCHIVE_MAY, &KEY_ASKS_FOR]));
+    for queue in ["Queue", "DeadLetterQueue", "ReplayQueue"] {
         let attributes = deployed.attributes(queue).await?;
         assert_eq!(
             (&attributes["KmsMasterKeyId"], &attributes["SqsManagedSseEnabled"]),
             (&json!(KEY), &json!("false"))
         );
     }
-    for function in ["Ingest", "Worker"] {
+    for function in ["Ingest", "Worker", "Replay"] {
         assert_eq!(deployed.function(function).await?["TracingConfig"]["Mode"], "Active");
     }
+    Ok(())
+}
+
+/// As it is unless somebody asks for an archive; one that was there is kept.
+#[tokio::test]
+async fn without_an_archive_the_rest_is_as_it_was() -> Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let stack = Stack::start(&Settings::default()).await?;
+    let with = stack.resources().await?;
+    stack.update(&[("Archive", "false")]).await?;
+    let without = stack.resources().await?;
+    let of_archive: BTreeSet<&String> = with.keys().filter(|name| !without.contains_key(*name)).collect();
+    let template = fs::read_to_string(Project::find().await?.root.join("template.yaml"))?;
+    let template: Value = serde_saphyr::from_str(&template)?;
+    for (name, resource) in template["Resources"].as_object().context("no resources")? {
+        let is_optional = resource["Condition"] == "HasArchive";
+        assert_eq!(of_archive.contains(name), is_optional, "{name}");
+    }
+    assert!(stack.s3(&format!("/{}", with["ArchiveBucket"])).await.is_ok(), "the bucket stays");
+    let id = stack.post(r#"{"type":"opened","user":{"id":1}}"#).await?;
+    assert_eq!(stack.deliveries(&id, 2, PATIENCE).await.len(), 2);
     Ok(())
 }
 
@@ -225,9 +290,13 @@ async fn the_code_makes_the_calls_that_the_roles_allow() -> Result<()> {
     let workspace = fs::read_to_string(root.join("Cargo.toml"))?;
     let services: Vec<&str> =
         workspace.lines().filter_map(|line| line.strip_prefix("aws-sdk-")?.split(' ').next()).collect();
-    assert_eq!(services, ["sqs", "ssm"], "another service: the methods below have to know its calls");
+    assert_eq!(
+        services,
+        ["firehose", "sqs", "ssm"],
+        "another service: the methods below have to know its calls"
+    );
 
-    // What shared/platform can do, both functions do; ingest reads a secret where one is set.
+    // Ingest reads a secret where one is set.
     let ingest_may = INGEST_MAY.iter().map(|(action, _)| *action).chain(["ssm:GetParameters"]);
     let ingest = actions_of(&root, "functions/ingest/src")?;
     assert_eq!(ingest.into_iter().chain(LAMBDAS_CALLS).collect::<BTreeSet<_>>(), ingest_may.collect());
@@ -241,13 +310,21 @@ async fn the_code_makes_the_calls_that_the_roles_allow() -> Result<()> {
 /// The actions that a function's sources need, by the SDK's methods in them.
 fn actions_of(root: &Path, function: &str) -> Result<BTreeSet<&'static str>> {
     let mut sources = String::new();
-    for folder in [function, "shared/core/src", "shared/platform/src"] {
+    for folder in [function, "shared/core/src"] {
         read_sources(&root.join(folder), &mut sources)?;
+    }
+    // Of shared/platform, what the function names.
+    for module in fs::read_dir(root.join("shared/platform/src"))? {
+        let module = module?.path();
+        let name = module.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if sources.contains(&name) {
+            sources.extend(fs::read_to_string(&module)?.split_whitespace());
+        }
     }
     let methods: BTreeSet<&str> = sources
         .split('.')
         .filter_map(|text| text.split_once("()")?.0.into())
-        .filter(|name| is_call_of_sqs(name) || name.contains("parameter") && name.contains('_'))
+        .filter(|name| is_call(name) || name.contains("parameter") && name.contains('_'))
         .collect();
     let action = |method: &&str| {
         let known = CALLS.iter().find(|(name, _)| name == method);
@@ -258,17 +335,18 @@ fn actions_of(root: &Path, function: &str) -> Result<BTreeSet<&'static str>> {
     methods.iter().map(action).collect()
 }
 
-/// The names of SQS's calls have few words: a verb and one of these.
-fn is_call_of_sqs(method: &str) -> bool {
+/// The names of calls have few words: a verb and one of these.
+fn is_call(method: &str) -> bool {
     let objects = ["message", "messages", "message_batch", "message_visibility", "message_visibility_batch"];
     let others = ["queue", "queues", "queue_attributes", "queue_url", "queue_tags", "permission"];
+    let of_firehose = ["record", "record_batch", "delivery_stream", "delivery_streams"];
     let object = method.split_once('_').map_or("", |(_, object)| object);
     let verb = method.split('_').next().unwrap_or_default();
     let verbs = [
-        "add", "change", "create", "delete", "get", "list", "purge", "receive", "remove", "send", "set",
-        "tag",
+        "add", "change", "create", "delete", "describe", "get", "list", "purge", "put", "receive", "remove",
+        "send", "set", "tag",
     ];
-    verbs.contains(&verb) && (objects.contains(&object) || others.contains(&object))
+    verbs.contains(&verb) && [&objects[..], &others, &of_firehose].concat().contains(&object)
 }
 
 fn read_sources(folder: &Path, into: &mut String) -> Result<()> {
@@ -319,7 +397,7 @@ impl Deployed {
     }
 
     async fn has_safe_queues(&self) -> Result<()> {
-        for (queue, days) in [("Queue", 7), ("DeadLetterQueue", 14)] {
+        for (queue, days) in [("Queue", 7), ("DeadLetterQueue", 14), ("ReplayQueue", 14)] {
             let attributes = self.attributes(queue).await?;
             assert_eq!(attributes["SqsManagedSseEnabled"], "true", "{queue}");
             assert_eq!(attributes["MessageRetentionPeriod"], (days * 24 * 3600).to_string(), "{queue}");
@@ -334,12 +412,48 @@ impl Deployed {
             });
             assert_eq!(parsed(&attributes["Policy"])?["Statement"], json!([refusal]), "{queue}");
         }
-        let (queue, letters) = (self.attributes("Queue").await?, self.attributes("DeadLetterQueue").await?);
-        assert_eq!(queue["VisibilityTimeout"], "150");
-        let redrive = json!({"deadLetterTargetArn": letters["QueueArn"], "maxReceiveCount": 10});
-        assert_eq!(parsed(&queue["RedrivePolicy"])?, redrive);
-        let allow = json!({"redrivePermission": "byQueue", "sourceQueueArns": [queue["QueueArn"]]});
+        let letters = self.attributes("DeadLetterQueue").await?;
+        let mut sources = Vec::new();
+        for (queue, visibility, receives) in [("Queue", "150", 10), ("ReplayQueue", "5400", 2)] {
+            let queue = self.attributes(queue).await?;
+            assert_eq!(queue["VisibilityTimeout"], visibility);
+            let redrive = json!({"deadLetterTargetArn": letters["QueueArn"], "maxReceiveCount": receives});
+            assert_eq!(parsed(&queue["RedrivePolicy"])?, redrive);
+            sources.push(queue["QueueArn"].clone());
+        }
+        let allow = json!({"redrivePermission": "byQueue", "sourceQueueArns": sources});
         assert_eq!(parsed(&letters["RedriveAllowPolicy"])?, allow);
+        Ok(())
+    }
+
+    async fn has_a_safe_archive(&self) -> Result<()> {
+        let bucket = &self.names["ArchiveBucket"];
+        let versioning = self.stack.s3(&format!("/{bucket}?versioning")).await?;
+        assert!(versioning.contains("<Status>Enabled</Status>"), "{versioning}");
+        let access = self.stack.s3(&format!("/{bucket}?publicAccessBlock")).await?;
+        assert_eq!(access.matches(">true<").count(), 4, "all four ways to be public are blocked: {access}");
+        let refusal = json!({
+            "Sid": "TlsOnly",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        });
+        let policy: Value = serde_json::from_str(&self.stack.s3(&format!("/{bucket}?policy")).await?)?;
+        assert_eq!(policy["Statement"], json!([refusal]));
+        let data = "data/day=!{partitionKeyFromQuery:day}/source=!{partitionKeyFromQuery:source}/";
+        let folders =
+            [("ArchiveStream", data), ("DeliveriesStream", "deliveries/day=!{timestamp:yyyy-MM-dd}/")];
+        for (stream, folder) in folders {
+            let query = json!({"DeliveryStreamName": self.names[stream]});
+            let answer =
+                self.stack.json("firehose", "Firehose_20150804.DescribeDeliveryStream", query).await?;
+            let s3 =
+                &answer["DeliveryStreamDescription"]["Destinations"][0]["ExtendedS3DestinationDescription"];
+            assert_eq!(s3["BucketARN"], format!("arn:aws:s3:::{bucket}"));
+            assert_eq!((&s3["CompressionFormat"], &s3["Prefix"]), (&json!("GZIP"), &json!(folder)));
+        }
         Ok(())
     }
 
@@ -365,6 +479,10 @@ impl Deployed {
             ])
         );
         assert_eq!(statements.len(), 2);
+        let path = format!("/2015-03-31/functions/{}/policy", self.names["Replay"]);
+        let of_replay = parsed(&self.stack.lambda("GET", &path, None).await?["Policy"])?;
+        assert_eq!(of_replay["Statement"].as_array().map(Vec::len), Some(1));
+        assert_eq!(of_replay["Statement"][0]["Principal"]["Service"], "events.amazonaws.com");
         let path = format!("/2015-03-31/functions/{}/policy", self.names["Worker"]);
         // AWS answers 404; MiniStack with a policy that says nothing.
         let of_worker =
@@ -385,9 +503,10 @@ impl Deployed {
         Ok(())
     }
 
-    /// Both functions log as JSON into groups of the stack's, and count in a namespace of the stack's.
+    /// The functions log as JSON into groups of the stack's, and count in a namespace of the stack's.
     async fn logs_where_it_should(&self, days: &str) -> Result<()> {
-        for (function, group) in [("Ingest", "IngestLogs"), ("Worker", "WorkerLogs")] {
+        let groups = [("Ingest", "IngestLogs"), ("Worker", "WorkerLogs"), ("Replay", "ReplayLogs")];
+        for (function, group) in groups {
             let function = self.function(function).await?;
             let logging = json!({
                 "LogFormat": "JSON",
@@ -473,10 +592,11 @@ impl Deployed {
         let [dimension] = dimensions.as_array().map(Vec::as_slice).unwrap_or_default() else {
             anyhow::bail!("{metric} has {dimensions}")
         };
-        let resources = match text(&dimension["Name"]) {
-            "FunctionName" => ["Ingest", "Worker"],
-            "LogGroupName" => ["IngestLogs", "WorkerLogs"],
-            "QueueName" => ["Queue", "DeadLetterQueue"],
+        let resources: &[&str] = match text(&dimension["Name"]) {
+            "DeliveryStreamName" => &["ArchiveStream", "DeliveriesStream"],
+            "FunctionName" => &["Ingest", "Worker", "Replay"],
+            "LogGroupName" => &["IngestLogs", "WorkerLogs"],
+            "QueueName" => &["Queue", "DeadLetterQueue"],
             other => anyhow::bail!("{metric} has no dimension {other}"),
         };
         let is_ours = resources.iter().any(|resource| {
@@ -521,10 +641,15 @@ impl Deployed {
         if let Some((_, parameter)) = arn.split_once(":parameter") {
             return parameter.to_owned();
         }
+        if let Some(path) = arn.strip_prefix("arn:aws:s3:::") {
+            return path.replacen(&self.names["ArchiveBucket"], "ArchiveBucket", 1);
+        }
         let name = arn.trim_end_matches(":*").rsplit(':').next().unwrap_or_default();
+        let name = name.trim_start_matches("deliverystream/");
         let resource = self.names.iter().find(|(_, physical)| {
             arn.starts_with("arn:aws:sqs:") && physical.ends_with(&format!("/{name}"))
-                || arn.starts_with("arn:aws:logs:") && *physical == name
+                || ["logs", "firehose"].iter().any(|of| arn.starts_with(&format!("arn:aws:{of}:")))
+                    && *physical == name
         });
         resource.map_or(arn, |(logical, _)| logical).to_owned()
     }

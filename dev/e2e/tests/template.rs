@@ -52,6 +52,13 @@ fn only_deaths_of_the_worker_count_towards_the_dead_letter_queue() -> Result<()>
     Ok(())
 }
 
+/// Lambda would stop them after about 16 rounds, since the worker sends them to the queue that feeds it.
+#[test]
+fn retries_are_no_runaway_loop() -> Result<()> {
+    assert_eq!(Template::read()?.property("Worker", "/RecursiveLoop")?, "Allow");
+    Ok(())
+}
+
 #[test]
 fn the_queues_keep_messages_for_longer_than_the_back_off_lasts() -> Result<()> {
     let template = Template::read()?;
@@ -93,6 +100,55 @@ fn messages_outlive_the_stack() -> Result<()> {
         assert_eq!(queue["DeletionPolicy"], "RetainExceptOnCreate");
         assert_eq!(queue["UpdateReplacePolicy"], "Retain");
     }
+    Ok(())
+}
+
+#[test]
+fn the_archive_outlives_the_stack_and_what_is_forgotten_does_not() -> Result<()> {
+    let template = Template::read()?;
+    for kept in ["ArchiveBucket", "ArchiveBucketPolicy"] {
+        let kept = &template.0["Resources"][kept];
+        assert_eq!(kept["DeletionPolicy"], "RetainExceptOnCreate");
+        assert_eq!(kept["UpdateReplacePolicy"], "Retain");
+    }
+    let rules = template.property("ArchiveBucket", "/LifecycleConfiguration/Rules")?;
+    let rules = rules.as_array().context("no rules")?;
+    let ends = |prefix: &str| rules.iter().find(|rule| rule["Prefix"] == prefix);
+    assert_eq!(ends("athena/").map(|rule| &rule["ExpirationInDays"]), Some(&json!(7)));
+    assert_eq!(ends("requeued/").map(|rule| &rule["ExpirationInDays"]), Some(&json!(30)));
+    // Nothing else ever expires, but what was overwritten.
+    assert_eq!(rules.iter().filter(|rule| !rule["ExpirationInDays"].is_null()).count(), 2);
+    let everything = rules.iter().find(|rule| !rule["Id"].is_null() && rule["Prefix"].is_null());
+    let undone = everything.map(|rule| &rule["NoncurrentVersionExpiration"]["NoncurrentDays"]);
+    assert_eq!(undone, Some(&json!("ArchiveUndoDays")));
+    Ok(())
+}
+
+#[test]
+fn the_archive_is_encrypted_and_the_accounts_own() -> Result<()> {
+    let template = Template::read()?;
+    let path = "/BucketEncryption/ServerSideEncryptionConfiguration/0/ServerSideEncryptionByDefault";
+    let by_default = json!({
+        "SSEAlgorithm": ["HasKey", "aws:kms", "AES256"],
+        "KMSMasterKeyID": ["HasKey", "KmsKeyArn", "AWS::NoValue"],
+    });
+    assert_eq!(template.property("ArchiveBucket", path)?, &by_default);
+    let owner = template.property("ArchiveBucket", "/OwnershipControls/Rules/0/ObjectOwnership")?;
+    assert_eq!(owner, "BucketOwnerEnforced");
+    for stream in ["ArchiveStream", "DeliveriesStream"] {
+        let key = template.property(stream, "/DeliveryStreamEncryptionConfigurationInput/KeyType")?;
+        assert_eq!(key, &json!(["HasKey", "CUSTOMER_MANAGED_CMK", "AWS_OWNED_CMK"]));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_replay_is_handed_out_once() -> Result<()> {
+    let template = Template::read()?;
+    let timeout = template.seconds("Replay", "/Timeout")?;
+    assert_eq!(template.seconds("ReplayQueue", "/VisibilityTimeout")?, timeout * 6);
+    assert_eq!(template.property("Replay", "/Events/Continuation/Properties/BatchSize")?, 1);
+    assert_eq!(template.property("Replay", "/RecursiveLoop")?, "Allow");
     Ok(())
 }
 

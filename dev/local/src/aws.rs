@@ -17,7 +17,7 @@ pub(crate) const REGION: &str = "us-east-1";
 pub(crate) struct Cloud(pub(crate) SocketAddr);
 
 impl Cloud {
-    /// A call of a service that speaks JSON: SQS, SSM, CloudWatch and its logs.
+    /// A call of a service that speaks JSON: SQS, SSM, CloudWatch and its logs, Firehose, Glue, Athena.
     pub(crate) async fn json(&self, service: &str, target: &str, body: Value) -> Result<Value> {
         let headers = [("x-amz-target", target), ("content-type", "application/x-amz-json-1.1")];
         let answer = self.call(service, Method::POST, "/", &headers, body.to_string().into()).await?;
@@ -27,6 +27,12 @@ impl Cloud {
     /// Keeps `bytes` under `key` in an S3 bucket; without a key makes the bucket.
     pub(crate) async fn put_s3(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<()> {
         self.call("s3", Method::PUT, &format!("/{bucket}/{key}"), &[], bytes).await.map(drop)
+    }
+
+    /// What S3 answers to a GET.
+    pub(crate) async fn get_s3(&self, path: &str) -> Result<String> {
+        let answer = self.call("s3", Method::GET, path, &[], Bytes::new()).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// A call of CloudFormation, which takes a form and answers XML.

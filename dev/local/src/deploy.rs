@@ -25,6 +25,11 @@ pub(crate) struct Outputs {
     pub(crate) function_path: String,
     pub(crate) queue_url: String,
     pub(crate) dead_letter_queue_url: String,
+    pub(crate) archive_bucket: String,
+    pub(crate) archive_database: String,
+    pub(crate) archive_workgroup: String,
+    pub(crate) replay_function: String,
+    pub(crate) replay_queue_url: String,
 }
 
 /// Keeps a secret where the functions look for it.
@@ -41,7 +46,7 @@ pub(crate) async fn deploy(
     parameters: &Parameters<'_>,
 ) -> Result<Outputs> {
     let template = packaged(cloud, project, binaries, "").await?;
-    change(cloud, "CreateStack", &template, parameters).await
+    outputs(&change(cloud, "CreateStack", &template, parameters).await?)
 }
 
 /// Deploys `template.yaml` over the stack that is there, as its next release: the code is uploaded anew, and each
@@ -51,17 +56,17 @@ pub(crate) async fn update(
     project: &Project,
     binaries: &[PathBuf],
     changes: &Parameters<'_>,
-) -> Result<Outputs> {
+) -> Result<()> {
     let stack = cloud.cloudformation("DescribeStacks", &[("StackName", STACK)]).await?;
     let pairs = tags(&stack, "ParameterKey").zip(tags(&stack, "ParameterValue"));
     let kept = pairs.filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
     let parameters = kept.chain(changes.iter().copied()).collect();
     let template = packaged(cloud, project, binaries, "next/").await?;
-    change(cloud, "UpdateStack", &template, &parameters).await
+    change(cloud, "UpdateStack", &template, &parameters).await.map(drop)
 }
 
-/// Uploads the binaries and gives `template.yaml` with each `CodeUri` pointing there, as `sam package` does it;
-/// nothing else is changed.
+/// Uploads the binaries and `template.yaml` with each `CodeUri` pointing there, as `sam package` does it; nothing else
+/// is changed. Gives the template's URL, since CloudFormation takes no more than 51,200 bytes in the call itself.
 async fn packaged(cloud: &Cloud, project: &Project, binaries: &[PathBuf], folder: &str) -> Result<String> {
     let path = project.root.join("template.yaml");
     let mut template =
@@ -75,18 +80,20 @@ async fn packaged(cloud: &Cloud, project: &Project, binaries: &[PathBuf], folder
         ensure!(template.matches(&source).count() == 1, "template.yaml must say `{}` once", source.trim());
         template = template.replace(&source, &format!("CodeUri: s3://{BUCKET}/{key}\n"));
     }
-    Ok(template)
+    let key = format!("{folder}template.yaml");
+    cloud.put_s3(BUCKET, &key, template.into()).await?;
+    Ok(format!("https://s3.amazonaws.com/{BUCKET}/{key}"))
 }
 
-/// Has CloudFormation create or update the stack, and waits for it.
-async fn change(cloud: &Cloud, action: &str, template: &str, parameters: &Parameters<'_>) -> Result<Outputs> {
+/// Has CloudFormation create or update the stack, waits for it, and gives its description.
+async fn change(cloud: &Cloud, action: &str, template: &str, parameters: &Parameters<'_>) -> Result<String> {
     let names: Vec<(String, String)> = (1..=parameters.len())
         .map(|n| format!("Parameters.member.{n}"))
         .map(|member| (format!("{member}.ParameterKey"), format!("{member}.ParameterValue")))
         .collect();
     let mut form = vec![
         ("StackName", STACK),
-        ("TemplateBody", template),
+        ("TemplateURL", template),
         ("Capabilities.member.1", "CAPABILITY_IAM"),
         ("Capabilities.member.2", "CAPABILITY_AUTO_EXPAND"),
     ];
@@ -96,7 +103,7 @@ async fn change(cloud: &Cloud, action: &str, template: &str, parameters: &Parame
     cloud.cloudformation(action, &form).await?;
     let stack = wait(cloud).await?;
     cloud.repair_event_sources().await?;
-    outputs(&stack)
+    Ok(stack)
 }
 
 /// Waits until the stack is complete, and gives CloudFormation's description of it.
@@ -120,16 +127,21 @@ async fn wait(cloud: &Cloud) -> Result<String> {
 fn outputs(stack: &str) -> Result<Outputs> {
     let output = |name: &str| {
         let mut pairs = tags(stack, "OutputKey").zip(tags(stack, "OutputValue"));
-        let found = pairs.find(|(key, _)| *key == name).map(|(_, value)| value);
+        let found = pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
         found.with_context(|| format!("the stack has no output {name}"))
     };
     // https://<id>.lambda-url.<region>.on.aws/health is /_aws/lambda-url/<id>/health at MiniStack.
-    let host = output("HealthUrl")?.trim_start_matches("https://");
-    let id = host.split('.').next().unwrap_or_default();
+    let url = output("HealthUrl")?;
+    let id = url.trim_start_matches("https://").split('.').next().unwrap_or_default();
     Ok(Outputs {
         function_path: format!("/_aws/lambda-url/{id}"),
-        queue_url: output("QueueUrl")?.to_owned(),
-        dead_letter_queue_url: output("DeadLetterQueueUrl")?.to_owned(),
+        queue_url: output("QueueUrl")?,
+        dead_letter_queue_url: output("DeadLetterQueueUrl")?,
+        archive_bucket: output("ArchiveBucket")?,
+        archive_database: output("ArchiveDatabase")?,
+        archive_workgroup: output("ArchiveWorkgroup")?,
+        replay_function: output("ReplayFunction")?,
+        replay_queue_url: output("ReplayQueueUrl")?,
     })
 }
 
@@ -139,10 +151,19 @@ mod tests {
 
     #[test]
     fn reads_the_outputs() {
-        let stack = "<OutputKey>HealthUrl</OutputKey><OutputValue>https://abc.lambda-url.us-east-1.on.aws/health\
-            </OutputValue><OutputKey>DeadLetterQueueUrl</OutputKey><OutputValue>http://d</OutputValue>\
-            <OutputKey>QueueUrl</OutputKey><OutputValue>http://q</OutputValue>";
-        let outputs = outputs(stack).unwrap();
+        let values = [
+            ("HealthUrl", "https://abc.lambda-url.us-east-1.on.aws/health"),
+            ("DeadLetterQueueUrl", "http://d"),
+            ("QueueUrl", "http://q"),
+            ("ArchiveBucket", "b"),
+            ("ArchiveDatabase", "d"),
+            ("ArchiveWorkgroup", "w"),
+            ("ReplayFunction", "r"),
+            ("ReplayQueueUrl", "http://r"),
+        ];
+        let output =
+            |(name, value)| format!("<OutputKey>{name}</OutputKey><OutputValue>{value}</OutputValue>");
+        let outputs = outputs(&values.map(output).concat()).unwrap();
         assert_eq!(outputs.function_path, "/_aws/lambda-url/abc");
         assert_eq!(
             (outputs.queue_url.as_str(), outputs.dead_letter_queue_url.as_str()),

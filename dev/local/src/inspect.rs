@@ -23,7 +23,7 @@ pub enum Service {
 }
 
 impl Stack {
-    /// A call of a service that speaks JSON: SQS, CloudWatch and its logs.
+    /// A call of a service that speaks JSON: SQS, CloudWatch and its logs, Firehose, Glue, Athena.
     pub async fn json(&self, service: &str, target: &str, body: Value) -> Result<Value> {
         self.ministack.cloud.json(service, target, body).await
     }
@@ -52,6 +52,11 @@ impl Stack {
         self.ministack.cloud.lambda(method, path, body.into()).await
     }
 
+    /// What S3 answers to a GET: of an object, or of a bucket's settings.
+    pub async fn s3(&self, path: &str) -> Result<String> {
+        self.ministack.cloud.get_s3(path).await
+    }
+
     /// The stack's resources: their names in the template, and at AWS.
     pub async fn resources(&self) -> Result<BTreeMap<String, String>> {
         let (service, action) = (Service::CloudFormation, "DescribeStackResources");
@@ -78,7 +83,7 @@ impl Stack {
     pub async fn update(&self, changes: &[(&str, &str)]) -> Result<()> {
         let project = Project::find().await?;
         let binaries = project.build(project::FUNCTIONS).await?;
-        deploy::update(&self.ministack.cloud, &project, &binaries, &changes.to_vec()).await.map(drop)
+        deploy::update(&self.ministack.cloud, &project, &binaries, &changes.to_vec()).await
     }
 }
 

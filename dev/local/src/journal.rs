@@ -1,6 +1,6 @@
 //! What has arrived at the destinations, in order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -100,6 +100,8 @@ pub struct Journal(Mutex<Entries>);
 #[derive(Debug, Default)]
 struct Entries {
     deliveries: Vec<Delivery>,
+    /// How many of the first deliveries a destination has lost.
+    lost: BTreeMap<Destination, usize>,
     types: HashMap<String, String>,
 }
 
@@ -121,9 +123,20 @@ impl Journal {
         self.entries().deliveries.iter().skip(seen).cloned().collect()
     }
 
-    /// All deliveries of one webhook.
+    /// All deliveries of one webhook, as far as their destinations have not lost them.
     pub fn of(&self, id: &str) -> Vec<Delivery> {
-        self.entries().deliveries.iter().filter(|delivery| delivery.id == id).cloned().collect()
+        let entries = self.entries();
+        let lost = |destination| entries.lost.get(&destination).copied().unwrap_or_default();
+        let deliveries = entries.deliveries.iter().enumerate();
+        let kept = deliveries.filter(|(place, delivery)| *place >= lost(delivery.destination));
+        kept.map(|(_, delivery)| delivery).filter(|delivery| delivery.id == id).cloned().collect()
+    }
+
+    /// A destination loses all that it has received.
+    pub fn wipe(&self, destination: Destination) {
+        let mut entries = self.entries();
+        let all = entries.deliveries.len();
+        entries.lost.insert(destination, all);
     }
 
     /// The type of a webhook that was sent through the front door.

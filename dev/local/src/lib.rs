@@ -1,13 +1,15 @@
 //! The whole product on one machine, from the template that goes to production.
 //!
 //! [`Stack::start`] installs MiniStack, a stand-in for AWS, into a virtual environment of its own ([`install`]),
-//! builds both functions (`project`), starts MiniStack (`ministack`), starts stand-ins for Segment and Vero
+//! builds the functions (`project`), starts MiniStack (`ministack`), starts stand-ins for Segment and Vero
 //! (`receivers`), deploys `template.yaml` (`deploy`, by the calls in `aws`) and opens a front door (`door`).
 //! Webhooks posted there run through the deployed functions; what arrives is in the [`Journal`]. [`samples`]
-//! posts the files under `events/` and compares.
+//! posts the files under `events/` and compares. The archive is queried and replayed by `archive`, and [`rehearsal`]
+//! shows it.
 //!
 //! What it installs and how it speaks HTTP serves other tools too: [`install`], [`http`].
 
+mod archive;
 mod aws;
 mod deploy;
 mod door;
@@ -20,10 +22,12 @@ mod ministack;
 mod options;
 mod project;
 mod receivers;
+pub mod rehearsal;
 pub mod samples;
 mod stack;
 mod zip;
 
+pub use archive::Table;
 pub use inspect::Service;
 pub use journal::{Delivery, Destination, Journal};
 pub use logs::Logs;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use local::samples::{self, Sample};
-use local::{Delivery, Destination, HELP, Options, Project, Stack};
+use local::{Delivery, Destination, HELP, Options, Project, Stack, rehearsal};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
@@ -66,6 +66,9 @@ async fn relay(stack: &Stack, options: &Options) -> Result<ExitCode> {
         );
         let posted = samples::post(stack, all).await;
         missing = samples::check(stack, &posted).await?;
+        if options.replay && missing.is_empty() {
+            missing = rehearsal::replay(stack, &posted).await?;
+        }
         match missing.len() {
             0 if stack.watched.is_empty() => println!("\nAll {count} samples are posted."),
             0 if stack.watched.len() < 2 => {
@@ -81,13 +84,13 @@ async fn relay(stack: &Stack, options: &Options) -> Result<ExitCode> {
             }
         }
     }
-    if !options.once {
+    if !options.once && !options.replay {
         println!(
             "\nPost webhooks to   {url}\nfor example        curl -d @events/vero-opened.json {url}\n\
              \nSegment SDKs       host {host}, write key {key}\n\
              Segment webhooks   {segment}\n\
              for example        curl -d @events/segment-track.json {segment}\n\
-             \nCtrl-C stops everything.\n\nIts queues, for `cargo lambda` and the AWS CLI in another terminal:\n{exports}\n",
+             \nCtrl-C stops everything.\n\nFor the AWS CLI and `cargo lambda` in another terminal:\n{exports}\n",
             url = stack.webhook_url(),
             host = stack.host(),
             key = stack.write_key(),

@@ -63,8 +63,14 @@ impl MiniStack {
             .envs([("HOME", &home), ("TMPDIR", &home), ("STATE_DIR", &home), ("S3_DATA_DIR", &home)])
             // Listeners and services of no use here.
             .envs([("IOT_MTLS_ENABLED", "0"), ("SFTP_ENABLED", "0"), ("DOCKER_HOST", "unix:///nonexistent")])
-            .env("SERVICES", "cloudformation,cloudwatch,iam,lambda,logs,s3,sns,sqs,ssm,sts")
-            .env("PYTHONUNBUFFERED", "1");
+            .env(
+                "SERVICES",
+                "athena,cloudformation,cloudwatch,events,firehose,glue,iam,lambda,logs,s3,sns,sqs,ssm,sts",
+            )
+            // As at AWS: queries ask for the date.
+            .env("TZ", "UTC")
+            // Nothing is written beside the sources.
+            .envs([("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")]);
         command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("cannot run {}", python.display()))?;
         Ok(MiniStack { child, cloud: Cloud(address), log: log.to_owned() })

@@ -12,6 +12,7 @@ Segment and Vero. Posts every sample of events/ and prints what arrives, then st
 Usage: cargo local [OPTIONS]
 
   --once                      end after the samples: 0 when all arrived where they should, else 1
+  --replay                    the same, and then the archive: queries, a destination that loses all, and a replay
   --no-samples                post nothing, only stay up
   --port PORT                 the port to post to (default: 4580, or any when that is taken)
   --segment-write-key KEY     send to Segment itself
@@ -25,6 +26,8 @@ Usage: cargo local [OPTIONS]
 pub struct Options {
     /// End after the samples.
     pub once: bool,
+    /// Rehearse a replay after the samples, and end.
+    pub replay: bool,
     /// Post no samples.
     pub no_samples: bool,
     /// Print [`HELP`] and end.
@@ -50,6 +53,7 @@ impl Options {
             };
             match name {
                 "--once" => options.once = true,
+                "--replay" => options.replay = true,
                 "--no-samples" => options.no_samples = true,
                 "--help" | "-h" => options.help = true,
                 "--port" => {
@@ -66,6 +70,11 @@ impl Options {
         }
         if settings.segment_endpoint.is_some() && settings.segment_write_key.is_none() {
             bail!("--segment-endpoint is for a real write key; give --segment-write-key too");
+        }
+        if options.replay && (options.no_samples || settings.segment_write_key.is_some()) {
+            bail!(
+                "--replay replays the samples to the stand-in of Segment: leave out --no-samples and real keys"
+            );
         }
         Ok(options)
     }
@@ -94,5 +103,6 @@ mod tests {
         assert!(message(&["--port"]).contains("--port needs a value"));
         assert!(message(&["--port", "x"]).contains("--port x"));
         assert!(message(&["--segment-endpoint", "https://x"]).contains("--segment-write-key"));
+        assert!(message(&["--replay", "--no-samples"]).contains("--no-samples"));
     }
 }

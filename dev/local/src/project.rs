@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 /// The functions that the template deploys, by the names of their packages, binaries and folders.
-pub(crate) const FUNCTIONS: [&str; 2] = ["ingest", "worker"];
+pub(crate) const FUNCTIONS: [&str; 3] = ["ingest", "worker", "replay"];
 
 /// The repository on this machine.
 #[derive(Debug, Clone)]

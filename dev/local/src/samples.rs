@@ -114,16 +114,21 @@ pub async fn post(stack: &Stack, samples: Vec<Sample>) -> Vec<Posted> {
 /// Waits for the samples to arrive, and says what is missing and what should not be there.
 pub async fn check(stack: &Stack, posted: &[Posted]) -> Result<Vec<String>> {
     let deadline = Instant::now() + PATIENCE;
-    while posted.iter().any(|one| !complaints(stack, one).is_empty()) && Instant::now() < deadline {
+    while !missing(stack, posted).is_empty() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     tokio::time::sleep(AFTERMATH).await;
-    let mut missing: Vec<String> = posted.iter().flat_map(|one| complaints(stack, one)).collect();
+    let mut missing = missing(stack, posted);
     let dead = stack.dead_letters().await?;
     if dead > 0 {
         missing.push(format!("{dead} messages are in the dead-letter queue, where none should be"));
     }
     Ok(missing)
+}
+
+/// What is missing now, and what should not be there.
+pub fn missing(stack: &Stack, posted: &[Posted]) -> Vec<String> {
+    posted.iter().flat_map(|one| complaints(stack, one)).collect()
 }
 
 fn complaints(stack: &Stack, posted: &Posted) -> Vec<String> {

@@ -41,28 +41,28 @@ pub struct Settings {
     pub vero_auth_token: Option<String>,
 }
 
-/// The deployed template with both functions. Dropping it stops everything that it started.
+/// The deployed template with its functions. Dropping it stops everything that it started.
 #[derive(Debug)]
 pub struct Stack {
     /// What has arrived at the stand-ins.
     pub journal: Arc<Journal>,
-    /// What both functions write.
+    /// What the functions write.
     pub logs: Logs,
     /// The destinations that are stand-ins.
     pub watched: Vec<Destination>,
     address: SocketAddr,
     secrets: Secrets,
-    outputs: Outputs,
+    pub(crate) outputs: Outputs,
     pub(crate) ministack: MiniStack,
 }
 
 impl Stack {
-    /// Installs what is missing, builds both functions and deploys `template.yaml`.
+    /// Installs what is missing, builds the functions and deploys `template.yaml`.
     pub async fn start(settings: &Settings) -> Result<Stack> {
         let door = door::take_port(settings.port).await?; // first, because it is the likeliest to fail
         let project = Project::find().await?;
         let python = install::venv(&project.state.join("venv"), REQUIREMENTS, "MiniStack").await?;
-        eprintln!("Building ingest and worker");
+        eprintln!("Building {}", project::FUNCTIONS.join(", "));
         let binaries = project.build(project::FUNCTIONS).await?;
         eprintln!("Deploying template.yaml to MiniStack");
         let journal = Arc::new(Journal::default());
@@ -84,6 +84,7 @@ impl Stack {
             ("WriteKeySha256", digests[2].as_str()),
             ("SegmentWriteKeyParameter", SEGMENT_PARAMETER),
             ("VeroAuthTokenParameter", VERO_PARAMETER),
+            ("Archive", "true"),
         ];
         let segment_endpoint = segment.stand_in.clone().or(settings.segment_endpoint.clone());
         parameters.extend(segment_endpoint.as_deref().map(|url| ("SegmentEndpoint", url)));
@@ -131,13 +132,17 @@ impl Stack {
         &self.secrets.write_key
     }
 
-    /// Shell lines that let other programs use this stack's queues.
+    /// Shell lines that let other programs use this stack: the AWS CLI, and functions by `cargo lambda`.
     pub fn exports(&self) -> String {
-        let Outputs { queue_url, dead_letter_queue_url, .. } = &self.outputs;
+        let Outputs { queue_url, dead_letter_queue_url, archive_bucket, replay_queue_url, .. } =
+            &self.outputs;
         let Cloud(address) = self.ministack.cloud;
         format!(
             "  export AWS_ENDPOINT_URL=http://{address} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=test \
-             AWS_SECRET_ACCESS_KEY=test\n  export QUEUE_URL={queue_url} DEAD_LETTER_QUEUE_URL={dead_letter_queue_url}"
+             AWS_SECRET_ACCESS_KEY=test\n  export QUEUE_URL={queue_url} DEAD_LETTER_QUEUE_URL={dead_letter_queue_url}\n  \
+             export REPLAY_QUEUE_URL={replay_queue_url} ARCHIVE_BUCKET={archive_bucket} \
+             INGEST_LOG_GROUP=/aws/lambda/{}-ingest",
+            deploy::STACK
         )
     }
 

@@ -1,0 +1,38 @@
+"""What MiniStack lacks or gets wrong of what the archive needs; `supervise.py` puts it in before the start."""
+
+import json
+
+from ministack.services import athena
+from ministack.services.cloudformation import provisioners
+
+
+def create_named_query(logical_id, properties, stack):
+    """CloudFormation there does not know AWS::Athena::NamedQuery; Athena there does."""
+    _, _, answer = athena._create_named_query(properties)
+    return json.loads(answer)["NamedQueryId"], {}
+
+
+def typed_rows(table, files):
+    """Columns as Glue declares them. MiniStack has DuckDB guess them from the values, so that an id becomes a UUID and
+    a time of ISO 8601 a timestamp, which neither is in Athena."""
+    columns = table["StorageDescriptor"]["Columns"]
+    types = ", ".join(f"'{column['Name']}': '{athena._duckdb_type(column)}'" for column in columns)
+    folders = athena._hive_options(athena._path_partition_keys(table, files))
+    return f"read_json({athena._sql_list(files)}, columns = {{{types}}}, {folders})"
+
+
+async def save_results(query, save=athena._save_query_results):
+    """Where Athena says that they are. MiniStack takes that for a folder, and writes one level below."""
+    configuration = athena._executions[query]["ResultConfiguration"]
+    url = configuration["OutputLocation"]
+    configuration["OutputLocation"] = url.removesuffix(f"{query}.csv")
+    await save(query)
+    configuration["OutputLocation"] = url
+
+
+provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {
+    "create": create_named_query,
+    "delete": lambda query, properties: athena._delete_named_query({"NamedQueryId": query}),
+}
+athena._table_relation = typed_rows
+athena._save_query_results = save_results
