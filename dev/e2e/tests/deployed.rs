@@ -68,16 +68,19 @@ const ALARMS: [(&str, &str, bool); 17] = [
 ];
 
 /// The calls that the code makes: the SDK's methods, each with the action that it needs.
-const CALLS: [(&str, &str); 6] = [
+const CALLS: [(&str, &str); 7] = [
     ("change_message_visibility_batch", "sqs:ChangeMessageVisibility"),
+    ("filter_log_events", "logs:FilterLogEvents"),
     ("get_parameters", "ssm:GetParameters"),
     ("get_queue_attributes", "sqs:GetQueueAttributes"),
     ("put_record_batch", "firehose:PutRecordBatch"),
     ("send_message", "sqs:SendMessage"),
     ("send_message_batch", "sqs:SendMessage"),
 ];
-/// Those that Lambda makes in a function's name: for the log and, of the worker, for the event source.
+/// Those that Lambda makes in a function's name: for the log and, of the other two, for the event source.
 const LAMBDAS_CALLS: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
+/// Those of replay's client for S3, which is none of the SDK's.
+const STORES_CALLS: [&str; 4] = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket", "s3:PutObject"];
 const EVENT_SOURCES_CALLS: [&str; 3] = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
 /// What each role may do and to what: the calls above, by function.
@@ -292,7 +295,7 @@ async fn the_code_makes_the_calls_that_the_roles_allow() -> Result<()> {
         workspace.lines().filter_map(|line| line.strip_prefix("aws-sdk-")?.split(' ').next()).collect();
     assert_eq!(
         services,
-        ["firehose", "sqs", "ssm"],
+        ["cloudwatchlogs", "firehose", "sqs", "ssm"],
         "another service: the methods below have to know its calls"
     );
 
@@ -303,7 +306,11 @@ async fn the_code_makes_the_calls_that_the_roles_allow() -> Result<()> {
     let worker_may = WORKER_MAY.iter().map(|(action, _)| *action).collect();
     let worker = actions_of(&root, "functions/worker/src")?;
     let lambdas = LAMBDAS_CALLS.into_iter().chain(EVENT_SOURCES_CALLS);
-    assert_eq!(worker.into_iter().chain(lambdas).collect::<BTreeSet<_>>(), worker_may);
+    assert_eq!(worker.into_iter().chain(lambdas.clone()).collect::<BTreeSet<_>>(), worker_may);
+    let replay_may = REPLAY_MAY.iter().map(|(action, _)| *action).collect();
+    let replay = actions_of(&root, "functions/replay/src")?;
+    let replay = replay.into_iter().chain(lambdas).chain(STORES_CALLS);
+    assert_eq!(replay.collect::<BTreeSet<_>>(), replay_may);
     Ok(())
 }
 
@@ -317,7 +324,7 @@ fn actions_of(root: &Path, function: &str) -> Result<BTreeSet<&'static str>> {
     for module in fs::read_dir(root.join("shared/platform/src"))? {
         let module = module?.path();
         let name = module.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if sources.contains(&name) {
+        if sources.contains(&format!("{name}::")) {
             sources.extend(fs::read_to_string(&module)?.split_whitespace());
         }
     }
@@ -340,13 +347,14 @@ fn is_call(method: &str) -> bool {
     let objects = ["message", "messages", "message_batch", "message_visibility", "message_visibility_batch"];
     let others = ["queue", "queues", "queue_attributes", "queue_url", "queue_tags", "permission"];
     let of_firehose = ["record", "record_batch", "delivery_stream", "delivery_streams"];
+    let of_logs = ["log_events", "log_group", "log_groups", "log_stream", "log_streams"];
     let object = method.split_once('_').map_or("", |(_, object)| object);
     let verb = method.split('_').next().unwrap_or_default();
     let verbs = [
-        "add", "change", "create", "delete", "describe", "get", "list", "purge", "put", "receive", "remove",
-        "send", "set", "tag",
+        "add", "change", "create", "delete", "describe", "filter", "get", "list", "purge", "put", "receive",
+        "remove", "send", "set", "tag",
     ];
-    verbs.contains(&verb) && [&objects[..], &others, &of_firehose].concat().contains(&object)
+    verbs.contains(&verb) && [&objects[..], &others, &of_firehose, &of_logs].concat().contains(&object)
 }
 
 fn read_sources(folder: &Path, into: &mut String) -> Result<()> {
@@ -581,8 +589,8 @@ impl Deployed {
     /// A metric that nobody measures would leave its alarm silent for ever.
     async fn check_metric(&self, namespace: &str, metric: &str, dimensions: &Value) -> Result<()> {
         if namespace == "vero-relay" {
-            let emitted: BTreeSet<String> =
-                worker::metrics().chain(ingest::METRICS.map(str::to_owned)).collect();
+            let others = ingest::METRICS.into_iter().chain(replay::METRICS).map(str::to_owned);
+            let emitted: BTreeSet<String> = worker::metrics().chain(others).collect();
             ensure!(emitted.contains(metric) || self.filters_for(metric).await?, "no code emits {metric}");
             assert_eq!(dimensions, &json!([]), "{metric}");
             return Ok(());
