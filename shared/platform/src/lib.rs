@@ -3,9 +3,11 @@
 
 pub mod aws;
 pub mod environment;
+mod http;
 pub mod log;
 pub mod metrics;
 pub mod queue;
 pub mod secret;
 pub mod start;
+mod tls;
 pub mod trace;
