@@ -8,8 +8,12 @@ use serde_json::Value;
 
 /// Where the release binaries are.
 pub struct Binaries {
-    /// The baseline.
+    /// Cargo's target folder.
+    pub target: PathBuf,
+    /// The baseline of cold starts.
     pub hello: PathBuf,
+    /// The baseline of warm answers.
+    pub bare_send: PathBuf,
     /// The function behind the URL.
     pub ingest: PathBuf,
     /// The function behind the queue.
@@ -17,12 +21,14 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Builds what is not fresh; Cargo shows its progress. The bare function is built by itself, so that the others
-    /// switch on no features in its dependencies.
+    /// Builds what is not fresh; Cargo shows its progress. The bare functions are built by themselves, so that the
+    /// others switch on no features in their dependencies.
     pub fn build() -> Result<Self> {
         let [hello] = build(["hello"])?;
+        let [bare_send] = build(["bare-send"])?;
         let [ingest, worker] = build(["ingest", "worker"])?;
-        Ok(Self { hello, ingest, worker })
+        let target = ingest.ancestors().nth(2).context("cargo built outside of a target folder")?.to_owned();
+        Ok(Self { target, hello, bare_send, ingest, worker })
     }
 }
 

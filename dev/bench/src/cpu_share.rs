@@ -28,7 +28,7 @@ impl CpuShare {
         } else {
             (Path::new("/sys/fs/cgroup"), vec![("cpu.max", format!("{quota_us} {PERIOD_US}"))])
         };
-        let folder = root.join(format!("vero-relay-bench-{}", std::process::id()));
+        let folder = root.join(format!("vero-relay-bench-{}-{mb}", std::process::id()));
         fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let share = Self { folder };
         for (file, value) in limits {

@@ -1,44 +1,60 @@
 //! `cargo bench-relay`: builds the functions for release, measures them on the harness, and prints one table.
-//! A missed target is a line of it, not an error.
+//! A missed target is a line of it, not an error. With names of parts (`cold`, `warm`, `batch`) it measures these.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
+mod batch;
 mod binaries;
+mod cold;
 mod cost;
 mod cpu_share;
-mod measurements;
 mod newsletter;
+mod scene;
 mod table;
+mod twins;
+mod warm;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::binaries::Binaries;
-use crate::measurements::{RUNS, on_lambda, sizes, start, thousand_requests, whole_batch};
 use crate::table::Row;
 
+const PARTS: [&str; 3] = ["cold", "warm", "batch"];
+
 const LEGEND: &str = "\
-Times are medians; ingest and its baseline, a bare lambda_runtime function that says hello, were measured in turn.
+Times are medians; what stands in one line was measured in turn. hello: a bare lambda_runtime function; SendMessage:
+one that does nothing but call SQS, by the same client of the same SDK. The webhook has 1 KB.
 start                 from spawning the process to its first answer, with a webhook on SQS without TLS
-after 1,000           requests, one after the other, to one process
 init with TLS         up to asking for the first event, with the connection to SQS open; the certificate
                       authorities are this machine's and SQS's
 CPU share of 256 MB   256/1,769 of a core from the first request on (quota of a cgroup, in periods of 20 ms)
+its own               of the median answer, what it takes longer than SendMessage's
 600 webhooks          as ingest queued them, in one batch, to both destinations, which answer at once
 ";
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    ensure!(parts.iter().all(|part| PARTS.contains(&part.as_str())), "the parts are {}", PARTS.join(", "));
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|named| named == part);
     let binaries = Binaries::build()?;
-    let mut rows: Vec<Row> = sizes(&binaries)?;
-    eprintln!("Starting ingest and hello {RUNS} times each");
-    rows.extend(start(&binaries).await?);
-    eprintln!("Sending 1,000 requests to each");
-    let (more, webhooks) = thousand_requests(&binaries).await?;
-    rows.extend(more);
-    eprintln!("Starting both {RUNS} times behind TLS with a share of the CPU");
-    rows.extend(on_lambda(&binaries).await?);
-    eprintln!("Handing 600 webhooks to worker");
-    rows.extend(whole_batch(&binaries, &webhooks).await?);
+    let mut rows: Vec<Row> = cold::sizes(&binaries)?;
+    if wanted("cold") {
+        eprintln!("Starting functions, {} times each", cold::RUNS);
+        rows.extend(cold::start(&binaries).await?);
+        eprintln!("The same behind TLS, with a share of the CPU");
+        rows.extend(cold::on_lambda(&binaries).await?);
+    }
+    if wanted("warm") {
+        eprintln!("Sending {} requests", warm::REQUESTS);
+        rows.extend(warm::answers(&binaries).await?);
+        eprintln!("Sending {} requests, for a minute or two", warm::MANY_REQUESTS);
+        rows.push(warm::memory_over_time(&binaries).await?);
+    }
+    if wanted("batch") {
+        eprintln!("Handing webhooks to worker");
+        rows.extend(batch::whole(&binaries).await?);
+    }
     println!("{}\n{LEGEND}", table::render(&rows));
     let measured = cost::Measured {
         ingest: std::time::Duration::from_micros(400),

@@ -28,6 +28,7 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => write!(f, "{:.2} MB", *bytes as f64 / 1e6),
+            Self::Time(time) if *time < Duration::from_millis(1) => write!(f, "{} µs", time.as_micros()),
             Self::Time(time) => write!(f, "{:.2} ms", time.as_secs_f64() * 1e3),
             Self::Count(count) => write!(f, "{count}"),
         }
@@ -44,7 +45,8 @@ pub struct Row {
 
 enum Target {
     AtMost(Figure),
-    Times(f64),
+    RatioUpTo(f64),
+    RatioFrom(f64),
 }
 
 impl Row {
@@ -75,7 +77,12 @@ impl Row {
 
     /// The figure is to be no more than so many times the baseline.
     pub fn at_most_times(self, ratio: f64) -> Self {
-        Self { target: Some(Target::Times(ratio)), ..self }
+        Self { target: Some(Target::RatioUpTo(ratio)), ..self }
+    }
+
+    /// The figure is to be no less than so many times the baseline.
+    pub fn at_least_times(self, ratio: f64) -> Self {
+        Self { target: Some(Target::RatioFrom(ratio)), ..self }
     }
 
     fn ratio(&self) -> Option<f64> {
@@ -85,14 +92,16 @@ impl Row {
     fn met(&self) -> Option<bool> {
         match self.target.as_ref()? {
             Target::AtMost(limit) => Some(self.figure?.value() <= limit.value()),
-            Target::Times(limit) => Some(self.ratio()? <= *limit),
+            Target::RatioUpTo(limit) => Some(self.ratio()? <= *limit),
+            Target::RatioFrom(limit) => Some(self.ratio()? >= *limit),
         }
     }
 
     fn cells(&self) -> [String; 6] {
         let target = match &self.target {
             Some(Target::AtMost(limit)) => format!("≤ {limit}"),
-            Some(Target::Times(limit)) => format!("≤ {limit} ×"),
+            Some(Target::RatioUpTo(limit)) => format!("≤ {limit} ×"),
+            Some(Target::RatioFrom(limit)) => format!("≥ {limit} ×"),
             None => String::new(),
         };
         [
@@ -151,6 +160,8 @@ mod tests {
         assert_eq!(met(Row::new("", ms(6)).at_most(ms(5))), Some(false));
         assert_eq!(met(Row::new("", ms(6)).beside_hello(ms(2)).at_most_times(3.0)), Some(true));
         assert_eq!(met(Row::new("", ms(7)).beside_hello(ms(2)).at_most_times(3.0)), Some(false));
+        assert_eq!(met(Row::new("", ms(7)).beside(ms(2), "ingest").at_least_times(3.0)), Some(true));
+        assert_eq!(met(Row::new("", ms(5)).beside(ms(2), "ingest").at_least_times(3.0)), Some(false));
     }
 
     #[test]

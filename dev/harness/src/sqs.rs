@@ -219,6 +219,11 @@ impl Sqs {
         lock(&self.shared.calls).clone()
     }
 
+    /// Forgets them, so that a long run need not remember them all.
+    pub fn forget_calls(&self) {
+        lock(&self.shared.calls).clear();
+    }
+
     /// How many requests for this operation there were.
     pub fn called(&self, operation: &str) -> usize {
         lock(&self.shared.calls).iter().filter(|call| call.operation == operation).count()

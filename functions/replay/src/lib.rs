@@ -1,7 +1,7 @@
 //! `replay` reads the archive and the log, and puts events on the queue again; and it deletes from the archive.
 //!
-//! Three tasks, each in a module of its own: [`replay`] (events of the archive, for some destinations), [`heal`] (what
-//! SQS did not take and only the log has) and [`forget`] (a user's rows). The way of an invocation: `event` (what is to
+//! Three tasks, each in a module of its own: `replay` (events of the archive, for some destinations), `heal` (what
+//! SQS did not take and only the log has) and `forget` (a user's rows). The way of an invocation: `event` (what is to
 //! be done, and how far it has come) → the task, until it is done or `clock` says that time is up → a continuation on
 //! this function's own queue, which invokes it again.
 

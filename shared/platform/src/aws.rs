@@ -9,13 +9,12 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::config::{BehaviorVersion, StalledStreamProtectionConfig};
 use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime::client::retries::RetryPartition;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
 use crate::environment::Environment;
+use crate::http;
 
 /// The clock of every call to AWS.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +48,6 @@ impl Aws {
         let is_set = |name| environment.flag(name, false).unwrap_or(false);
         let endpoint = |service: &str| endpoint(environment, service);
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(patience.connect)
             .operation_attempt_timeout(patience.attempt)
             .operation_timeout(patience.operation)
             .build();
@@ -58,10 +56,6 @@ impl Aws {
             .with_max_attempts(patience.attempts)
             .with_initial_backoff(Duration::from_millis(100))
             .with_max_backoff(Duration::from_millis(800));
-        let http = aws_smithy_http_client::Builder::new()
-            .pool_idle_timeout(IDLE)
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
         for (name, other) in
             [("AWS_REGION", "AWS_DEFAULT_REGION"), ("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")]
         {
@@ -72,7 +66,7 @@ impl Aws {
         }
         let mut shared = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(http)
+            .http_client(http::client(patience.connect, IDLE))
             .sleep_impl(TokioSleep::new())
             .timeout_config(timeouts)
             .retry_config(retries)

@@ -4,9 +4,11 @@
 pub mod aws;
 pub mod environment;
 pub mod firehose;
+mod http;
 pub mod log;
 pub mod metrics;
 pub mod queue;
 pub mod secret;
 pub mod start;
+mod tls;
 pub mod trace;

@@ -174,7 +174,9 @@ impl Handler for Shared {
                 (error.status, error.body(api.namespace(&error)), query_error)
             }
         };
-        lock(&self.calls)[number].status = Some(status);
+        if let Some(call) = lock(&self.calls).get_mut(number) {
+            call.status = Some(status);
+        }
         let id = format!("00000000-0000-4000-8000-{number:012x}");
         let mut headers = vec![("content-type", api.content_type()), ("x-amzn-requestid", &id)];
         headers.extend(query_error.as_deref().map(|error| ("x-amzn-query-error", error)));

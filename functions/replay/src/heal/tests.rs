@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::sender::fake::Memory;
