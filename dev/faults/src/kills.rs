@@ -29,8 +29,8 @@ struct Round {
     killed: usize,
     /// Kills before or after one.
     idle: usize,
-    /// Lost and doubled, by destination.
-    counts: [(usize, usize); 2],
+    /// Lost and doubled, by destination, and then in the archive.
+    counts: [(usize, usize); 3],
     failures: Vec<String>,
 }
 
@@ -57,11 +57,12 @@ seed {seed}. What was received came back by its visibility timeout. Doubled: wit
         ),
         ..Report::default()
     };
-    for (index, destination) in Destination::ALL.into_iter().enumerate() {
+    let names = Destination::ALL.map(Destination::name).into_iter().chain(["archive"]);
+    for (index, name) in names.enumerate() {
         let counts = rounds.iter().map(|round| round.counts[index]);
         let (lost, doubled) = counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
         let cells = [ROUNDS * EVENTS, lost, doubled].map(|count| count.to_string());
-        report.rows.push(std::iter::once(destination.name().to_owned()).chain(cells).collect());
+        report.rows.push(std::iter::once(name.to_owned()).chain(cells).collect());
     }
     if killed < ROUNDS / 2 {
         report.failures.push(format!("only {killed} kills met a batch"));
@@ -72,7 +73,7 @@ seed {seed}. What was received came back by its visibility timeout. Doubled: wit
 
 /// A rig whose batch takes about a second.
 async fn slow_rig(programs: &Programs) -> Result<Rig> {
-    let rig = Rig::start(programs).await?;
+    let rig = Rig::with_archive(programs).await?;
     rig.worker.init_duration().await?;
     let takes = |after_ms| Behaviour::Slow(Duration::ZERO).after(Duration::from_millis(after_ms));
     rig.segment.behave(takes(3_000), When::always());
@@ -117,6 +118,12 @@ async fn round(programs: &Programs, mut rng: Rng, undisturbed: Duration) -> Resu
         round.counts[index] = (account.lost.len(), account.doubled);
         let told = account.failures(true).into_iter();
         round.failures.extend(told.map(|told| format!("{}: {told}", destination.name())));
+    }
+    let archived = rig.archived()?;
+    let lost = ids.iter().filter(|id| !archived.contains_key(*id)).count();
+    round.counts[2] = (lost, archived.values().map(|rows| rows - 1).sum());
+    if lost > 0 || archived.len() > ids.len() {
+        round.failures.push(format!("the archive lacks {lost} events, or has others"));
     }
     if let Some(letter) = rig.dead.messages().first() {
         round.failures.push(format!("among the dead letters: {}", letter.body));

@@ -1,5 +1,6 @@
 //! A world of its own for one proof: queues as the template makes them, both destinations and a worker.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,6 +11,9 @@ use crate::programs::Programs;
 
 /// The queue's visibility timeout in the template.
 pub const VISIBILITY: Duration = Duration::from_secs(150);
+
+/// The archive's delivery stream.
+const ARCHIVE: &str = "archive";
 
 /// A destination by its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,25 @@ impl Rig {
 
     /// With these destinations on.
     pub async fn with(programs: &Programs, on: &[Destination]) -> Result<Self> {
+        Self::build(programs, on, "").await
+    }
+
+    /// With both destinations on, and the archive, which is well.
+    pub async fn with_archive(programs: &Programs) -> Result<Self> {
+        Self::build(programs, &Destination::ALL, ARCHIVE).await
+    }
+
+    /// How often each event is in the archive.
+    pub fn archived(&self) -> Result<BTreeMap<String, usize>> {
+        let mut rows = BTreeMap::new();
+        for row in self.sqs.records(ARCHIVE) {
+            let row: Value = serde_json::from_str(&row)?;
+            *rows.entry(row["id"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+        Ok(rows)
+    }
+
+    async fn build(programs: &Programs, on: &[Destination], archive: &str) -> Result<Self> {
         let sqs = Sqs::start().await?;
         let (segment, vero) = (Receiver::start().await?, Receiver::start().await?);
         let dead = sqs.queue("dead", QueueSettings::default());
@@ -84,7 +107,9 @@ impl Rig {
             ("SEGMENT_ENDPOINT", segment.url().to_owned()),
             ("VERO_AUTH_TOKEN", key(Destination::Vero).to_owned()),
             ("VERO_ENDPOINT", vero.url().to_owned()),
+            ("ARCHIVE_STREAM", archive.to_owned()),
         ];
+        sqs.stream(ARCHIVE);
         let worker = start(programs, &environment).await?;
         Ok(Self { sqs, queue, dead, segment, vero, worker, environment })
     }
