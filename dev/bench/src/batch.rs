@@ -1,19 +1,23 @@
 //! `worker` and one large batch.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use harness::{Receiver, Sqs, sqs_event};
+use relay_core::mapping::segment::MAX_BATCH_BYTES;
 use serde_json::Value;
 
 use crate::binaries::Binaries;
 use crate::scene::{Scene, invoke, median, memory, webhook};
 use crate::table::{Figure, Row};
 
-const BATCH: usize = 600;
+/// About as many webhooks as fit into the 6 MB of Lambda's largest event.
+const BATCH: usize = 3_000;
 /// How often the batch is handed to the worker.
 const BATCHES: usize = 5;
 
 /// What becomes of the batch.
-pub async fn whole(binaries: &Binaries) -> Result<Vec<Row>> {
+pub async fn whole(binaries: &Binaries) -> Result<Batch> {
     let scene = Scene::of(Sqs::start().await?);
     let webhooks = queued(binaries, &scene).await?;
     let (segment, vero) = (Receiver::start().await?, Receiver::start().await?);
@@ -34,18 +38,34 @@ pub async fn whole(binaries: &Binaries) -> Result<Vec<Row>> {
         ensure!(response["batchItemFailures"] == Value::Array(vec![]), "the worker answered {response}");
         times.push(time);
     }
-    let each = Figure::Count(BATCH);
-    Ok(vec![
-        Row::new("worker, Segment calls for 600 webhooks", Figure::Count(segment.count().div_ceil(BATCHES)))
-            .beside(each, "webhooks")
-            .at_most(Figure::Count(3)),
-        Row::new("worker, Vero calls for 600 webhooks", Figure::Count(vero.count().div_ceil(BATCHES)))
-            .beside(each, "webhooks"),
-        Row::new("worker, connections to Vero", Figure::Count(vero.connections()))
-            .beside(Figure::Count(vero.count()), "calls"),
-        Row::new("worker, time for 600 webhooks", Figure::Time(median(times))),
-        Row::new("worker, resident after 3,000 webhooks", memory(&worker)?),
-    ])
+    let sent: usize = segment.segment_messages().iter().map(|message| message.to_string().len()).sum();
+    let requests = (sent / BATCHES).div_ceil(MAX_BATCH_BYTES) + 1;
+    let time = median(times);
+    let log_bytes = worker.logs().iter().map(String::len).sum::<usize>() as f64 / BATCHES as f64;
+    let rows = vec![
+        Row::new(
+            "worker, Segment calls for 3,000 webhooks",
+            Figure::Count(segment.count().div_ceil(BATCHES)),
+        )
+        .at_most(Figure::Count(requests)),
+        Row::new("worker, Vero calls", Figure::Count(vero.count()))
+            .beside(Figure::Count(vero.connections()), "connections")
+            .at_least_times(50.0),
+        Row::new("worker, time for 3,000 webhooks", Figure::Time(time)),
+        Row::new("worker, resident after 15,000 webhooks", memory(&worker)?)
+            .at_most(Figure::Bytes(64_000_000)),
+    ];
+    Ok(Batch { rows, own: time / BATCH as u32, log_bytes })
+}
+
+/// What was measured of batches.
+pub struct Batch {
+    /// For the table.
+    pub rows: Vec<Row>,
+    /// What a webhook takes of the worker and of the stand-ins, which answer at once.
+    pub own: Duration,
+    /// What the worker logs of a batch.
+    pub log_bytes: f64,
 }
 
 /// A batch as ingest puts it on the queue.

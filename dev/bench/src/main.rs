@@ -1,11 +1,13 @@
 //! `cargo bench-relay`: builds the functions for release, measures them on the harness, and prints one table.
-//! A missed target is a line of it, not an error. With names of parts (`cold`, `warm`, `batch`) it measures these.
+//! A missed target is a line of it, not an error. With names of parts (`cold`, `warm`, `batch`, `core`) it measures these;
+//! without, it also says what a million webhooks cost and how a newsletter to five million goes.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 mod batch;
 mod binaries;
 mod cold;
+mod core;
 mod cost;
 mod cpu_share;
 mod newsletter;
@@ -19,7 +21,10 @@ use anyhow::{Result, ensure};
 use crate::binaries::Binaries;
 use crate::table::Row;
 
-const PARTS: [&str; 3] = ["cold", "warm", "batch"];
+const PARTS: [&str; 4] = ["cold", "warm", "batch", "core"];
+
+/// Of a core, of which Lambda gives a function of 256 MB so much.
+const SHARE: f64 = 1_769.0 / 256.0;
 
 const LEGEND: &str = "\
 Times are medians; what stands in one line was measured in turn. hello: a bare lambda_runtime function; SendMessage:
@@ -29,7 +34,8 @@ init with TLS         up to asking for the first event, with the connection to S
                       authorities are this machine's and SQS's
 CPU share of 256 MB   256/1,769 of a core from the first request on (quota of a cgroup, in periods of 20 ms)
 its own               of the median answer, what it takes longer than SendMessage's
-600 webhooks          as ingest queued them, in one batch, to both destinations, which answer at once
+3,000 webhooks        as ingest queued them, in one batch, to both destinations, which answer at once
+core                  the samples of events/, without a function around it
 ";
 
 #[tokio::main]
@@ -45,25 +51,33 @@ async fn main() -> Result<()> {
         eprintln!("The same behind TLS, with a share of the CPU");
         rows.extend(cold::on_lambda(&binaries).await?);
     }
+    let mut own = None;
     if wanted("warm") {
         eprintln!("Sending {} requests", warm::REQUESTS);
-        rows.extend(warm::answers(&binaries).await?);
+        let answers = warm::answers(&binaries).await?;
+        own = Some(answers.own);
+        rows.extend(answers.rows);
         eprintln!("Sending {} requests, for a minute or two", warm::MANY_REQUESTS);
         rows.push(warm::memory_over_time(&binaries).await?);
     }
+    let mut worker = None;
     if wanted("batch") {
         eprintln!("Handing webhooks to worker");
-        rows.extend(batch::whole(&binaries).await?);
+        let batch = batch::whole(&binaries).await?;
+        worker = Some((batch.own, batch.log_bytes));
+        rows.extend(batch.rows);
+    }
+    if wanted("core") {
+        eprintln!("Mapping webhooks");
+        rows.extend(core::measure()?);
     }
     println!("{}\n{LEGEND}", table::render(&rows));
-    let measured = cost::Measured {
-        ingest: std::time::Duration::from_micros(400),
-        worker: std::time::Duration::from_micros(300),
-        log_bytes: 1_000.0,
-        row_bytes: 1_500.0,
-    };
-    let assumed = cost::Assumed::default();
-    println!("{}", cost::render(&measured, &assumed)?);
-    println!("{}", newsletter::render(&measured, &assumed)?);
+    if let (Some(ingest), Some((worker, log_bytes))) = (own, worker) {
+        let (ingest, worker) = (ingest.mul_f64(SHARE), worker.mul_f64(SHARE));
+        let measured = cost::Measured { ingest, worker, log_bytes, row_bytes: core::row_bytes()? };
+        let assumed = cost::Assumed::default();
+        println!("{}", cost::render(&measured, &assumed)?);
+        println!("{}", newsletter::render(&measured, &assumed)?);
+    }
     Ok(())
 }

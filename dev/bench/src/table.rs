@@ -28,6 +28,9 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => write!(f, "{:.2} MB", *bytes as f64 / 1e6),
+            Self::Time(time) if *time < Duration::from_micros(20) => {
+                write!(f, "{:.2} µs", time.as_secs_f64() * 1e6)
+            }
             Self::Time(time) if *time < Duration::from_millis(1) => write!(f, "{} µs", time.as_micros()),
             Self::Time(time) => write!(f, "{:.2} ms", time.as_secs_f64() * 1e3),
             Self::Count(count) => write!(f, "{count}"),

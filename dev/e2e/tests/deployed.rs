@@ -422,7 +422,7 @@ impl Deployed {
         }
         let letters = self.attributes("DeadLetterQueue").await?;
         let mut sources = Vec::new();
-        for (queue, visibility, receives) in [("Queue", "150", 10), ("ReplayQueue", "960", 2)] {
+        for (queue, visibility, receives) in [("Queue", "150", 10), ("ReplayQueue", "960", 5)] {
             let queue = self.attributes(queue).await?;
             assert_eq!(queue["VisibilityTimeout"], visibility);
             let redrive = json!({"deadLetterTargetArn": letters["QueueArn"], "maxReceiveCount": receives});

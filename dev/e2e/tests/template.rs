@@ -146,7 +146,8 @@ fn the_archive_is_encrypted_and_the_accounts_own() -> Result<()> {
 fn a_replay_is_handed_out_once() -> Result<()> {
     let template = Template::read()?;
     let timeout = template.seconds("Replay", "/Timeout")?;
-    assert_eq!(template.seconds("ReplayQueue", "/VisibilityTimeout")?, timeout * 6);
+    // Lambda takes no event source whose messages come back before the function's end.
+    assert!(template.seconds("ReplayQueue", "/VisibilityTimeout")? > timeout);
     assert_eq!(template.property("Replay", "/Events/Continuation/Properties/BatchSize")?, 1);
     assert_eq!(template.property("Replay", "/RecursiveLoop")?, "Allow");
     Ok(())

@@ -6,12 +6,19 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::clock::Caller;
+use crate::failure::Cause;
 use crate::fields::BadRequest;
 use crate::{forget, heal, replay};
 
 /// The largest event, in bytes: with how far it has come it must fit into a message of SQS's, 1 MiB. In an event of
 /// SQS's it is longer, as a text in JSON.
 const MAX_EVENT: usize = 900_000;
+
+/// After so many stops in a row it is given up, and SQS brings it to the dead-letter queue.
+const MAX_FAILURES: u32 = 20;
+
+/// In a continuation: how often it was stopped.
+const FAILURES: &str = "failures";
 
 const EXAMPLE: &str = replay::EXAMPLE;
 const CONTINUATION: &str = r#"{"request":{…},"progress":{…}}"#;
@@ -45,6 +52,8 @@ pub struct Invocation {
     pub caller: Caller,
     /// What to do.
     pub task: Task,
+    /// How often it was stopped since it last came further.
+    pub failures: u32,
     /// The request as it came, to be carried on.
     request: Map<String, Value>,
 }
@@ -68,6 +77,7 @@ impl Invocation {
                 Caller::Queue
             }
         };
+        let failures = event.remove(FAILURES).and_then(|count| count.as_u64()).unwrap_or(0) as u32;
         let (request, progress) = match event.remove("request") {
             Some(Value::Object(request)) => {
                 let progress = event.remove("progress").filter(|progress| !progress.is_null());
@@ -80,15 +90,27 @@ impl Invocation {
             None => (event, None),
         };
         let (task, request) = task(request, progress, bucket, now)?;
-        Ok(Invocation { caller, task, request })
+        Ok(Invocation { caller, task, failures, request })
+    }
+
+    /// Whether what stopped it is tried again by itself: only what its own queue brought, which nobody waits for, and not
+    /// for ever (some four hours).
+    pub fn goes_on_after(&self, cause: &Cause) -> bool {
+        self.caller == Caller::Queue
+            && self.failures < MAX_FAILURES
+            && !matches!(cause, Cause::TooMuch | Cause::NotHandedOver(_))
     }
 
     /// What goes on from here, to be read by [`Invocation::read`].
     pub fn continuation(&self) -> Value {
-        match self.progress() {
-            Some(progress) => json!({"request": self.request, "progress": progress}),
-            None => json!({"request": self.request}),
+        let mut continuation = json!({"request": self.request});
+        if let Some(progress) = self.progress() {
+            continuation["progress"] = progress;
         }
+        if self.failures > 0 {
+            continuation[FAILURES] = self.failures.into();
+        }
+        continuation
     }
 
     /// How far it has come; `None`: it has to begin anew, since it knows by itself what is done.

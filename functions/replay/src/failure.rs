@@ -25,7 +25,9 @@ pub enum Cause {
     #[error("time is up, and this function's own queue did not take what goes on: {0}")]
     NotHandedOver(SendError),
     /// Not even the whole time of an invocation is enough.
-    #[error("the archive's partitions of those days are too large to be looked through in one invocation")]
+    #[error(
+        "one invocation is not enough to look through the archive's days, or through what is marked as sent"
+    )]
     TooMuch,
 }
 

@@ -56,6 +56,10 @@ const LOGS: Patience = Patience {
     attempts: 5,
 };
 
+/// What was stopped goes on after so long, doubled each time, up to SQS's longest delay.
+const FIRST_DELAY: Duration = Duration::from_secs(30);
+const MAX_DELAY: Duration = Duration::from_secs(900);
+
 const REPLAYED: &str = "Replayed";
 const REQUEUED: &str = "Requeued";
 
@@ -99,10 +103,14 @@ impl Replay {
         let limit = Limit::of(invocation.caller, deadline, now);
         let answer = match self.work(&mut invocation, &limit).await {
             Ok((Ended::Done, answer)) => answer,
-            Ok((Ended::TimeIsUp, answer)) => match self.hand_over(&invocation).await {
-                Ok(()) => answer,
-                Err(cause) => return Err(Failure::stopped(cause, &invocation)),
-            },
+            Ok((Ended::TimeIsUp, answer)) => {
+                invocation.failures = 0;
+                match self.hand_over(&invocation, Duration::ZERO).await {
+                    Ok(()) => answer,
+                    Err(cause) => return Err(Failure::stopped(cause, &invocation)),
+                }
+            }
+            Err(cause) if invocation.goes_on_after(&cause) => self.try_later(cause, &mut invocation).await?,
             Err(cause) => return Err(Failure::stopped(cause, &invocation)),
         };
         let message = if answer["continues"] == true { "handed over" } else { "done" };
@@ -136,9 +144,22 @@ impl Replay {
         }
     }
 
-    async fn hand_over(&self, invocation: &Invocation) -> Result<(), Cause> {
+    /// Puts a continuation that was stopped back on its queue, with what is done so far: as it was received it would
+    /// begin where its invocation did.
+    async fn try_later(&self, cause: Cause, invocation: &mut Invocation) -> Result<Value, Failure> {
+        let delay = MAX_DELAY.min(FIRST_DELAY * 2_u32.pow(invocation.failures.min(8)));
+        invocation.failures += 1;
+        if let Err(second) = self.hand_over(invocation, delay).await {
+            tracing::error!(error = %second, "it could not be put back either");
+            return Err(Failure::stopped(cause, invocation));
+        }
+        tracing::error!(error = %cause, again_in_s = delay.as_secs(), "stopped; it goes on by itself: do not invoke it");
+        Ok(json!({"stopped": cause.to_string(), "continues": true}))
+    }
+
+    async fn hand_over(&self, invocation: &Invocation, delay: Duration) -> Result<(), Cause> {
         let body = invocation.continuation().to_string();
-        let message = Outgoing { body, attributes: Vec::new(), delay: Duration::ZERO, trace: None };
+        let message = Outgoing { body, attributes: Vec::new(), delay, trace: None };
         send_surely(&self.own_queue, vec![message]).await.map_err(Cause::NotHandedOver)
     }
 

@@ -1,5 +1,6 @@
 //! The archive's bucket: a client for S3, and objects as lines.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,11 @@ impl StoreError {
             Some(error) => StoreError::new(what, key, error),
             None => StoreError { what, key: key.to_owned(), cause: "writing broke off" },
         }
+    }
+
+    /// Of an object that somebody else has written since it was read.
+    pub fn overtaken(key: &str) -> Self {
+        StoreError { what: "cannot write", key: key.to_owned(), cause: "it was written anew meanwhile" }
     }
 
     fn corrupt(key: &str) -> Self {
@@ -119,8 +125,10 @@ impl Store {
             builder = builder.with_token(token);
         }
         if let Some(url) = endpoint(environment, "S3") {
-            let host = url.strip_prefix("http://").unwrap_or_default();
-            let is_loopback = ["127.", "localhost", "[::1]"].iter().any(|start| host.starts_with(start));
+            let is_loopback = reqwest::Url::parse(&url).is_ok_and(|url| {
+                let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+                host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            });
             builder = builder.with_endpoint(url).with_allow_http(is_loopback);
         }
         Ok(Store(Arc::new(builder.build().map_err(NoClient)?)))

@@ -228,7 +228,8 @@ async fn when_sqs_does_not_take_it_it_says_where_to_go_on() {
             .body(|body| body["Entries"].to_string().contains("2026-11-21")),
     );
     let error = setup.fails(&event).await;
-    assert!(error.contains("SQS refused it: ServiceUnavailable"), "{error}");
+    // Refused, or on a busy machine not answered in time.
+    assert!(error.contains("is not known to be on the queue: SQS"), "{error}");
     let progress = error.split_once("\"progress\":").unwrap().1;
     let progress: Value = serde_json::Deserializer::from_str(progress).into_iter().next().unwrap().unwrap();
     assert!(progress["cursor"]["object"].as_str().unwrap().starts_with("data/day=2026-11-20/"));
@@ -236,6 +237,26 @@ async fn when_sqs_does_not_take_it_it_says_where_to_go_on() {
     let answer = setup.replay.invoke(&json!({"request": event, "progress": progress})).await.unwrap();
     assert_eq!((&answer["sent"], &answer["continues"]), (&json!(70), &json!(false)));
     assert_eq!(ids(&setup.sent()), all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_continuation_that_is_stopped_goes_on_by_itself_from_where_it_was() {
+    let setup = setup().await;
+    let all = setup.archive();
+    let mut event = request();
+    event["max_per_second"] = json!(30);
+    let later = |body: &Value| body["Entries"].to_string().contains("2026-11-21");
+    setup.sqs.fail(Fault::Status(503), When::always().operation("SendMessageBatch").body(later));
+    let message = json!({"Records": [{"messageId": "m1", "body": json!({"request": event}).to_string()}]});
+    let answer = setup.replay.invoke(&message).await.unwrap();
+    assert_eq!(answer["continues"], true, "{answer}");
+    let [again] = &setup.own_queue.messages()[..] else { panic!("one continuation") };
+    assert_eq!((again.delay.as_secs(), &again.json()["failures"]), (30, &json!(1)));
+    setup.sqs.heal();
+    let message = json!({"Records": [{"messageId": "m2", "body": again.body}]});
+    let answer = setup.replay.invoke(&message).await.unwrap();
+    assert_eq!(answer["continues"], false, "{answer}");
+    assert_eq!(ids(&setup.sent()), all, "each once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +291,7 @@ async fn lines_of_the_log_are_queued_once_and_not_when_archived() {
 
     let answer = setup.replay.invoke(&json!({"source": "log"})).await.unwrap();
     let expected = json!({
-        "dry_run": false, "scanned": 4, "matched": 2, "archived": 1, "requeued_before": 0, "sent": 1,
+        "dry_run": false, "scanned": 4, "matched": 2, "archived": 1, "settled_before": 0, "sent": 1,
         "incomplete": 1, "unreadable": 0, "continues": false,
     });
     assert_eq!(answer, expected);
@@ -279,7 +300,7 @@ async fn lines_of_the_log_are_queued_once_and_not_when_archived() {
     assert!(setup.s3.keys().contains(&"requeued/lost".to_owned()));
 
     let again = setup.replay.invoke(&json!({"source": "log"})).await.unwrap();
-    assert_eq!((&again["sent"], &again["requeued_before"]), (&json!(0), &json!(1)));
+    assert_eq!((&again["sent"], &again["settled_before"]), (&json!(0), &json!(2)));
     assert_eq!(setup.queue.messages().len(), 1);
     let metrics = setup.replay.metrics().unwrap();
     assert!(metrics.iter().any(|metric| metric.name == "Requeued" && metric.values == [1.0]), "{metrics:?}");

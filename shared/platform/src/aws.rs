@@ -39,7 +39,6 @@ pub struct Aws {
     sqs_endpoint: Option<String>,
     ssm_endpoint: Option<String>,
     firehose_endpoint: Option<String>,
-    connect: Duration,
 }
 
 impl Aws {
@@ -89,7 +88,6 @@ impl Aws {
             sqs_endpoint: endpoint("SQS"),
             ssm_endpoint: endpoint("SSM"),
             firehose_endpoint: endpoint("FIREHOSE"),
-            connect: patience.connect,
         }
     }
 
@@ -118,7 +116,7 @@ impl Aws {
     pub fn firehose(&self) -> aws_sdk_firehose::Client {
         let mut config = aws_sdk_firehose::config::Builder::from(&self.shared)
             .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().connect_timeout(self.connect).build());
+            .timeout_config(TimeoutConfig::builder().build());
         config.set_endpoint_url(self.firehose_endpoint.clone());
         aws_sdk_firehose::Client::from_conf(config.build())
     }

@@ -73,7 +73,10 @@ impl Stream {
         let answer = timeout(patience, call).await.map_err(|_| PutError::Timeout)?.map_err(explain)?;
         let entries = answer.request_responses().iter().enumerate();
         let refused = entries.filter_map(|(place, entry)| Some((place, entry.error_code()?.to_owned())));
-        Ok(refused.collect())
+        let refused: Vec<(usize, String)> = refused.collect();
+        let told = (answer.request_responses().len(), answer.failed_put_count() as usize);
+        // An answer that does not speak of every record, or contradicts itself, has told nothing.
+        if told == (records.len(), refused.len()) { Ok(refused) } else { Err(PutError::Broken) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Healing: webhooks that SQS did not take, and that only the log has, go on the queue.
 //!
 //! What is in the archive got there by the queue. What is not may be on its way to it still; so that the next run does not
-//! send that again, what has been sent is marked by an empty object under `requeued/`.
+//! send that again, what has been sent, or found, is marked by an empty object under `requeued/`.
 
 mod cloudwatch;
 mod log_lines;
@@ -49,8 +49,8 @@ pub struct Counts {
     pub matched: u64,
     /// Those of them that are in the archive.
     pub archived: u64,
-    /// Those that an earlier run has sent.
-    pub requeued_before: u64,
+    /// Those that an earlier run has sent, or found in the archive.
+    pub settled_before: u64,
     /// Those that are on the queue now.
     pub sent: u64,
     /// Events of which parts are missing.
@@ -193,6 +193,8 @@ impl<O: Outbox> Healing<'_, O> {
         if self.dry_run {
             return Ok(Ended::Done);
         }
+        // Marked as well: should their rows be forgotten, the next run is not to take them for missed.
+        self.mark(&archived).await?;
         for batch in missing.chunks(BATCH) {
             self.pace.turn(batch.len()).await;
             let messages = batch.iter().map(|candidate| candidate.message.clone()).collect();
@@ -216,7 +218,7 @@ impl<O: Outbox> Healing<'_, O> {
         });
         let looked: Vec<_> = stream::iter(looked).buffered(MARKS_AT_ONCE).try_collect().await?;
         let unmarked: Vec<Candidate> = looked.into_iter().flatten().collect();
-        self.counts.requeued_before += (count - unmarked.len()) as u64;
+        self.counts.settled_before += (count - unmarked.len()) as u64;
         Ok(unmarked)
     }
 

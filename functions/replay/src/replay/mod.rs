@@ -192,7 +192,7 @@ impl<O: Outbox> Replay<'_, O> {
             return;
         };
         let destinations = self.selection.destinations(row, &envelope);
-        if destinations.is_empty() || self.is_seen(envelope.id.as_str()) {
+        if destinations.is_empty() || self.is_seen(IdHash::of_event(&envelope)) {
             return;
         }
         self.counts.count_match(row.kind.as_deref());
@@ -201,13 +201,12 @@ impl<O: Outbox> Replay<'_, O> {
         }
         envelope.destinations = Some(destinations.names());
         if self.request.new_ids {
-            envelope.id = self.progress.run.new_id(&envelope.id);
+            envelope.id = self.progress.run.new_id(&envelope);
         }
         self.sender.add(message(&envelope));
     }
 
-    fn is_seen(&mut self, id: &str) -> bool {
-        let id = IdHash::of(id);
+    fn is_seen(&mut self, id: IdHash) -> bool {
         match self.seen.len() < MAX_SEEN {
             true => !self.seen.insert(id),
             false => self.seen.contains(&id),

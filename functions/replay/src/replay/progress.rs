@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use relay_core::envelope::EventId;
+use relay_core::envelope::{Envelope, EventId};
 use relay_core::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -94,8 +94,9 @@ impl Run {
 
     /// The new id of an event in this replay: a UUID v7 of the replay's time, and then bits of a hash. An event that one
     /// replay sends twice, because it was cut off, has the same id both times, so that destinations know it again.
-    pub fn new_id(self, old: &EventId) -> EventId {
-        let digest = Sha256::new().chain_update(self.0.as_bytes()).chain_update(old.as_str()).finalize();
+    pub fn new_id(self, old: &Envelope<'_>) -> EventId {
+        let hash = Sha256::new().chain_update(self.0.as_bytes()).chain_update(old.id.as_str());
+        let digest = hash.chain_update(old.payload.text()).finalize();
         let mut random = [0; 10];
         random.iter_mut().zip(&digest).for_each(|(byte, hash)| *byte = *hash);
         let milliseconds = (self.0.as_u128() >> 80) as u64;
@@ -149,15 +150,22 @@ mod tests {
 
     #[test]
     fn new_ids_are_of_version_7_and_the_same_in_one_replay() {
-        let old = EventId::parse("01935f3a-0000-7000-8000-000000000001").unwrap();
+        const OLD: &str = "01935f3a-0000-7000-8000-000000000001";
+        let body = |id: &str, payload: &str| {
+            let head = r#"{"version":1,"source":"vero","received_at":"2026-11-21T05:04:03.123Z""#;
+            format!(r#"{head},"id":"{id}","payload":{payload}}}"#)
+        };
         let run = Run::new();
-        let new = run.new_id(&old);
+        let new_id =
+            |run: Run, id: &str, payload: &str| run.new_id(&Envelope::parse(&body(id, payload)).unwrap());
+        let new = new_id(run, OLD, "{}");
         assert_eq!(Uuid::parse_str(new.as_str()).unwrap().get_version_num(), 7);
         assert_eq!(&new.as_str()[..13], &run.0.to_string()[..13], "of the replay's time");
-        assert_eq!(new, run.new_id(&old));
-        assert_ne!(new, old);
-        assert_ne!(new, run.new_id(&EventId::parse("e2").unwrap()));
-        assert_ne!(new, Run::new().new_id(&old));
+        assert_eq!(new, new_id(run, OLD, "{}"));
+        assert_ne!(new.as_str(), OLD);
+        assert_ne!(new, new_id(run, "e2", "{}"));
+        assert_ne!(new, new_id(run, OLD, r#"{"type":"track"}"#), "mappings share ids");
+        assert_ne!(new, new_id(Run::new(), OLD, "{}"));
     }
 
     #[test]

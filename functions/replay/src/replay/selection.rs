@@ -16,7 +16,16 @@ pub struct IdHash(u128);
 impl IdHash {
     /// Of an id.
     pub fn of(id: &str) -> Self {
-        let digest = Sha256::digest(id);
+        Self::of_parts([id, ""])
+    }
+
+    /// Of an event. Two may have one id: mappings of one Webhooks destination share a `messageId`.
+    pub fn of_event(envelope: &Envelope<'_>) -> Self {
+        Self::of_parts([envelope.id.as_str(), envelope.payload.text()])
+    }
+
+    fn of_parts(parts: [&str; 2]) -> Self {
+        let digest = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize();
         IdHash(digest.iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte)))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Rows are JSON lines in S3, which Amazon Athena reads as they are (its user guide, "JSON SerDe libraries"). A column
 //! is always there, null where nothing is known. What is written once may be written twice, since every way there is
-//! at least once: rows of one `id` are equal.
+//! at least once: then rows are equal, but for first-party events that their sender sent twice, which came at two times.
 
 mod data;
 mod deliveries;

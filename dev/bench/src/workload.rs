@@ -1,0 +1,88 @@
+//! What the pure core does with webhooks: read, map, plan, write.
+
+use std::fs;
+use std::hint::black_box;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use relay_core::archive;
+use relay_core::envelope::{Envelope, Payload};
+use relay_core::mapping::segment::{self, batch_body, plan_batches};
+use relay_core::mapping::vero_track;
+use relay_core::names::Naming;
+use relay_core::webhook::Webhook;
+
+const SENT_AT: &str = "2026-11-21T05:04:03.123Z";
+
+/// Where webhooks go.
+#[derive(Clone, Copy, Debug)]
+pub struct To {
+    /// To Segment, in batches.
+    pub segment: bool,
+    /// To Vero Track.
+    pub vero: bool,
+    /// Into the archive.
+    pub archive: bool,
+}
+
+/// Every sample of `events/`, over and over, as ingest queues them.
+///
+/// # Errors
+/// If the samples cannot be read.
+pub fn envelopes(count: usize) -> Result<Vec<String>> {
+    let mut samples = Vec::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events"))? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vero-")) {
+            samples.push(fs::read_to_string(&path)?.trim().to_owned());
+        }
+    }
+    samples.sort();
+    let envelope = |(number, sample): (usize, &String)| {
+        format!(
+            r#"{{"version":1,"id":"01935f3a-0000-7000-8000-{number:012}","source":"vero","received_at":"{SENT_AT}","payload":{sample}}}"#
+        )
+    };
+    Ok((0..count).zip(samples.iter().cycle()).map(envelope).collect())
+}
+
+/// An envelope and the webhook in it.
+///
+/// # Errors
+/// If it is none.
+pub fn read(envelope: &str) -> Result<(Envelope<'_>, Webhook<'_>)> {
+    let envelope = Envelope::parse(envelope)?;
+    let Payload::Object(payload) = envelope.payload else { bail!("a sample that is no object") };
+    let webhook = Webhook::read(payload, envelope.received_at);
+    Ok((envelope, webhook))
+}
+
+/// Does all of it; the answer is the bytes of Segment's messages, and the requests that they make.
+///
+/// # Errors
+/// If one is no webhook, or too large.
+pub fn run(envelopes: &[String], to: To, naming: &Naming) -> Result<(usize, usize)> {
+    let mut messages = Vec::with_capacity(envelopes.len());
+    for envelope in envelopes {
+        let (envelope, webhook) = read(envelope)?;
+        if to.segment {
+            messages.push(segment::messages(&envelope.id, &webhook, naming)?);
+        }
+        if to.vero
+            && let Ok(call) = vero_track::call(&envelope.id, &webhook, naming)
+        {
+            black_box(call.body("token"));
+        }
+        if to.archive {
+            black_box(archive::row(&envelope, &(&webhook).into()));
+        }
+    }
+    let bytes = |event: &Vec<String>| event.iter().map(String::len).sum::<usize>();
+    let ends = plan_batches(messages.iter().map(|event| (event.len(), bytes(event))));
+    let mut start = 0;
+    for end in &ends {
+        black_box(batch_body(messages[start..*end].iter().flatten().map(String::as_str), SENT_AT));
+        start = *end;
+    }
+    Ok((messages.iter().map(bytes).sum(), ends.len()))
+}
