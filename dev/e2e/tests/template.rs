@@ -116,8 +116,9 @@ fn the_archive_outlives_the_stack_and_what_is_forgotten_does_not() -> Result<()>
     let ends = |prefix: &str| rules.iter().find(|rule| rule["Prefix"] == prefix);
     assert_eq!(ends("athena/").map(|rule| &rule["ExpirationInDays"]), Some(&json!(7)));
     assert_eq!(ends("requeued/").map(|rule| &rule["ExpirationInDays"]), Some(&json!(30)));
+    assert_eq!(ends("errors/").map(|rule| &rule["ExpirationInDays"]), Some(&json!(90)));
     // Nothing else ever expires, but what was overwritten.
-    assert_eq!(rules.iter().filter(|rule| !rule["ExpirationInDays"].is_null()).count(), 2);
+    assert_eq!(rules.iter().filter(|rule| !rule["ExpirationInDays"].is_null()).count(), 3);
     let everything = rules.iter().find(|rule| !rule["Id"].is_null() && rule["Prefix"].is_null());
     let undone = everything.map(|rule| &rule["NoncurrentVersionExpiration"]["NoncurrentDays"]);
     assert_eq!(undone, Some(&json!("ArchiveUndoDays")));
