@@ -158,10 +158,11 @@ pub fn render(measured: &Measured, assumed: &Assumed) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    const MEASURED: Measured = Measured {
+    /// Figures of the usual size.
+    pub const MEASURED: Measured = Measured {
         ingest: Duration::from_micros(400),
         worker: Duration::from_micros(200),
         log_bytes: 1_000.0,

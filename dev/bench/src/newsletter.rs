@@ -158,13 +158,7 @@ pub fn render(measured: &Measured, assumed: &Assumed) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MEASURED: Measured = Measured {
-        ingest: Duration::from_micros(400),
-        worker: Duration::from_micros(200),
-        log_bytes: 1_000.0,
-        row_bytes: 1_500.0,
-    };
+    use crate::cost::tests::MEASURED;
 
     fn at(concurrency: usize) -> Outcome {
         simulate(concurrency, &MEASURED, &Assumed::default())

@@ -52,7 +52,7 @@ pub struct Invocation {
     pub caller: Caller,
     /// What to do.
     pub task: Task,
-    /// How often it was stopped since it last came further.
+    /// How often it was stopped since an invocation last had its whole time.
     pub failures: u32,
     /// The request as it came, to be carried on.
     request: Map<String, Value>,
