@@ -128,6 +128,23 @@ fn new_ids_change_nothing_else_and_are_the_same_when_sent_twice() {
 }
 
 #[test]
+fn two_events_of_one_id_are_two() {
+    paused(async {
+        let store = Store::in_memory();
+        // As two mappings of one Webhooks destination send them.
+        let one = row("a", "2026-11-20", "segment");
+        let lines = [one.clone(), one.replace("track", "identify"), one].join("\n");
+        store.put("data/day=2026-11-20/source=segment/1", lines.into_bytes()).await;
+        let memory = Memory::default();
+        let request = request(json!({"destinations": ["vero_track"]}));
+        assert_eq!(run_once(&request, &store, &memory).await.sent, 2);
+        let kinds: Vec<Value> =
+            envelopes(&memory).iter().map(|event| event["payload"]["type"].clone()).collect();
+        assert_eq!(kinds, ["track", "identify"]);
+    });
+}
+
+#[test]
 fn a_row_that_is_there_twice_is_sent_once() {
     paused(async {
         let store = Store::in_memory();
