@@ -4,14 +4,23 @@
 
 mod raw;
 
+use std::io::Error;
 use std::time::{Duration, Instant};
 
-use harness::{Fault, Queue, QueueSettings, Sqs, State, When};
+use harness::{Fault, Queue, QueueSettings, REGION, Sqs, State, When};
 use serde_json::{Value, json};
 
+/// A call that is signed for this service, whether or not it is the one that is called.
+async fn signed(sqs: &Sqs, service: &str, target: &str, request: Value) -> Result<raw::Answer, Error> {
+    let scope = format!("20261121/{REGION}/{service}/aws4_request");
+    let signature = format!("AWS4-HMAC-SHA256 Credential=AKIA/{scope}, SignedHeaders=host, Signature=0");
+    let headers = [("x-amz-target", target), ("authorization", &signature)];
+    raw::call(sqs.url(), "POST", "/", &headers, request.to_string()).await
+}
+
 async fn aws(sqs: &Sqs, target: &str, request: Value) -> (u16, Value) {
-    let answer =
-        raw::call(sqs.url(), "POST", "/", &[("x-amz-target", target)], request.to_string()).await.unwrap();
+    let service = if target.starts_with("AmazonSSM") { "ssm" } else { "sqs" };
+    let answer = signed(sqs, service, target, request).await.unwrap();
     (answer.status, answer.json)
 }
 
@@ -117,9 +126,8 @@ async fn what_sqs_refuses_is_refused() {
     assert_eq!(answer["Successful"][0]["Id"], "0");
     assert_eq!(answer["Failed"][0]["Code"], "InvalidMessageContents");
 
-    let missing = json!({"QueueUrl": "http://x/0/none", "MessageBody": "a"}).to_string();
-    let headers = [("x-amz-target", "AmazonSQS.SendMessage")];
-    let answer = raw::call(sqs.url(), "POST", "/", &headers, missing).await.unwrap();
+    let missing = json!({"QueueUrl": "http://x/0/none", "MessageBody": "a"});
+    let answer = signed(&sqs, "sqs", "AmazonSQS.SendMessage", missing).await.unwrap();
     assert_eq!(answer.json["__type"], "com.amazonaws.sqs#QueueDoesNotExist");
     assert!(answer.head.contains("x-amzn-query-error: AWS.SimpleQueueService.NonExistentQueue;Sender"));
 }
@@ -150,18 +158,19 @@ async fn faults_meet_whom_they_should() {
     assert_eq!(sqs_call(&sqs, &main, "SendMessage", one()).await.0, 200);
     assert_eq!(sqs_call(&sqs, &main, "SendMessage", one()).await.1["message"], "Rate exceeded");
 
-    let request = json!({"QueueUrl": main.url(), "MessageBody": "d"}).to_string();
-    let headers = [("x-amz-target", "AmazonSQS.SendMessage")];
+    let send = || {
+        let request = json!({"QueueUrl": main.url(), "MessageBody": "d"});
+        signed(&sqs, "sqs", "AmazonSQS.SendMessage", request)
+    };
     for (fault, kept) in [(Fault::Reset, 3), (Fault::LostAnswer, 4)] {
         sqs.heal();
         sqs.fail(fault, When::always());
-        let broken = raw::call(sqs.url(), "POST", "/", &headers, &request).await;
+        let broken = send().await;
         assert_eq!(broken.err().unwrap().kind(), std::io::ErrorKind::ConnectionReset);
         assert_eq!(main.messages().len(), kept);
     }
     sqs.fail(Fault::Hang, When::always());
-    let hanging = raw::call(sqs.url(), "POST", "/", &headers, &request);
-    assert!(tokio::time::timeout(Duration::from_millis(100), hanging).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(100), send()).await.is_err());
     let last = sqs.calls().pop().unwrap();
     assert_eq!(
         (last.operation.as_str(), last.queue.as_deref(), last.status),
@@ -179,4 +188,7 @@ async fn parameters_are_read_from_ssm() {
     assert_eq!(answer["InvalidParameters"], json!(["/other"]));
     let (status, answer) = aws(&sqs, "AmazonSSM.GetParameter", json!({"Name": "/other"})).await;
     assert_eq!((status, &answer["__type"]), (400, &json!("com.amazonaws.ssm#ParameterNotFound")));
+    let request = json!({"Names": ["/relay/token"]});
+    let unsigned = signed(&sqs, "sqs", "AmazonSSM.GetParameters", request).await.unwrap();
+    assert_eq!(unsigned.status, 403);
 }

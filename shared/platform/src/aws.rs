@@ -15,6 +15,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 use crate::environment::Environment;
 use crate::http;
+use crate::ssm::{self, Parameter};
 
 /// The clock of every call to AWS.
 #[derive(Debug, Clone, Copy)]
@@ -121,11 +122,12 @@ impl Aws {
         aws_sdk_firehose::Client::from_conf(config.build())
     }
 
-    /// A client for SSM.
-    pub fn ssm(&self) -> aws_sdk_ssm::Client {
-        let mut config = aws_sdk_ssm::config::Builder::from(&self.shared);
-        config.set_endpoint_url(self.ssm_endpoint.clone());
-        aws_sdk_ssm::Client::from_conf(config.build())
+    /// The decrypted values of up to ten of SSM's parameters; those that do not exist are missing.
+    ///
+    /// # Errors
+    /// SSM's code, such as `AccessDeniedException`, or that it did not answer.
+    pub(crate) async fn ssm_parameters(&self, names: Vec<String>) -> Result<Vec<Parameter>, String> {
+        ssm::get_parameters(&self.shared, self.ssm_endpoint.as_deref(), names).await
     }
 }
 

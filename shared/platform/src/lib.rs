@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 pub mod queue;
 pub mod secret;
+mod ssm;
 pub mod start;
 mod tls;
 pub mod trace;

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_ssm::error::ProvideErrorMetadata;
-use aws_sdk_ssm::types::Parameter;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::aws::Aws;
 use crate::environment::{Environment, Fault, Faults, Form};
+use crate::ssm::Parameter;
 
 /// The form of a variable that names a parameter.
 const PARAMETER: Form =
@@ -91,9 +90,7 @@ async fn parameters(aws: &Aws, named: &[(&str, &str)]) -> Result<HashMap<String,
     let mut names: Vec<String> = named.iter().map(|(_, name)| (*name).to_owned()).collect();
     names.sort();
     names.dedup(); // SSM refuses a name that comes twice
-    let call = aws.ssm().get_parameters().set_names(Some(names)).with_decryption(true).send();
-    let answer = call.await.map_err(|error| {
-        let code = error.as_service_error().and_then(|error| error.code()).unwrap_or("no answer");
+    let found = aws.ssm_parameters(names).await.map_err(|code| {
         let fault = |(variable, name): &(&str, &str)| {
             let problem = format!(
                 "names {name}, which SSM did not hand out ({code}); the role needs ssm:GetParameters on it, and \
@@ -104,18 +101,15 @@ async fn parameters(aws: &Aws, named: &[(&str, &str)]) -> Result<HashMap<String,
         Faults(named.iter().map(fault).collect())
     })?;
     let mut values = HashMap::new();
-    for parameter in answer.parameters() {
-        if let Some(value) = parameter.value() {
-            let value = SecretString::from(value.trim());
-            values.extend(known_as(parameter).map(|name| (name, value.clone())));
-        }
+    for parameter in found {
+        let value = SecretString::from(parameter.value.expose_secret().trim());
+        values.extend(known_as(parameter).map(|name| (name, value.clone())));
     }
     Ok(values)
 }
 
 /// Asked for by an ARN or with a version or label behind a colon, SSM answers with the bare name.
-fn known_as(parameter: &Parameter) -> impl Iterator<Item = String> {
-    let name = parameter.name().unwrap_or_default();
-    let selected = parameter.selector().map(|selector| format!("{name}{selector}"));
-    [Some(name.to_owned()), parameter.arn().map(str::to_owned), selected].into_iter().flatten()
+fn known_as(Parameter { name, arn, selector, .. }: Parameter) -> impl Iterator<Item = String> {
+    let selected = selector.map(|selector| format!("{name}{selector}"));
+    [Some(name), arn, selected].into_iter().flatten()
 }

@@ -41,6 +41,11 @@ impl ApiError {
         Self::new("MissingRequiredParameterException", "MissingParameter", message)
     }
 
+    pub(super) fn unsigned() -> Self {
+        let code = "IncompleteSignature";
+        Self { status: 403, name: code, code, message: "The request is not signed for this service.".into() }
+    }
+
     pub(super) fn unavailable(status: u16) -> Self {
         let (name, code) = match status {
             503 => ("ServiceUnavailable", "ServiceUnavailable"),

@@ -15,7 +15,7 @@ use super::queue::Queues;
 use super::{Call, Fault, firehose, ssm};
 use crate::http::{self, Answer, Handler, Request, Reset};
 use crate::when::{Rules, Subject};
-use crate::{ACCOUNT, Clock, lock};
+use crate::{ACCOUNT, Clock, REGION, lock};
 
 pub(super) struct Shared {
     pub(super) url: String,
@@ -167,7 +167,11 @@ impl Handler for Shared {
         let number = self.record(operation, body.clone(), request.connection);
         let queue = protocol::queue_name(&body);
         let fault = self.faults.pick(&Subject { path: &request.path, operation, queue, body: &body });
-        let (status, answer, query_error) = match self.answer_with(fault, api, operation, &body).await? {
+        let result = match api.is_signed_for(&request) {
+            true => self.answer_with(fault, api, operation, &body).await?,
+            false => Err(ApiError::unsigned()),
+        };
+        let (status, answer, query_error) = match result {
             Ok(answer) => (200, answer, None),
             Err(error) => {
                 let query_error = (api == Api::Sqs).then(|| error.query_error());
@@ -193,6 +197,19 @@ enum Api {
 }
 
 impl Api {
+    /// Who signed is not looked at, for which service and region is (IAM user guide, "Elements of an AWS API request
+    /// signature").
+    fn is_signed_for(self, request: &Request) -> bool {
+        let service = match self {
+            Self::Sqs => "sqs",
+            Self::Ssm => "ssm",
+            Self::Firehose => "firehose",
+            Self::Logs => "logs",
+        };
+        let signature = request.headers.get("authorization").and_then(|value| value.to_str().ok());
+        signature.is_some_and(|value| value.contains(&format!("/{REGION}/{service}/aws4_request,")))
+    }
+
     fn content_type(self) -> &'static str {
         match self {
             Self::Sqs => "application/x-amz-json-1.0",
