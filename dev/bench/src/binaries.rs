@@ -34,10 +34,9 @@ impl Binaries {
 
 fn build<const N: usize>(packages: [&str; N]) -> Result<[PathBuf; N]> {
     eprintln!("Building {} for release, which takes minutes the first time", packages.join(" and "));
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let output = cargo()
         .args(["build", "--release", "--message-format=json-render-diagnostics"])
         .args(packages.iter().flat_map(|package| ["--package", package]))
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
@@ -53,4 +52,11 @@ fn build<const N: usize>(packages: [&str; N]) -> Result<[PathBuf; N]> {
         *binary = built.with_context(|| format!("cargo names no binary of {package}"))?.into();
     }
     Ok(binaries)
+}
+
+/// The cargo that runs this, in this package's folder.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+    cargo
 }

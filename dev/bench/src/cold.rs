@@ -1,4 +1,4 @@
-//! Cold starts of `ingest`, beside those of a bare function, and of the same in Python and JavaScript.
+//! Cold starts of `ingest`, beside those of a bare function.
 
 use std::fs;
 use std::io::Write;
@@ -13,12 +13,9 @@ use crate::binaries::Binaries;
 use crate::cpu_share::CpuShare;
 use crate::scene::{Program, Scene, Start, median, starts};
 use crate::table::{Figure, Row};
-use crate::twins;
 
 /// How often each function is started.
 pub const RUNS: usize = 30;
-/// Twins take a hundred times as long.
-const TWIN_RUNS: usize = 10;
 
 /// The memory that the template gives, and the least that there is.
 const MEMORIES_MB: [u64; 2] = [256, 128];
@@ -39,32 +36,14 @@ pub fn sizes(binaries: &Binaries) -> Result<Vec<Row>> {
 }
 
 /// From nothing to the first answer, SQS without TLS.
-pub async fn start(binaries: &Binaries) -> Result<Vec<Row>> {
+pub async fn start(binaries: &Binaries) -> Result<Row> {
     let scene = Scene::of(Sqs::start().await?);
-    let [ingest, hello] = starts(&scene, programs(binaries, &[]), RUNS, None).await?;
+    let starts = starts(&scene, &programs(binaries, &[]), RUNS, None).await?;
     let queued = scene.live.messages().len();
     ensure!(queued == RUNS + 1, "{queued} of {} webhooks are on the queue", RUNS + 1);
-    let whole = |starts: &[Start]| Figure::Time(median(starts.iter().map(Start::whole)));
-    let mut rows = vec![
-        Row::new("ingest, start to first answer", whole(&ingest))
-            .beside_hello(whole(&hello))
-            .at_most_times(3.0),
-    ];
-    for twin in twins::all() {
-        let what = format!("its twin in {}, start to first answer", twin.language);
-        let row = match twin.installed(&binaries.target)? {
-            Some(twin) => {
-                let path = twin.path();
-                let twin = Program { binary: &twin.program, variables: &[("PATH", &path)] };
-                let [ingest, _] = programs(binaries, &[]);
-                let [twin, ingest] = starts(&scene, [twin, ingest], TWIN_RUNS, None).await?;
-                Row::new(what, whole(&twin)).beside(whole(&ingest), "ingest")
-            }
-            None => Row::not_measured(what),
-        };
-        rows.push(row.at_least_times(30.0));
-    }
-    Ok(rows)
+    let whole = |program: usize| Figure::Time(median(starts[program].iter().map(Start::whole)));
+    let row = Row::new("ingest, start to first answer", whole(0)).beside_hello(whole(1));
+    Ok(row.at_most_times(3.0))
 }
 
 /// As on Lambda: behind TLS, and after init with the CPU that goes with the memory.
@@ -76,11 +55,10 @@ pub async fn on_lambda(binaries: &Binaries) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for mb in MEMORIES_MB {
         let share = CpuShare::of_memory(mb);
-        let [ingest, hello] =
-            starts(&scene, programs(binaries, &variables), RUNS, share.as_ref().ok()).await?;
+        let starts = starts(&scene, &programs(binaries, &variables), RUNS, share.as_ref().ok()).await?;
         let times = |part: fn(&Start) -> Duration| {
             let [ingest, hello] =
-                [&ingest, &hello].map(|starts| Figure::Time(median(starts.iter().map(part))));
+                [0, 1].map(|program: usize| Figure::Time(median(starts[program].iter().map(part))));
             move |what: String| Row::new(what, ingest).beside_hello(hello)
         };
         if rows.is_empty() {

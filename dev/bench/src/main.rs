@@ -1,6 +1,6 @@
 //! `cargo bench-relay`: builds the functions for release, measures them on the harness, and prints one table.
 //! A missed target is a line of it, not an error. With names of parts (`cold`, `warm`, `batch`, `core`) it measures these;
-//! without, it also says what a million webhooks cost and how a newsletter to five million goes.
+//! without, it also says what a million webhooks cost and how a newsletter to five million goes, and draws `speed.svg`.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
@@ -11,31 +11,41 @@ mod core;
 mod cost;
 mod cpu_share;
 mod newsletter;
+mod plot;
 mod scene;
 mod table;
 mod twins;
 mod warm;
 
-use anyhow::{Result, ensure};
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
 
 use crate::binaries::Binaries;
 use crate::table::Row;
 
 const PARTS: [&str; 4] = ["cold", "warm", "batch", "core"];
 
+/// The README's plot.
+const PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/speed.svg");
+
 /// Of a core, of which Lambda gives a function of 256 MB so much.
 const SHARE: f64 = 1_769.0 / 256.0;
 
 const LEGEND: &str = "\
 Times are medians; what stands in one line was measured in turn. hello: a bare lambda_runtime function; SendMessage:
-one that does nothing but call SQS, by the same client of the same SDK. The webhook has 1 KB.
+one that does nothing but send the webhook to SQS, by the same client of the same SDK. The webhook has 1 KB.
 start                 from spawning the process to its first answer, with a webhook on SQS without TLS
 init with TLS         up to asking for the first event, with the connection to SQS open; the certificate
                       authorities are this machine's and SQS's
 CPU share of 256 MB   256/1,769 of a core from the first request on (quota of a cgroup, in periods of 20 ms)
-its own               of the median answer, what it takes longer than SendMessage's
+its own               of the median answer, what it takes longer than SendMessage's; the envelope around the webhook
+                      and the two message attributes are in it
 3,000 webhooks        as ingest queued them, in one batch, to both destinations, which answer at once
-core                  the samples of events/, without a function around it
+its twin              started, answering and holding memory after 550 answers in turn with ingest, which the others'
+                      use of the caches slows down; the JavaScript is not bundled
+core                  the samples of events/, without a function around it; the first two lines by criterion, the
+                      others in turn
 ";
 
 #[tokio::main]
@@ -45,9 +55,13 @@ async fn main() -> Result<()> {
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|named| named == part);
     let binaries = Binaries::build()?;
     let mut rows: Vec<Row> = cold::sizes(&binaries)?;
+    let mut contenders = Vec::new();
     if wanted("cold") {
         eprintln!("Starting functions, {} times each", cold::RUNS);
-        rows.extend(cold::start(&binaries).await?);
+        rows.push(cold::start(&binaries).await?);
+        eprintln!("The same beside its twins");
+        contenders = twins::measure(&binaries).await?;
+        rows.extend(twins::rows(&contenders));
         eprintln!("The same behind TLS, with a share of the CPU");
         rows.extend(cold::on_lambda(&binaries).await?);
     }
@@ -68,7 +82,7 @@ async fn main() -> Result<()> {
         rows.extend(batch.rows);
     }
     if wanted("core") {
-        eprintln!("Mapping webhooks");
+        eprintln!("Mapping webhooks, by criterion");
         rows.extend(core::measure()?);
     }
     println!("{}\n{LEGEND}", table::render(&rows));
@@ -78,6 +92,10 @@ async fn main() -> Result<()> {
         let assumed = cost::Assumed::default();
         println!("{}", cost::render(&measured, &assumed)?);
         println!("{}", newsletter::render(&measured, &assumed)?);
+    }
+    if parts.is_empty() && twins::all_are(&contenders) {
+        fs::write(PLOT, plot::render(&contenders)).context(PLOT)?;
+        eprintln!("Drawn in {PLOT}");
     }
     Ok(())
 }

@@ -79,14 +79,14 @@ impl Start {
 
 /// Starts the programs in turn, so that whatever else the machine does meets them all; from the first request on
 /// they have this share of the CPU. A first start of each, which reads the program from the disk, does not count.
-pub async fn starts<const N: usize>(
+pub async fn starts(
     scene: &Scene,
-    programs: [Program<'_>; N],
+    programs: &[Program<'_>],
     runs: usize,
     share: Option<&CpuShare>,
-) -> Result<[Vec<Start>; N]> {
+) -> Result<Vec<Vec<Start>>> {
     let event = webhook();
-    let mut starts = [const { Vec::new() }; N];
+    let mut starts = vec![Vec::new(); programs.len()];
     for run in 0..=runs {
         for (program, starts) in programs.iter().zip(&mut starts) {
             let function = scene.function(program.binary, program.variables).await?;

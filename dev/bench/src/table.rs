@@ -15,7 +15,8 @@ pub enum Figure {
 }
 
 impl Figure {
-    fn value(self) -> f64 {
+    /// In bytes, seconds or by number.
+    pub fn value(self) -> f64 {
         match self {
             Self::Bytes(bytes) => bytes as f64,
             Self::Time(time) => time.as_secs_f64(),

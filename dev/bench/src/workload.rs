@@ -25,6 +25,19 @@ pub struct To {
     pub archive: bool,
 }
 
+impl To {
+    /// To Segment and nowhere else.
+    pub const SEGMENT: Self = To { segment: true, vero: false, archive: false };
+    /// To all destinations.
+    pub const EVERYWHERE: Self = To { segment: true, vero: true, archive: true };
+}
+
+/// What `benches/core.rs` measures, each with [`COUNT`] webhooks: a name, and where they go.
+pub const BENCHES: [(&str, To); 2] = [("segment", To::SEGMENT), ("everywhere", To::EVERYWHERE)];
+
+/// How many webhooks one round of a bench takes through.
+pub const COUNT: usize = 1_000;
+
 /// Every sample of `events/`, over and over, as ingest queues them.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use relay_core::json::{self, Object};
+use relay_core::json::{self, Json, Object};
 use serde_json::value::RawValue;
 
 /// What matters of a request. What is missing or of the wrong type is empty.
@@ -23,34 +23,35 @@ pub struct Request<'a> {
     pub body: Cow<'a, [u8]>,
     /// The body came as text: of bytes that are none, Lambda's text is beyond repair.
     pub is_text: bool,
-    headers: Object<'a>,
+    headers: Option<Json<'a>>,
 }
 
 impl<'a> Request<'a> {
     /// Reads an event. One that is none of a Function URL's has no path, which is an unknown one.
     pub fn read(event: &'a RawValue) -> Self {
-        let mut event = Object::parse(event.into()).unwrap_or_default();
-        let mut field = |path: &[&str]| event.peek(path).and_then(json::text);
-        let text = field(&["body"]).unwrap_or_default();
-        let (method, path) = (field(&["requestContext", "http", "method"]), field(&["rawPath"]));
-        let query = field(&["rawQueryString"]);
-        let is_base64 = event.get("isBase64Encoded").is_some_and(|flag| flag.get() == "true");
+        let [mut method, mut path, mut query, mut body] = [const { Cow::Borrowed("") }; 4];
+        let (mut is_base64, mut headers) = (false, None);
+        for (key, value) in json::fields(event.into()) {
+            let text = || json::text(value).unwrap_or_default();
+            match &*key {
+                "rawPath" => path = text(),
+                "rawQueryString" => query = text(),
+                "body" => body = text(),
+                "isBase64Encoded" => is_base64 = value.get() == "true",
+                "headers" => headers = Some(value),
+                "requestContext" => method = http_method(value).and_then(json::text).unwrap_or_default(),
+                _ => (),
+            }
+        }
         // What is not base64 after all is kept as it came.
-        let decoded = is_base64.then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
+        let decoded = is_base64.then(|| STANDARD.decode(body.as_bytes()).ok()).flatten();
         let is_text = decoded.is_none();
-        let body = match (decoded, text) {
+        let body = match (decoded, body) {
             (Some(bytes), _) => Cow::Owned(bytes),
             (None, Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
             (None, Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
         };
-        Request {
-            method: method.unwrap_or_default(),
-            path: path.unwrap_or_default(),
-            query: query.unwrap_or_default(),
-            body,
-            is_text,
-            headers: event.get("headers").and_then(Object::parse).unwrap_or_default(),
-        }
+        Request { method, path, query, body, is_text, headers }
     }
 
     /// The first value of a query parameter, not percent-decoded: tokens have no character that needs it.
@@ -61,7 +62,8 @@ impl<'a> Request<'a> {
 
     /// A header's value, trimmed. Lambda writes names in lower case and joins equal ones by commas.
     pub fn header(&self, name: &str) -> Option<String> {
-        let value = json::text(self.headers.get_ignoring_case(name)?)?;
+        let headers = Object::parse(self.headers?)?;
+        let value = json::text(headers.get_ignoring_case(name)?)?;
         Some(value.trim().to_owned())
     }
 
@@ -74,6 +76,15 @@ impl<'a> Request<'a> {
         let user = credentials.split(':').next().unwrap_or_default();
         (scheme.eq_ignore_ascii_case("basic") && !user.is_empty()).then(|| user.to_owned())
     }
+}
+
+fn http_method(context: Json<'_>) -> Option<Json<'_>> {
+    field(field(context, "http")?, "method")
+}
+
+/// Of equal keys the last counts, as in most JSON parsers.
+fn field<'a>(object: Json<'a>, name: &str) -> Option<Json<'a>> {
+    json::fields(object).filter(|(key, _)| key == name).last().map(|(_, value)| value)
 }
 
 #[cfg(test)]

@@ -199,6 +199,20 @@ async fn while_ssm_is_down_the_old_keys_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ssm_is_asked_twice_before_it_counts_as_down() {
+    for fault in [Fault::Reset, Fault::Status(503), Fault::Throttle] {
+        let setup = setup().await;
+        setup.vero.behave(Behaviour::status(401), When::first(1));
+        setup.sqs.parameter(VERO, NEW_KEY);
+        assert_eq!(setup.invoke(&[sent("e1")]).await, 0);
+        setup.sqs.fail(fault.clone(), When::first(1).operation("GetParameters"));
+        assert_eq!(setup.invoke(&[only_copy(&setup.queue)]).await, 0);
+        assert_eq!(setup.vero.vero_calls()[0].1["auth_token"], NEW_KEY, "{fault:?}");
+        assert_eq!(setup.readings(), 3, "{fault:?}: at the start, in vain, and again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_parameter_is_no_new_key() {
     let setup = setup().await;
     setup.vero.behave(Behaviour::status(401), When::first(1));

@@ -192,15 +192,11 @@ impl<'a> Envelope<'a> {
 
     /// The webhook's type, when it is fit for a message attribute: 1 to 64 of `[A-Za-z0-9_.-]`.
     pub fn type_attribute(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Typed<'a> {
-            #[serde(borrow, rename = "type")]
-            kind: Option<Json<'a>>,
-        }
         let Payload::Object(payload) = self.payload else { return None };
-        // A payload with two `type`s fails here: then it has no attribute, which decides nothing.
-        let typed: Typed<'_> = serde_json::from_str(payload.get()).ok()?;
-        typed.kind.and_then(json::text).map(|kind| kind.into_owned()).filter(|kind| is_plain(kind))
+        let mut types = json::fields(payload).filter(|(key, _)| key == "type").map(|(_, value)| value);
+        // A payload with two `type`s has no attribute, which decides nothing.
+        let kind = types.next().filter(|_| types.next().is_none())?;
+        json::text(kind).map(|kind| kind.into_owned()).filter(|kind| is_plain(kind))
     }
 
     fn write(&self, destinations: Option<&[String]>) -> ObjectWriter {

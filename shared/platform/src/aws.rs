@@ -125,8 +125,8 @@ impl Aws {
     /// The decrypted values of up to ten of SSM's parameters; those that do not exist are missing.
     ///
     /// # Errors
-    /// SSM's code, such as `AccessDeniedException`, or that it did not answer.
-    pub(crate) async fn ssm_parameters(&self, names: Vec<String>) -> Result<Vec<Parameter>, String> {
+    /// SSM's code, such as `AccessDeniedException`, or in words what kept it from answering.
+    pub(crate) async fn get_parameters(&self, names: Vec<String>) -> Result<Vec<Parameter>, String> {
         ssm::get_parameters(&self.shared, self.ssm_endpoint.as_deref(), names).await
     }
 }

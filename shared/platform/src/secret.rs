@@ -90,10 +90,10 @@ async fn parameters(aws: &Aws, named: &[(&str, &str)]) -> Result<HashMap<String,
     let mut names: Vec<String> = named.iter().map(|(_, name)| (*name).to_owned()).collect();
     names.sort();
     names.dedup(); // SSM refuses a name that comes twice
-    let found = aws.ssm_parameters(names).await.map_err(|code| {
+    let found = aws.get_parameters(names).await.map_err(|reason| {
         let fault = |(variable, name): &(&str, &str)| {
             let problem = format!(
-                "names {name}, which SSM did not hand out ({code}); the role needs ssm:GetParameters on it, and \
+                "names {name}, which SSM did not hand out ({reason}); the role needs ssm:GetParameters on it, and \
                  kms:Decrypt where a key of your own encrypts it"
             );
             Fault { variable: (*variable).to_owned(), problem, form: PARAMETER }

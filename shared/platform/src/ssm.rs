@@ -6,14 +6,13 @@ use aws_config_types::{SdkConfig, SigningName};
 use aws_runtime::auth::SigV4OperationSigningConfig;
 use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
 use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
+use aws_runtime::service_clock_skew::{ServiceClockSkewClassifier, ServiceClockSkewInterceptor};
 use aws_sdk_sqs::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
-use aws_sdk_sqs::error::{BoxError, ErrorMetadata};
+use aws_sdk_sqs::error::{BoxError, ErrorMetadata, SdkError};
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime::client::retries::classifiers::{HttpStatusCodeClassifier, TransientErrorClassifier};
-use aws_smithy_runtime::client::retries::strategy::StandardRetryStrategy;
 use aws_smithy_runtime_api::client::auth::AuthSchemeOptionResolverParams;
 use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
-use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_runtime_api::client::orchestrator::{
     HttpRequest, HttpResponse, OrchestratorError, SensitiveOutput,
 };
@@ -49,7 +48,7 @@ struct Answer {
 /// that is not AWS's.
 ///
 /// # Errors
-/// SSM's code, such as `AccessDeniedException`; without an answer, that there is none.
+/// SSM's code, such as `AccessDeniedException`, or in words what kept it from answering.
 pub(crate) async fn get_parameters(
     config: &SdkConfig,
     elsewhere: Option<&str>,
@@ -59,17 +58,16 @@ pub(crate) async fn get_parameters(
         Some(url) => url.to_owned(),
         None => endpoint(config).await.map_err(|error| error.to_string())?,
     };
-    let answer = operation(config, &endpoint).invoke(names).await.map_err(|error| {
-        let code = error.as_service_error().and_then(ErrorMetadata::code);
-        code.unwrap_or("no answer").to_owned()
-    })?;
-    Ok(answer.parameters)
+    let answer = operation(config, &endpoint).invoke(names).await;
+    answer.map(|answer| answer.parameters).map_err(|error| explain(&error).to_owned())
 }
 
 fn operation(config: &SdkConfig, endpoint: &str) -> Operation<Vec<String>, Answer, ErrorMetadata> {
     let mut layer = Layer::new("ssm");
-    layer.store_or_unset(config.retry_config().cloned());
-    layer.store_or_unset(config.timeout_config().cloned());
+    if let (Some(retries), Some(timeouts)) = (config.retry_config(), config.timeout_config()) {
+        layer.store_put(retries.clone());
+        layer.store_put(timeouts.clone());
+    }
     layer.store_put(SensitiveOutput);
     layer.store_put(AuthSchemeOptionResolverParams::new(()));
     layer.store_put(SigV4OperationSigningConfig {
@@ -80,9 +78,10 @@ fn operation(config: &SdkConfig, endpoint: &str) -> Operation<Vec<String>, Answe
     let mut components = RuntimeComponentsBuilder::new("ssm")
         .with_http_client(config.http_client())
         .with_sleep_impl(config.sleep_impl())
-        .with_retry_strategy(Some(StandardRetryStrategy::new()))
+        .with_interceptor(ServiceClockSkewInterceptor::new())
         .with_retry_classifier(TransientErrorClassifier::<ErrorMetadata>::new())
         .with_retry_classifier(AwsErrorCodeClassifier::<ErrorMetadata>::new())
+        .with_retry_classifier(ServiceClockSkewClassifier::<ErrorMetadata>::new())
         .with_retry_classifier(HttpStatusCodeClassifier::default())
         .with_auth_scheme(SigV4AuthScheme::new())
         .with_auth_scheme_option_resolver(Some(StaticAuthSchemeOptionResolver::new(vec![SCHEME_ID])));
@@ -92,7 +91,6 @@ fn operation(config: &SdkConfig, endpoint: &str) -> Operation<Vec<String>, Answe
     Operation::builder()
         .service_name("SSM")
         .operation_name("GetParameters")
-        .behavior_version(BehaviorVersion::v2026_01_12())
         .endpoint_url(endpoint)
         .runtime_plugin(
             StaticRuntimePlugin::new().with_config(layer.freeze()).with_runtime_components(components),
@@ -116,11 +114,25 @@ fn answer(response: &HttpResponse) -> Result<Answer, OrchestratorError<ErrorMeta
     if response.status().is_success() {
         return serde_json::from_slice(body).map_err(OrchestratorError::other);
     }
-    // AWS JSON 1.1, "Operation error serialization": in front of the code there may be its namespace.
+    // Smithy, "AWS JSON 1.1 protocol", operation error serialization: the code stands in one of three places, maybe
+    // with its namespace before it and an address behind.
     let error: Value = serde_json::from_slice(body).unwrap_or_default();
-    let code = error["__type"].as_str().and_then(|code| code.rsplit('#').next());
+    let header = response.headers().get("x-amzn-errortype");
+    let code = header.or_else(|| error["code"].as_str()).or_else(|| error["__type"].as_str());
+    let code = code.and_then(|code| code.split(':').next()?.rsplit('#').next());
     let code = code.map_or_else(|| response.status().to_string(), str::to_owned);
     Err(OrchestratorError::operation(ErrorMetadata::builder().code(code).build()))
+}
+
+/// What the operator is told.
+fn explain(error: &SdkError<ErrorMetadata, HttpResponse>) -> &str {
+    match error {
+        SdkError::ServiceError(refused) => refused.err().code().unwrap_or("refused"),
+        SdkError::TimeoutError(_) => "no answer in time",
+        SdkError::ResponseError(_) => "an unreadable answer",
+        SdkError::ConstructionFailure(_) => "the call could not be made",
+        _ => "no answer",
+    }
 }
 
 /// Where SSM is: by AWS's rules for SQS, which differ from those for SSM by the name alone.
@@ -173,7 +185,12 @@ mod tests {
         assert!(read(200, "{").is_err_and(|error| !error.is_operation_error()));
         for (status, body, code) in [
             (400, r#"{"__type":"com.amazonaws.ssm#InvalidKeyId","message":"x"}"#, "InvalidKeyId"),
-            (400, r#"{"__type":"ThrottlingException"}"#, "ThrottlingException"),
+            (
+                400,
+                r#"{"__type":"ThrottlingException:http://internal.amazon.com/coral/"}"#,
+                "ThrottlingException",
+            ),
+            (400, r#"{"code":"a.b#AccessDeniedException","__type":"c"}"#, "AccessDeniedException"),
             (503, "<html>", "503"),
         ] {
             let error = read(status, body).unwrap_err();

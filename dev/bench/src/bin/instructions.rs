@@ -8,6 +8,6 @@ fn main() -> Result<()> {
     let count = std::env::args().nth(1).context("how many webhooks?")?.parse()?;
     // As many are made whatever the number, so that two runs differ by the work alone.
     let webhooks = envelopes(2_000)?;
-    run(&webhooks[..count], To { segment: true, vero: true, archive: true }, &Naming::default())?;
+    run(&webhooks[..count], To::EVERYWHERE, &Naming::default())?;
     Ok(())
 }
