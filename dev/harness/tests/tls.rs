@@ -29,5 +29,5 @@ async fn a_client_that_trusts_its_authority_can_speak_to_it() {
     stream.write_all(request).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("UnknownOperation"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("IncompleteSignature"), "{answer}");
 }
