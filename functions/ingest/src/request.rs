@@ -104,7 +104,9 @@ mod tests {
             "requestContext":{"http":{"method":"POST"}},"body":"eyJhIjoiw6kifQ==","isBase64Encoded":true}"#;
         let body = "{\"a\":\"é\"}".as_bytes().to_vec();
         assert_eq!(read(event), ("POST".into(), "/vero".into(), Some("x".into()), body));
-        let event = r#"{"rawPath":"/vero/x","requestContext":{"http":{"method":"POST"}},"body":"{\"a\":1}"}"#;
+        // Of equal keys the last counts, at every level.
+        let event = r#"{"rawPath":"/y","rawPath":"/vero/x","requestContext":{"http":{"method":"GET","method":"POST"}},
+            "body":"{\"a\":1}"}"#;
         assert_eq!(read(event), ("POST".into(), "/vero/x".into(), None, b"{\"a\":1}".to_vec()));
     }
 
