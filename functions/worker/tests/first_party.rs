@@ -296,6 +296,106 @@ async fn consent_fails_safe() {
     assert_eq!(copy["id"], "e5", "it may still come in time");
 }
 
+/// A resubscribe by id and address, received before anything else.
+fn resubscribe(id: &str, user: &str) -> Value {
+    let mut event = track(id, user, "Resubscribe");
+    event["payload"]["context"] = json!({"traits": {"email": format!("{user}@example.com")}});
+    event
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consent_is_withdrawn_in_several_forms() {
+    let by_address = |address: &str| {
+        let context = json!({"traits": {"email": address}});
+        envelope("no", json!({"type": "track", "event": "unsubscribe", "context": context}))
+    };
+    let tagged_alone = |id: &str, tags: Value| {
+        let mut event = tagged(id, "u", tags);
+        event["destinations"] = json!(["vero_tags"]);
+        event
+    };
+    let linked = json!({"type": "identify", "userId": "u", "traits": {"email": "new@example.com"}});
+    let deletion = envelope("no", json!({"type": "delete", "userId": "u"}));
+    let unsubscribed = || json!({"action": "add", "values": ["vip", "unsubscribed"]});
+    let forms = [
+        ("by id", vec![track("no", "u", "Unsubscribe")]),
+        ("by the address alone", vec![by_address("u@example.com")]),
+        ("by the address in another case", vec![by_address("U@Example.com")]),
+        ("by another address of the user's", vec![envelope("e0", linked), by_address("new@example.com")]),
+        ("by Vero's tag", vec![tagged("no", "u", unsubscribed())]),
+        ("by the tag in RudderStack's form", vec![tagged("no", "u", json!({"add": [" Unsubscribed "]}))]),
+        ("by the tag alone", vec![tagged_alone("no", unsubscribed())]),
+        (
+            "by a tag that another's event brings",
+            vec![tagged("no", "other", json!({"action": "ADD", "values": ["UNSUBSCRIBED"], "id": "u"}))],
+        ),
+        ("by a deletion", vec![deletion]),
+    ];
+    for paused in [false, true] {
+        for (form, withdrawal) in &forms {
+            let destinations = if paused { "vero_track" } else { "" };
+            let setup =
+                setup_with(&[("FORWARD_DELETES", "true"), ("PAUSED_DESTINATIONS", destinations)]).await;
+            setup.vero.behave(Behaviour::status(503), When::always().path("/api/v2/users/resubscribe"));
+            let time = now();
+            let mut batch = vec![received_at(resubscribe("yes", "u"), &time, 0)];
+            let places = 1..;
+            batch.extend(
+                withdrawal.iter().cloned().zip(places).map(|(event, place)| received_at(event, &time, place)),
+            );
+            batch.reverse();
+            setup.invoke(&batch).await;
+            let letters = bodies(&setup.dead);
+            let [letter] = &letters[..] else { panic!("{form}, paused {paused}: {letters:?}") };
+            assert_eq!(
+                (&letter["id"], &letter["destinations"], &letter["reason"]),
+                (&json!("yes"), &json!(["vero_track"]), &json!("stale_consent")),
+                "{form}, paused {paused}"
+            );
+            let copies = bodies(&setup.queue);
+            assert!(copies.iter().all(|copy| copy["id"] != "yes"), "{form}, paused {paused}: {copies:?}");
+            assert_eq!(copies.len(), if paused { withdrawal.len() } else { 0 }, "{form}, paused {paused}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_withdrawal_of_the_user_s_takes_nothing_back() {
+    let others = |tags: Value| tagged("e1", "u", tags);
+    for events in [
+        // Another's, though one event is about both.
+        vec![others(json!({"action": "add", "values": ["vip"], "id": "v"})), track("e2", "v", "Unsubscribe")],
+        vec![others(json!({"action": "add", "values": ["unsubscribed"], "id": "v"}))],
+        vec![others(json!({"add": ["vip"], "remove": ["unsubscribed"]}))],
+        vec![track("e1", "u", "Unsubscribed")],
+        vec![track("e1", "U", "Unsubscribe")],
+    ] {
+        let setup = setup().await;
+        setup.vero.behave(Behaviour::status(503), When::always().path("/api/v2/users/resubscribe"));
+        let time = now();
+        let mut batch = vec![received_at(resubscribe("yes", "u"), &time, 0)];
+        batch.extend(events.iter().cloned().zip(1..).map(|(event, place)| received_at(event, &time, place)));
+        setup.invoke(&batch).await;
+        assert!(setup.dead.messages().is_empty(), "{events:?}");
+        let [copy] = &bodies(&setup.queue)[..] else { panic!("one copy: {events:?}") };
+        assert_eq!(copy["id"], "yes");
+    }
+}
+
+/// The second try of a resubscribe comes before the withdrawal that follows it, by whatever it names the user.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_s_calls_keep_their_order_by_id_and_by_address() {
+    let setup = setup().await;
+    setup.vero.behave(Behaviour::status(503), When::first(1).path("/api/v2/users/resubscribe"));
+    let time = now();
+    let context = json!({"traits": {"email": "U@example.com"}});
+    let unsubscribe = envelope("no", json!({"type": "track", "event": "unsubscribe", "context": context}));
+    setup.invoke(&[received_at(unsubscribe, &time, 1), received_at(resubscribe("yes", "u"), &time, 0)]).await;
+    let paths: Vec<String> = setup.taken().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(paths, ["users/resubscribe", "users/unsubscribe"]);
+    assert!(setup.dead.messages().is_empty() && setup.queue.messages().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deletions_are_kept_or_carried_out() {
     let deletion = || envelope("e1", json!({"type": "delete", "userId": "u1"}));

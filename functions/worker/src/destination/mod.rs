@@ -116,6 +116,11 @@ pub trait Destination: Send + Sync {
 
     /// Sends items; the answer has their order and their number.
     fn deliver<'a>(&'a self, items: Vec<Self::Item>, turn: &'a Turn<'a>) -> BoxFuture<'a, Vec<Told>>;
+
+    /// While the operator holds the destination back: where nothing is told, an item is paused.
+    fn hold(&self, _items: Vec<Self::Item>) -> Vec<Told> {
+        Vec::new()
+    }
 }
 
 /// A destination as the worker sees it: events in, outcomes out.
@@ -183,17 +188,19 @@ impl<D: Destination> Lane for Running<D> {
                     |_| Err(told(Outcome::Dead(DeathCause { reason: "panicked", ..DeathCause::default() })));
                 match prepared.unwrap_or_else(panicked) {
                     Err(told) => all[place] = told,
-                    Ok(_) if self.is_paused => all[place] = told(Outcome::Paused),
                     Ok(item) => {
                         // Whatever is not told of otherwise is still owed.
-                        all[place] = told(Outcome::NotStarted);
+                        all[place] = told(if self.is_paused { Outcome::Paused } else { Outcome::NotStarted });
                         items.push(item);
                         places.push(place);
                     }
                 }
             }
             if !items.is_empty() {
-                let delivered = self.destination.deliver(items, &turn).await;
+                let delivered = match self.is_paused {
+                    true => self.destination.hold(items),
+                    false => self.destination.deliver(items, &turn).await,
+                };
                 for (place, told) in places.into_iter().zip(delivered).filter(|(_, told)| !told.is_empty()) {
                     all[place] = told;
                 }

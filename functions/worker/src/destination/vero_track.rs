@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use relay_core::delivery::{self, Outcome, in_order};
 use relay_core::envelope::{DeathCause, Source};
-use relay_core::mapping::vero_track::{Call, Endpoint, Errand, Fate, Tags, call, errand};
+use relay_core::mapping::vero_track::{Call, Consent, Errand, Fate, Tags, call, errand};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
 use reqwest::Method;
@@ -39,7 +39,10 @@ pub(super) struct VeroTrack {
 pub(super) struct Item {
     call: Option<Call>,
     tags: Tags,
+    /// Of those that the call is about.
     turn: delivery::Turn,
+    /// Whom the tags are about.
+    tagged: Vec<String>,
 }
 
 impl VeroTrack {
@@ -105,15 +108,34 @@ impl VeroTrack {
 
 /// Consent fails safe: a wish for messages that is still owed, while the user's later wish for none is known, must
 /// not be carried out after it.
-fn give_up_what_was_taken_back(items: &[Item], line: &[usize], told: &mut [Told]) {
-    let asks =
-        |index: usize, endpoint| items[index].call.as_ref().is_some_and(|call| call.endpoint == endpoint);
-    let last_no = line.iter().rposition(|index| asks(*index, Endpoint::Unsubscribe)).unwrap_or(0);
-    for index in line[..last_no].iter().filter(|index| asks(**index, Endpoint::Resubscribe)) {
-        for (_, outcome) in told[*index].iter_mut().filter(|(name, _)| *name == NAME) {
-            if matches!(outcome, Outcome::Owed(_) | Outcome::NotStarted) {
-                *outcome = dead("stale_consent");
+fn give_up_what_was_taken_back(items: &[Item], told: &mut [Told]) {
+    // An event's call and its tags may be about two people.
+    let says = items.iter().enumerate().flat_map(|(index, Item { call, tags, turn, tagged })| {
+        let by_tags = match tags {
+            Tags::Edit(call) => call.consent(),
+            Tags::None | Tags::Malformed => None,
+        };
+        let by_call = call.as_ref().and_then(Call::consent);
+        let of_tagged = delivery::Turn { users: tagged.clone(), ..turn.clone() };
+        [(index, by_call, turn.clone()), (index, by_tags, of_tagged)]
+    });
+    let (said, turns): (Vec<_>, Vec<_>) = says.map(|(index, consent, turn)| ((index, consent), turn)).unzip();
+    for line in in_order(&turns) {
+        let mut is_withdrawn = false;
+        for (index, consent) in line.into_iter().rev().map(|at| said[at]) {
+            match consent {
+                Some(Consent::Withdrawn) => is_withdrawn = true,
+                Some(Consent::Given) if is_withdrawn => give_up(&mut told[index]),
+                _ => (),
             }
+        }
+    }
+}
+
+fn give_up(told: &mut Told) {
+    for (_, outcome) in told.iter_mut().filter(|(name, _)| *name == NAME) {
+        if matches!(outcome, Outcome::Owed(_) | Outcome::NotStarted | Outcome::Paused) {
+            *outcome = dead("stale_consent");
         }
     }
 }
@@ -135,7 +157,7 @@ impl Destination for VeroTrack {
         let errand = match &event.content {
             Content::Webhook(webhook) => call(&envelope.id, webhook, &self.naming)
                 // Webhooks tell what happened; they change nobody, and so need no order.
-                .map(|call| Errand { call, tags: Tags::None, users: Vec::new() })
+                .map(|call| Errand { call, tags: Tags::None, users: Vec::new(), tagged: Vec::new() })
                 .map_err(Fate::Skip),
             Content::FirstParty(event) => {
                 let now = Timestamp::from_system(SystemTime::now());
@@ -148,17 +170,21 @@ impl Destination for VeroTrack {
             Fate::Dead(cause) => Outcome::Dead(cause),
         };
         let name = if owes_the_call { NAME } else { TAGS };
-        let Errand { call, tags, users } = errand.map_err(|fate| vec![(name, outcome(fate))])?;
+        let Errand { call, tags, users, tagged } = errand.map_err(|fate| vec![(name, outcome(fate))])?;
         if !owes_the_call && tags == Tags::None {
             return Err(vec![(TAGS, Outcome::Skipped("no_tags"))]);
         }
         let turn = delivery::Turn { users, received_at: envelope.received_at, place: envelope.place };
-        Ok(Item { call: owes_the_call.then_some(call), tags, turn })
+        Ok(Item { call: owes_the_call.then_some(call), tags, turn, tagged })
     }
 
     fn deliver<'a>(&'a self, items: Vec<Item>, turn: &'a Turn<'a>) -> BoxFuture<'a, Vec<Told>> {
         Box::pin(async move {
-            let turns: Vec<delivery::Turn> = items.iter().map(|item| item.turn.clone()).collect();
+            let turn_of = |Item { turn, tagged, .. }: &Item| {
+                let users = turn.users.iter().chain(tagged).cloned().collect();
+                delivery::Turn { users, ..turn.clone() }
+            };
+            let turns: Vec<delivery::Turn> = items.iter().map(turn_of).collect();
             let lines = in_order(&turns);
             let mut told = vec![Told::new(); items.len()];
             let mut done = vec![0; lines.len()];
@@ -178,10 +204,15 @@ impl Destination for VeroTrack {
                 }
             }
             drop(walks);
-            for line in &lines {
-                give_up_what_was_taken_back(&items, line, &mut told);
-            }
+            give_up_what_was_taken_back(&items, &mut told);
             told
         })
+    }
+
+    fn hold(&self, items: Vec<Item>) -> Vec<Told> {
+        let paused = |item: &Item| vec![(if item.call.is_some() { NAME } else { TAGS }, Outcome::Paused)];
+        let mut told: Vec<Told> = items.iter().map(paused).collect();
+        give_up_what_was_taken_back(&items, &mut told);
+        told
     }
 }

@@ -7,7 +7,7 @@ use crate::timestamp::Timestamp;
 /// An event's turn among those of its users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// Whom it is about; two for an alias. Nobody: it waits for nothing.
+    /// Whom it is about, by ids and addresses; two people for an alias. Nobody: it waits for nothing.
     pub users: Vec<String>,
     /// When it was received.
     pub received_at: Timestamp,

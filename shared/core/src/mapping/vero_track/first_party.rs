@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Call, Endpoint, Skip, extras};
+use super::{Call, Consent, Endpoint, Skip, extras};
 use crate::blueprint::{Barred, Blueprint, MESSAGE_ID};
 use crate::envelope::{DeathCause, EventId};
 use crate::first_party::{Call as Asked, FirstParty, Surface, Wish};
@@ -12,6 +12,9 @@ use crate::json::{self, Json, Kind, Object, ObjectWriter};
 /// A wish for messages that could not be delivered for so long may have been taken back meanwhile. A wish for none
 /// never grows stale.
 const STALE: Duration = Duration::from_secs(15 * 60);
+
+/// Who has this tag gets no messages (Vero, "How unsubscribes are managed in Vero 2.0").
+const UNSUBSCRIBED_TAG: &str = "unsubscribed";
 
 /// What the operator has decided for first-party events.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +32,10 @@ pub struct Errand {
     pub call: Call,
     /// Goes out only when the call has been accepted: a tag never comes before its user.
     pub tags: Tags,
-    /// The ids (without one, the address) of those that it is about: their calls keep their order.
+    /// The ids and addresses of whom the call is about, of an alias both ids: their calls keep their order.
     pub users: Vec<String>,
+    /// The ids and addresses of whom the tags are about.
+    pub tagged: Vec<String>,
 }
 
 /// What an event says of its user's tags.
@@ -82,16 +87,23 @@ pub fn errand(id: &EventId, event: &FirstParty<'_>, rules: &Rules, age: Duration
         return Err(dead("stale_consent"));
     }
     let user = user.ok_or(Skip::NoIdentity)?;
-    let mut users: Vec<String> = user.id.iter().chain(&user.email).take(1).cloned().collect();
+    let mut users = keys(&user);
     if let Asked::Alias { previous_id } = &event.call {
-        users.push(previous_id.clone());
+        users.extend(keys(&with_id(previous_id)));
     }
     let tags = read_tags(tags, &user);
-    if let Tags::Edit(Call { user: User { id: Some(tagged), .. }, .. }) = &tags {
-        users.push(tagged.clone());
-    }
+    let tagged = match &tags {
+        Tags::Edit(call) => keys(&call.user),
+        Tags::None | Tags::Malformed => Vec::new(),
+    };
     let call = call(id, event, user, &rules.blueprint)?;
-    Ok(Errand { call, tags, users })
+    Ok(Errand { call, tags, users, tagged })
+}
+
+/// By what calls about one user are recognised. Of an address the case does not matter, be it sent as the id.
+fn keys(user: &User) -> Vec<String> {
+    let key = |text: &String| if text.contains('@') { text.to_lowercase() } else { text.clone() };
+    user.id.iter().chain(&user.email).map(key).collect()
 }
 
 /// Whether an event is to go to Vero at all, and with which tags.
@@ -227,12 +239,16 @@ fn read_tags(tags: Option<Json<'_>>, user: &User) -> Tags {
         return Tags::Malformed;
     }
     let mut fields = ObjectWriter::new();
+    let mut withdraws = false;
     for (key, list) in lists {
         let Some(list) = list else { continue };
         let texts: Option<Vec<Json<'_>>> = serde_json::from_str(list.get()).ok();
         match texts.filter(|texts| texts.iter().all(|text| json::kind(*text) == Kind::Text)) {
             Some(texts) if texts.is_empty() => (),
-            Some(_) => fields.raw(key, list.get()),
+            Some(texts) => {
+                withdraws |= key == "add" && texts.into_iter().any(is_unsubscribed_tag);
+                fields.raw(key, list.get());
+            }
             None => return Tags::Malformed,
         }
     }
@@ -240,7 +256,13 @@ fn read_tags(tags: Option<Json<'_>>, user: &User) -> Tags {
         return Tags::None;
     }
     let user = said("id").and_then(identity::id).map_or_else(|| one_of(user.clone()), |id| with_id(&id));
-    Tags::Edit(Call::new(Endpoint::EditTags, user, fields))
+    let consent = withdraws.then_some(Consent::Withdrawn);
+    Tags::Edit(Call { consent, ..Call::new(Endpoint::EditTags, user, fields) })
+}
+
+/// Nobody says how Vero compares tags: what may be the tag counts as it.
+fn is_unsubscribed_tag(tag: Json<'_>) -> bool {
+    identity::trimmed(tag).is_some_and(|tag| tag.eq_ignore_ascii_case(UNSUBSCRIBED_TAG))
 }
 
 #[cfg(test)]
@@ -384,9 +406,55 @@ mod tests {
     }
 
     #[test]
+    fn a_user_is_known_by_id_and_by_address() {
+        let users = |event: &str| mapped(event).unwrap().users;
+        let event =
+            r#"{"type":"track","userId":"u","event":"Resubscribe","context":{"traits":{"email":"A@b.C"}}}"#;
+        assert_eq!(users(event), ["u", "a@b.c"]);
+        let by_address = r#"{"type":"track","event":"Unsubscribe","context":{"traits":{"email":"a@B.c"}}}"#;
+        assert_eq!(users(by_address), ["a@b.c"]);
+        assert!(users(r#"{"type":"page","userId":"A@b.c"}"#).contains(&"a@b.c".to_owned()));
+        assert_eq!(users(r#"{"type":"page","userId":"aB"}"#), ["aB"], "ids are as they are");
+    }
+
+    #[test]
+    fn consent_has_several_forms() {
+        let call = |event: &str| {
+            let rules = Rules { forward_deletes: true, ..Rules::default() };
+            mapped_by(&rules, event).unwrap().call.consent()
+        };
+        let track = |name: &str| format!(r#"{{"type":"track","userId":"u","event":"{name}"}}"#);
+        assert_eq!(call(&track("Resubscribe")), Some(Consent::Given));
+        assert_eq!(call(&track("unsubscribe")), Some(Consent::Withdrawn));
+        assert_eq!(call(&track("Unsubscribed")), None);
+        assert_eq!(call(r#"{"type":"delete","userId":"u"}"#), Some(Consent::Withdrawn));
+        let tags = |tags: &str| {
+            let json =
+                format!(r#"{{"type":"page","userId":"u","integrations":{{"Vero":{{"tags":{tags}}}}}}}"#);
+            let Tags::Edit(call) = mapped(&json).unwrap().tags else { panic!("{tags}") };
+            call.consent()
+        };
+        for withdrawn in [
+            r#"{"action":"add","values":["vip","unsubscribed"]}"#,
+            r#"{"action":"ADD","values":["Unsubscribed"]}"#,
+            r#"{"add":[" UNSUBSCRIBED\n"],"remove":["vip"]}"#,
+        ] {
+            assert_eq!(tags(withdrawn), Some(Consent::Withdrawn), "{withdrawn}");
+        }
+        for other in [
+            r#"{"action":"remove","values":["unsubscribed"]}"#,
+            r#"{"add":["vip"],"remove":["unsubscribed"]}"#,
+            r#"{"add":["unsubscribed-2025"]}"#,
+        ] {
+            assert_eq!(tags(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn some_events_are_about_two_users() {
         let tagged = r#"{"type":"page","userId":"a","integrations":{"Vero":{"tags":{"action":"add","values":["v"],"id":"b"}}}}"#;
-        assert_eq!(mapped(tagged).unwrap().users, ["a", "b"]);
+        let errand = mapped(tagged).unwrap();
+        assert_eq!((errand.users, errand.tagged), (vec!["a".to_owned()], vec!["b".to_owned()]));
         let errand = mapped(r#"{"type":"alias","previousId":"old","userId":"new"}"#).unwrap();
         assert_eq!(errand.users, ["new", "old"]);
         assert_eq!(body(&errand.call), json!({"id": "old", "new_id": "new"}));

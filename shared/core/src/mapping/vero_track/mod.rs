@@ -96,6 +96,15 @@ impl Endpoint {
     }
 }
 
+/// What a call says of its user's wish for messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// Messages again.
+    Given,
+    /// No more messages, by whichever call.
+    Withdrawn,
+}
+
 /// One call of Vero's API, without the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -105,11 +114,23 @@ pub struct Call {
     user: User,
     /// The fields that follow, as a JSON object.
     fields: String,
+    consent: Option<Consent>,
 }
 
 impl Call {
     fn new(endpoint: Endpoint, user: User, fields: ObjectWriter) -> Self {
-        Call { endpoint, user, fields: fields.finish() }
+        let consent = match endpoint {
+            Endpoint::Resubscribe => Some(Consent::Given),
+            // A deletion takes the subscription along (Vero, "How unsubscribes are managed").
+            Endpoint::Unsubscribe | Endpoint::Delete => Some(Consent::Withdrawn),
+            _ => None,
+        };
+        Call { endpoint, user, fields: fields.finish(), consent }
+    }
+
+    /// What it says of its user's wish for messages, if anything.
+    pub fn consent(&self) -> Option<Consent> {
+        self.consent
     }
 
     /// The request's body.
