@@ -19,7 +19,7 @@ mod tally;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use relay_core::delivery::{Outcome, settle};
+use relay_core::delivery::{Outcome, Tries, settle};
 use relay_core::envelope::DeathCause;
 use relay_platform::aws::{Aws, Patience};
 use relay_platform::environment::Environment;
@@ -115,7 +115,8 @@ impl Worker {
         let mut rows = Vec::new();
         for (event, outcomes) in events.iter().zip(outcomes) {
             rows.extend(self.delivery_log.rows(event, outcomes.iter().map(|(name, told)| (&**name, told))));
-            let settlement = settle(event.envelope.attempt, outcomes, fastrand::f64());
+            let tries = Tries { attempt: event.envelope.attempt, receives: event.message.receive_count };
+            let settlement = settle(tries, outcomes, fastrand::f64());
             decisions.push(Decision::settled(event, settlement));
         }
         let (mut returned, unrecorded) = tokio::join!(

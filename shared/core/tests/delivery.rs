@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use relay_core::delivery::{MAX_ATTEMPTS, MAX_DELAY, Outcome, Settlement, Trouble, settle};
+use relay_core::delivery::{MAX_ATTEMPTS, MAX_DELAY, Outcome, Settlement, Tries, Trouble, settle};
 use relay_core::envelope::DeathCause;
 
 const DESTINATIONS: [&str; 3] = ["segment", "vero_track", "archive"];
@@ -16,6 +16,7 @@ const DESTINATIONS: [&str; 3] = ["segment", "vero_track", "archive"];
 struct Copy {
     destinations: Vec<String>,
     attempt: u32,
+    receives: u32,
 }
 
 /// Where an event ends at a destination.
@@ -58,13 +59,15 @@ proptest! {
         turns in prop::collection::vec(turn(), 0..60),
     ) {
         let wanted: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
-        let mut queue = vec![Copy { destinations: wanted.clone(), attempt }];
+        let mut queue = vec![Copy { destinations: wanted.clone(), attempt, receives: 0 }];
         let mut ends: BTreeMap<String, End> = BTreeMap::new();
         for (which, outcomes, random) in turns {
             if queue.is_empty() {
                 break;
             }
-            let received = queue.swap_remove(which.index(queue.len()));
+            let mut received = queue.swap_remove(which.index(queue.len()));
+            received.receives += 1;
+            prop_assert!(received.receives <= 3, "returns alone bring no message near `maxReceiveCount`");
             for name in &received.destinations {
                 prop_assert!(!ends.contains_key(name), "{name} is sent what it has: {:?}", ends[name]);
             }
@@ -77,7 +80,8 @@ proptest! {
                 };
                 ends.insert(name.clone(), end);
             }
-            match settle(received.attempt, said.clone(), random) {
+            let tries = Tries { attempt: received.attempt, receives: received.receives };
+            match settle(tries, said.clone(), random) {
                 Settlement::Return => {
                     let accepted = |(_, outcome): &(String, Outcome)| matches!(outcome, Outcome::Accepted { .. });
                     prop_assert!(!said.iter().any(accepted));
@@ -93,7 +97,7 @@ proptest! {
                     }
                     for copy in resend {
                         prop_assert!(copy.delay <= MAX_DELAY && copy.attempt < MAX_ATTEMPTS);
-                        queue.push(Copy { destinations: copy.destinations, attempt: copy.attempt });
+                        queue.push(Copy { destinations: copy.destinations, attempt: copy.attempt, receives: 0 });
                     }
                 }
             }
@@ -112,7 +116,7 @@ proptest! {
         let (mut attempt, mut waited) = (0, Duration::ZERO);
         for tries in 1..=MAX_ATTEMPTS {
             let owed = vec![("segment".to_owned(), Outcome::Owed(Trouble::internal("timeout")))];
-            let Settlement::Acknowledge { resend, dead } = settle(attempt, owed, random) else {
+            let Settlement::Acknowledge { resend, dead } = settle(Tries { attempt, receives: 1 }, owed, random) else {
                 return Err(TestCaseError::fail("it was tried"));
             };
             match resend.first() {

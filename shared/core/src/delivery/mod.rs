@@ -10,4 +10,4 @@ pub use answer::{Addressed, Answer, TransportError, Trouble, Verdict, retry_afte
 pub use backoff::{MAX_ATTEMPTS, MAX_DELAY, delay};
 pub use breaker::{Admission, Breaker};
 pub use order::{Turn, in_order};
-pub use settle::{Burial, Outcome, Resend, Settlement, settle, tries_before};
+pub use settle::{Burial, Outcome, Resend, Settlement, Tries, settle, tries_before};

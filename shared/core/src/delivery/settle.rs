@@ -42,7 +42,7 @@ pub struct Resend {
 /// What happens to a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// Nothing was done for lack of time: the received message itself comes back at once.
+    /// Nothing was done for lack of time, and the message has not been received often: it comes back itself, at once.
     Return,
     /// These are sent, and then the received message is acknowledged.
     Acknowledge {
@@ -64,19 +64,32 @@ pub struct Burial {
     pub attempt: u32,
 }
 
+/// So often a message is received before what was not started goes back as a copy. Each return costs one of the
+/// receives that the queue allows (`maxReceiveCount`, 10), and those are for deaths of the worker.
+const RECEIVES_TO_RETURN: u32 = 2;
+
+/// How often something was tried before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    /// Tries of the event so far.
+    pub attempt: u32,
+    /// Receives of the message that brings it, this one included.
+    pub receives: u32,
+}
+
 /// How often an event counts as tried: one that was redriven after its last try starts over.
 pub fn tries_before(attempt: u32) -> u32 {
     if attempt >= MAX_ATTEMPTS { 0 } else { attempt }
 }
 
-/// Decides what happens to a message whose event has been tried `attempt` times before. `random`, from 0 to 1,
-/// spreads the retries.
-pub fn settle(attempt: u32, outcomes: Vec<(String, Outcome)>, random: f64) -> Settlement {
-    let attempt = tries_before(attempt);
+/// Decides what happens to a message. `random`, from 0 to 1, spreads the retries.
+pub fn settle(tries: Tries, outcomes: Vec<(String, Outcome)>, random: f64) -> Settlement {
+    let attempt = tries_before(tries.attempt);
     let usual = delay(attempt + 1, None, random);
     let idle = |outcome: &Outcome| matches!(outcome, Outcome::NotStarted | Outcome::Skipped(_));
     let waits = outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotStarted);
-    if waits && outcomes.iter().all(|(_, outcome)| idle(outcome)) {
+    let may_return = tries.receives <= RECEIVES_TO_RETURN;
+    if may_return && waits && outcomes.iter().all(|(_, outcome)| idle(outcome)) {
         return Settlement::Return;
     }
     let (mut tried, mut asked, mut paused, mut not_started, mut dead) =
@@ -123,8 +136,12 @@ mod tests {
     const ACCEPTED: Outcome = Outcome::Accepted { maybe_doubled: false, at: SystemTime::UNIX_EPOCH };
 
     fn settled(attempt: u32, outcomes: &[(&str, Outcome)]) -> Settlement {
+        received(1, attempt, outcomes)
+    }
+
+    fn received(receives: u32, attempt: u32, outcomes: &[(&str, Outcome)]) -> Settlement {
         settle(
-            attempt,
+            Tries { attempt, receives },
             outcomes.iter().map(|(name, outcome)| ((*name).to_owned(), outcome.clone())).collect(),
             1.0,
         )
@@ -177,6 +194,19 @@ mod tests {
             settled(4, &[("a", Outcome::NotStarted), ("b", ACCEPTED)]),
             Settlement::Acknowledge { resend: copies, dead: vec![] }
         );
+    }
+
+    #[test]
+    fn receives_are_not_used_up_by_lack_of_time() {
+        let unstarted = [("a", Outcome::NotStarted), ("b", Outcome::Skipped("loop"))];
+        for receives in 0..=2 {
+            assert_eq!(received(receives, 4, &unstarted), Settlement::Return, "{receives}");
+        }
+        for receives in [3, 4, 10, u32::MAX] {
+            let copies = vec![resend(&["a"], 4, 0)];
+            let copied = Settlement::Acknowledge { resend: copies, dead: vec![] };
+            assert_eq!(received(receives, 4, &unstarted), copied, "{receives}");
+        }
     }
 
     #[test]
