@@ -7,6 +7,11 @@ use relay_core::first_party::FirstParty;
 use relay_core::webhook::Webhook;
 
 use crate::batch::Message;
+use crate::destination;
+
+/// Stands for all destinations of an envelope that nobody knows: however many there are, they share one dead letter,
+/// and none of their names reaches the log.
+pub const UNKNOWN: &str = "unknown";
 
 /// An event with the message that brought it.
 #[derive(Debug)]
@@ -69,4 +74,24 @@ impl<'a> Event<'a> {
         let owed = self.envelope.destinations.as_ref()?;
         Some(owed.iter().any(|name| name == destination))
     }
+
+    /// The destinations that the envelope names, those that nobody knows as one: [`UNKNOWN`].
+    pub fn destinations(&self) -> impl Iterator<Item = &str> {
+        let names = || self.envelope.destinations.iter().flatten().map(String::as_str);
+        let unknown = names().any(|name| !is_known(name)).then_some(UNKNOWN);
+        names().filter(|name| is_known(name)).chain(unknown)
+    }
+
+    /// What the envelope calls one of [`Event::destinations`].
+    pub fn named_as(&self, destination: &str) -> Vec<String> {
+        if destination == UNKNOWN {
+            let names = self.envelope.destinations.iter().flatten();
+            return names.filter(|name| !is_known(name)).cloned().collect();
+        }
+        vec![destination.to_owned()]
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    destination::parts().any(|part| part == name)
 }

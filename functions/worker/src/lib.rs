@@ -158,9 +158,9 @@ impl Worker {
             }
         }
         for (event, outcomes) in events.iter().zip(&mut all) {
-            let is_on = |name: &String| self.lanes.iter().any(|lane| lane.names().contains(&name.as_str()));
+            let is_on = |name: &str| self.lanes.iter().any(|lane| lane.names().contains(&name));
             let mut off: Vec<String> =
-                event.envelope.destinations.iter().flatten().filter(|name| !is_on(name)).cloned().collect();
+                event.destinations().filter(|name| !is_on(name)).map(str::to_owned).collect();
             if event.envelope.destinations.is_none() && outcomes.is_empty() {
                 // It was accepted, so it must not vanish because its one destination is off.
                 off.push(destination::HOME_OF_FIRST_PARTY.to_owned());

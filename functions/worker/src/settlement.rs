@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use relay_core::delivery::{Burial, MAX_DELAY, Settlement};
 use relay_core::envelope::{DeadLetter, DeathCause, Envelope};
 use relay_platform::queue::{Outgoing, Queue, SendError};
@@ -17,6 +17,12 @@ use crate::tally::Tally;
 
 /// A cold start need not wait longer than this for a connection.
 const WARM_UP: Duration = Duration::from_secs(1);
+
+/// `ChangeMessageVisibilityBatch` takes up to 10 entries (API reference).
+const MAX_ENTRIES: usize = 10;
+
+/// Such calls in flight, each over a connection of its own.
+const IN_FLIGHT: usize = 16;
 
 /// What is to happen to a message.
 #[derive(Debug)]
@@ -41,7 +47,7 @@ impl<'a> Decision<'a> {
     pub fn invalid(message: &'a Message<'a>, envelope: &Envelope<'_>, reason: &'static str) -> Self {
         tracing::error!(id = %envelope.id, reason, "to the dead-letter queue");
         let cause = DeathCause { reason, ..DeathCause::default() };
-        let letter = DeadLetter { envelope, destination: None, cause };
+        let letter = DeadLetter { envelope, destinations: None, cause };
         let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
         let dead = outgoing(message, letter.to_json(), attributes, Duration::ZERO);
         Decision { message, comes_back: false, resend: Vec::new(), dead: vec![dead] }
@@ -72,7 +78,8 @@ impl<'a> Decision<'a> {
             let mut attributes = attributes.clone();
             attributes.push(("reason", cause.reason.to_owned()));
             let envelope = &Envelope { attempt, ..envelope.clone() };
-            let letter = DeadLetter { envelope, destination: Some(&destination), cause };
+            let named = event.named_as(&destination);
+            let letter = DeadLetter { envelope, destinations: Some(&named), cause };
             outgoing(message, letter.to_json(), attributes, Duration::ZERO)
         });
         Decision { message, comes_back: false, resend: copies.collect(), dead: letters.collect() }
@@ -169,12 +176,13 @@ impl Desk {
                 .build()
                 .ok()
         };
-        let calls = messages.chunks(10).map(|messages| {
+        let calls = messages.chunks(MAX_ENTRIES).map(|messages| {
             let entries = messages.iter().enumerate().filter_map(entry).collect();
             let call = self.client.change_message_visibility_batch().queue_url(&self.queue_url);
             tokio::time::timeout_at(deadline, call.set_entries(Some(entries)).send())
         });
-        let failed = join_all(calls).await.into_iter().filter(|call| !matches!(call, Ok(Ok(_)))).count();
+        let answers: Vec<_> = stream::iter(calls).buffer_unordered(IN_FLIGHT).collect().await;
+        let failed = answers.iter().filter(|call| !matches!(call, Ok(Ok(_)))).count();
         if failed > 0 {
             tracing::warn!(
                 calls = failed,

@@ -3,11 +3,12 @@
 
 mod setup;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use harness::{Behaviour, Deadline, EventSource, QueueSettings, State, When, sqs_event};
+use harness::{Behaviour, Deadline, EventSource, Fault, QueueSettings, State, When, sqs_event};
 use serde_json::{Value, json};
-use setup::setup;
+use setup::{Setup, setup};
 
 const RECEIVED_AT: &str = "2026-11-21T05:04:03.123Z";
 
@@ -35,6 +36,16 @@ fn received(bodies: &[Value], receives: u32) -> Value {
         record["attributes"]["ApproximateReceiveCount"] = receives.to_string().into();
     }
     event
+}
+
+impl Setup {
+    /// What the last batch's line counts under names that end so.
+    fn counts(&self, end: &str) -> BTreeMap<String, u64> {
+        let mut batches = self.worker.log_entries().into_iter().filter(|line| line["message"] == "batch");
+        let counts = batches.next_back().unwrap()["counts"].as_str().unwrap().to_owned();
+        let counts: BTreeMap<String, u64> = serde_json::from_str(&counts).unwrap();
+        counts.into_iter().filter(|(name, _)| name.ends_with(end)).collect()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,4 +111,53 @@ async fn what_was_not_started_goes_back_as_a_copy_before_receives_run_out() {
         }
         assert_eq!(setup.sqs.called("ChangeMessageVisibilityBatch"), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_destinations_share_one_dead_letter() {
+    let setup = setup().await;
+    let unknown: Vec<String> = (0..1_000).map(|number| format!("SPY-{number}@example.com")).collect();
+    let mut names = unknown.clone();
+    names.extend(["archive", "segment", "archive", "SPY-7@example.com"].map(str::to_owned));
+    let mut event = sent("e1");
+    event["payload"]["padding"] = "x".repeat(200_000).into();
+    event["destinations"] = json!(names);
+    let body = event.to_string();
+    assert!(setup.invoke(std::slice::from_ref(&body)).await.is_empty());
+    assert_eq!(setup.segment.segment_messages().len(), 1, "what is known is delivered");
+    let mut letters: Vec<Value> = setup.dead.messages().iter().map(|message| message.json()).collect();
+    letters.sort_by_key(|letter| letter["destinations"].as_array().unwrap().len());
+    let [off, rest] = &letters[..] else { panic!("{} dead letters", letters.len()) };
+    assert_eq!((&off["destinations"], &off["reason"]), (&json!(["archive"]), &json!("destination_off")));
+    assert_eq!((&rest["destinations"], &rest["reason"]), (&json!(unknown), &json!("destination_off")));
+    assert_eq!(rest["payload"], event["payload"]);
+    assert!(setup.queue.messages().is_empty());
+    let log = setup.worker.logs();
+    assert!(log.len() < 10 && !log.concat().contains("SPY"), "{} lines", log.len());
+    assert_eq!(
+        setup.counts(".dead"),
+        BTreeMap::from([("archive.dead".to_owned(), 1), ("unknown.dead".to_owned(), 1)])
+    );
+
+    // Redriven, it is one letter again.
+    let before = setup.dead.messages().len();
+    assert!(setup.invoke(&[rest.to_string()]).await.is_empty());
+    assert_eq!(setup.dead.messages().len(), before + 1);
+    assert_eq!(setup.segment.segment_messages().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_unstarted_messages_make_few_calls_at_once() {
+    let setup = setup().await;
+    setup.vero.behave(Behaviour::Slow(Duration::from_millis(400)), When::always());
+    let slow = Fault::Slow(Duration::from_millis(20));
+    setup.sqs.fail(slow, When::always().operation("ChangeMessageVisibilityBatch"));
+    let events: Vec<Value> =
+        (0..3_000).map(|number| owed(sent(&format!("e{number}")), &["vero_track"])).collect();
+    let answer = setup.worker.invoke_with(&received(&events, 1), Duration::from_secs(6)).await.unwrap();
+    let returned = answer["batchItemFailures"].as_array().unwrap().len();
+    assert_eq!(setup.vero.vero_calls().len() + returned, 3_000);
+    let calls = setup.sqs.called("ChangeMessageVisibilityBatch");
+    assert_eq!(calls, returned.div_ceil(10), "each message is shown again");
+    assert!(setup.sqs.connections() <= 20, "{} connections for {calls} calls", setup.sqs.connections());
 }

@@ -257,8 +257,8 @@ pub struct DeathCause {
 pub struct DeadLetter<'e, 'a> {
     /// The event.
     pub envelope: &'e Envelope<'a>,
-    /// The one destination that refused it; `None` when it never got that far.
-    pub destination: Option<&'e str>,
+    /// The one destination that refused it, or all those that nobody knows; `None` when it never got that far.
+    pub destinations: Option<&'e [String]>,
     /// Why.
     pub cause: DeathCause,
 }
@@ -266,9 +266,7 @@ pub struct DeadLetter<'e, 'a> {
 impl DeadLetter<'_, '_> {
     /// The message body, in characters that SQS takes.
     pub fn to_json(&self) -> String {
-        let destination = self.destination.map(str::to_owned);
-        let owed = destination.as_ref().map(std::slice::from_ref).or(self.envelope.destinations.as_deref());
-        let mut letter = self.envelope.write(owed);
+        let mut letter = self.envelope.write(self.destinations.or(self.envelope.destinations.as_deref()));
         letter.text("reason", self.cause.reason);
         if let Some(status) = self.cause.status {
             letter.raw("status", &status.to_string());
@@ -313,7 +311,8 @@ mod tests {
             excerpt: Some("\u{FFFF}".repeat(600)),
             ..DeathCause::default()
         };
-        let letter = DeadLetter { envelope: &envelope, destination: Some("segment"), cause }.to_json();
+        let refused = ["segment".to_owned()];
+        let letter = DeadLetter { envelope: &envelope, destinations: Some(&refused), cause }.to_json();
         assert!(!letter.contains('\u{FFFF}'));
         let redriven = Envelope::parse(&letter).unwrap();
         assert_eq!(redriven.destinations.as_deref(), Some(&["segment".to_owned()][..]));

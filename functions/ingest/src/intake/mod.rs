@@ -46,7 +46,7 @@ impl Received {
     fn dead(envelope: &Envelope<'_>, reason: &'static str, truncated: bool) -> Self {
         let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
         let cause = DeathCause { reason, truncated, ..DeathCause::default() };
-        let body = DeadLetter { envelope, destination: None, cause }.to_json();
+        let body = DeadLetter { envelope, destinations: None, cause }.to_json();
         Received { id: envelope.id.clone(), body, attributes, dead: Some(reason) }
     }
 
