@@ -116,8 +116,8 @@ impl Worker {
         for (event, outcomes) in events.iter().zip(outcomes) {
             rows.extend(self.delivery_log.rows(event, outcomes.iter().map(|(name, told)| (&**name, told))));
             let tries = Tries { attempt: event.envelope.attempt, receives: event.message.receive_count };
-            let settlement = settle(tries, outcomes, fastrand::f64());
-            decisions.push(Decision::settled(event, settlement));
+            let settlement = settle(tries, outcomes.clone(), fastrand::f64());
+            decisions.push(Decision::settled(event, &outcomes, settlement));
         }
         let (mut returned, unrecorded) = tokio::join!(
             self.desk.carry_out(decisions, &budget, &mut tally),

@@ -1,11 +1,12 @@
 //! Carries out what was decided: what is owed is on a queue before the received message is acknowledged.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{Burial, MAX_DELAY, Settlement};
+use relay_core::delivery::{Burial, MAX_DELAY, Outcome, Resend, Settlement};
 use relay_core::envelope::{DeadLetter, DeathCause, Envelope};
 use relay_platform::queue::{Outgoing, Queue, SendError};
 
@@ -30,17 +31,39 @@ pub struct Decision<'a> {
     message: &'a Message<'a>,
     /// The message itself comes back at once, and nothing is sent.
     comes_back: bool,
-    resend: Vec<Outgoing>,
-    dead: Vec<Outgoing>,
+    resend: Vec<Part>,
+    dead: Vec<Part>,
+    /// The destinations that have accepted the event: they get it twice should the message come back after all.
+    accepted: Vec<String>,
+    /// The destinations at which the event is already counted as one that may be doubled.
+    counted: Vec<String>,
+}
+
+/// What is sent of a message's event.
+#[derive(Debug)]
+struct Part {
+    outgoing: Outgoing,
+    /// The destinations that it is about.
+    destinations: Vec<String>,
 }
 
 impl<'a> Decision<'a> {
+    /// The message comes back, and nothing is sent.
+    fn comes_back(message: &'a Message<'a>) -> Self {
+        Decision { comes_back: true, ..Decision::send(message, Vec::new(), Vec::new()) }
+    }
+
+    /// Something is sent, and then the message is acknowledged.
+    fn send(message: &'a Message<'a>, resend: Vec<Part>, dead: Vec<Part>) -> Self {
+        Decision { message, comes_back: false, resend, dead, accepted: Vec::new(), counted: Vec::new() }
+    }
+
     /// Poison goes to the dead-letter queue as it is.
     pub fn poison(message: &'a Message<'a>, reason: &'static str) -> Self {
         tracing::error!(message_id = %message.id, reason, "to the dead-letter queue");
         let attributes = vec![("reason", reason.to_owned())];
-        let dead = outgoing(message, message.body.to_string(), attributes, Duration::ZERO);
-        Decision { message, comes_back: false, resend: Vec::new(), dead: vec![dead] }
+        let outgoing = outgoing(message, message.body.to_string(), attributes, Duration::ZERO);
+        Decision::send(message, Vec::new(), vec![Part { outgoing, destinations: Vec::new() }])
     }
 
     /// An event that is none goes to the dead-letter queue with the reason.
@@ -49,30 +72,30 @@ impl<'a> Decision<'a> {
         let cause = DeathCause { reason, ..DeathCause::default() };
         let letter = DeadLetter { envelope, destinations: None, cause };
         let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
-        let dead = outgoing(message, letter.to_json(), attributes, Duration::ZERO);
-        Decision { message, comes_back: false, resend: Vec::new(), dead: vec![dead] }
+        let outgoing = outgoing(message, letter.to_json(), attributes, Duration::ZERO);
+        Decision::send(message, Vec::new(), vec![Part { outgoing, destinations: Vec::new() }])
     }
 
     /// A later release's envelope waits for it, as it is.
     pub fn later(message: &'a Message<'a>) -> Self {
         tracing::warn!(message_id = %message.id, "an envelope of a later release is put back to wait");
-        let copy = outgoing(message, message.body.to_string(), Vec::new(), MAX_DELAY);
-        Decision { message, comes_back: false, resend: vec![copy], dead: Vec::new() }
+        let outgoing = outgoing(message, message.body.to_string(), Vec::new(), MAX_DELAY);
+        Decision::send(message, vec![Part { outgoing, destinations: Vec::new() }], Vec::new())
     }
 
-    /// What was decided for an event.
-    pub fn settled(event: &Event<'a>, settlement: Settlement) -> Self {
+    /// What was decided for an event of which the destinations said so.
+    pub fn settled(event: &Event<'a>, outcomes: &[(String, Outcome)], settlement: Settlement) -> Self {
         let message = event.message;
         let Settlement::Acknowledge { resend, dead } = settlement else {
-            return Decision { message, comes_back: true, resend: Vec::new(), dead: Vec::new() };
+            return Decision::comes_back(message);
         };
         let envelope = &event.envelope;
         let mut attributes = vec![("source", envelope.source.as_str().to_owned())];
         attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
-        let copies = resend.into_iter().map(|copy| {
-            let envelope =
-                Envelope { destinations: Some(copy.destinations), attempt: copy.attempt, ..envelope.clone() };
-            outgoing(message, envelope.to_json(), attributes.clone(), copy.delay)
+        let copies = resend.into_iter().map(|Resend { destinations, attempt, delay }| {
+            let envelope = Envelope { destinations: Some(destinations.clone()), attempt, ..envelope.clone() };
+            let outgoing = outgoing(message, envelope.to_json(), attributes.clone(), delay);
+            Part { outgoing, destinations }
         });
         let letters = dead.into_iter().map(|Burial { destination, cause, attempt }| {
             let mut attributes = attributes.clone();
@@ -80,9 +103,17 @@ impl<'a> Decision<'a> {
             let envelope = &Envelope { attempt, ..envelope.clone() };
             let named = event.named_as(&destination);
             let letter = DeadLetter { envelope, destinations: Some(&named), cause };
-            outgoing(message, letter.to_json(), attributes, Duration::ZERO)
+            let outgoing = outgoing(message, letter.to_json(), attributes, Duration::ZERO);
+            Part { outgoing, destinations: vec![destination] }
         });
-        Decision { message, comes_back: false, resend: copies.collect(), dead: letters.collect() }
+        let names = |of: fn(&Outcome) -> bool| -> Vec<String> {
+            outcomes.iter().filter(|(_, outcome)| of(outcome)).map(|(name, _)| name.clone()).collect()
+        };
+        Decision {
+            accepted: names(|outcome| matches!(outcome, Outcome::Accepted { .. })),
+            counted: names(Outcome::is_maybe_doubled),
+            ..Decision::send(message, copies.collect(), letters.collect())
+        }
     }
 }
 
@@ -124,7 +155,8 @@ impl Desk {
     /// Sends what is dead and what is owed; the answer names the messages that must come back, be it because
     /// there was no time for them or because something of theirs could not be sent.
     ///
-    /// Dead letters go first: of a message that comes back because of one, no copy may be under way as well.
+    /// Of one message dead letters go first: where it comes back because of one, no copy may be under way as well. A
+    /// message without any does not wait for those of others.
     pub async fn carry_out<'a>(
         &self,
         decisions: Vec<Decision<'a>>,
@@ -132,38 +164,54 @@ impl Desk {
         tally: &mut Tally,
     ) -> Vec<MessageId<'a>> {
         let deadline = tokio::time::Instant::from_std(budget.ends);
-        let mut comes_back: Vec<bool> = decisions.iter().map(|decision| decision.comes_back).collect();
-        let mut messages = Vec::with_capacity(decisions.len());
-        let (mut dead, mut resend) = (Vec::new(), Vec::new());
+        let mut owners = Vec::with_capacity(decisions.len());
+        let (mut dead, mut after_dead, mut resend) = (Vec::new(), Vec::new(), Vec::new());
         for (index, decision) in decisions.into_iter().enumerate() {
-            messages.push(decision.message);
+            let Decision { message, comes_back, accepted: done, counted, .. } = decision;
+            let copies = if decision.dead.is_empty() { &mut resend } else { &mut after_dead };
+            copies.extend(decision.resend.into_iter().map(|copy| (index, copy)));
             dead.extend(decision.dead.into_iter().map(|letter| (index, letter)));
-            resend.extend(decision.resend.into_iter().map(|copy| (index, copy)));
+            owners.push(Owner { message, comes_back, is_unsent: false, done, counted });
         }
-        let unstarted: Vec<&Message<'_>> = messages
-            .iter()
-            .zip(&comes_back)
-            .filter(|(_, back)| **back)
-            .map(|(message, _)| *message)
-            .collect();
+        let unstarted: Vec<&Message<'_>> =
+            owners.iter().filter(|owner| owner.comes_back).map(|owner| owner.message).collect();
         let letters_then_copies = async {
-            let mut unsent = send(&self.dead_letters, dead, deadline).await;
-            resend.retain(|(owner, _)| unsent.iter().all(|(index, _)| index != owner));
-            unsent.extend(send(&self.queue, resend, deadline).await);
-            unsent
+            let mut sent = send(&self.dead_letters, dead, deadline).await;
+            let unsent: HashSet<usize> =
+                sent.iter().filter(|sent| sent.result.is_err()).map(|sent| sent.owner).collect();
+            after_dead.retain(|(owner, _)| !unsent.contains(owner));
+            sent.extend(send(&self.queue, after_dead, deadline).await);
+            sent
         };
-        let ((), unsent) = tokio::join!(self.show_again(&unstarted, deadline), letters_then_copies);
-        for (index, error) in unsent {
-            tracing::error!(message_id = %messages[index].id, %error, "could not be put back: the message returns");
-            tally.add("unsent", 1);
-            comes_back[index] = true;
+        let ((), mut sent, copies) = tokio::join!(
+            self.show_again(&unstarted, deadline),
+            letters_then_copies,
+            send(&self.queue, resend, deadline),
+        );
+        sent.extend(copies);
+        for Sent { owner, destinations, result } in sent {
+            let owner = &mut owners[owner];
+            let may_be_there = match result {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::error!(message_id = %owner.message.id, %error, "could not be put back: the message returns");
+                    tally.add("unsent", 1);
+                    owner.is_unsent = true;
+                    !matches!(error, SendError::Refused(_))
+                }
+            };
+            if may_be_there {
+                owner.done.extend(destinations);
+            }
         }
-        messages
-            .iter()
-            .zip(comes_back)
-            .filter(|(_, back)| *back)
-            .map(|(message, _)| message.id.clone())
-            .collect()
+        for owner in owners.iter().filter(|owner| owner.is_unsent) {
+            // It returns as it was, owed to these too.
+            for destination in owner.done.iter().filter(|name| !owner.counted.contains(name)) {
+                tally.count_doubling(destination);
+            }
+        }
+        let comes_back = owners.into_iter().filter(|owner| owner.comes_back || owner.is_unsent);
+        comes_back.map(|owner| owner.message.id.clone()).collect()
     }
 
     /// Makes messages visible at once. If that fails they come back later, by the queue's visibility timeout.
@@ -192,13 +240,31 @@ impl Desk {
     }
 }
 
-/// Sends messages with their owners' indices; the owners of what could not be sent come back with the reason.
-async fn send(
-    queue: &Queue,
-    messages: Vec<(usize, Outgoing)>,
-    deadline: tokio::time::Instant,
-) -> Vec<(usize, SendError)> {
-    let (owners, messages): (Vec<usize>, Vec<Outgoing>) = messages.into_iter().unzip();
+/// A message while what follows it is sent.
+struct Owner<'a> {
+    message: &'a Message<'a>,
+    comes_back: bool,
+    /// Something of it is not known to be sent: it comes back.
+    is_unsent: bool,
+    /// The destinations that have the event, or for which it lies or may lie in a queue besides.
+    done: Vec<String>,
+    counted: Vec<String>,
+}
+
+/// What became of a part.
+struct Sent {
+    owner: usize,
+    destinations: Vec<String>,
+    result: Result<(), SendError>,
+}
+
+/// Sends parts, each with its owner's index; the answer has their order.
+async fn send(queue: &Queue, parts: Vec<(usize, Part)>, deadline: tokio::time::Instant) -> Vec<Sent> {
+    let (about, messages): (Vec<_>, Vec<_>) = parts
+        .into_iter()
+        .map(|(owner, Part { outgoing, destinations })| ((owner, destinations), outgoing))
+        .unzip();
     let results = queue.send_all(messages, deadline).await;
-    owners.into_iter().zip(results).filter_map(|(owner, result)| Some((owner, result.err()?))).collect()
+    let sent = about.into_iter().zip(results);
+    sent.map(|((owner, destinations), result)| Sent { owner, destinations, result }).collect()
 }

@@ -74,9 +74,11 @@ impl Tally {
         if matches!(outcome, Outcome::Owed(_) | Outcome::Paused | Outcome::NotStarted) {
             self.oldest_owed = Some(self.oldest_owed.map_or(received_at, |oldest| oldest.min(received_at)));
         }
+        if outcome.is_maybe_doubled() {
+            self.count_doubling(destination);
+        }
         let (outcome, reason) = match outcome {
-            Outcome::Accepted { maybe_doubled, at } => {
-                self.count_doubling(destination, *maybe_doubled);
+            Outcome::Accepted { at, .. } => {
                 let latency = Timestamp::from_system(*at).milliseconds_since(received_at);
                 self.latencies.entry(destination.to_owned()).or_default().push(latency);
                 ("accepted", None)
@@ -87,8 +89,7 @@ impl Tally {
             }
             Outcome::NotStarted => ("not_started", None),
             Outcome::Paused => ("paused", None),
-            Outcome::Owed(Trouble { reason, status, maybe_taken, .. }) => {
-                self.count_doubling(destination, *maybe_taken);
+            Outcome::Owed(Trouble { reason, status, .. }) => {
                 if attempt == MAX_ATTEMPTS {
                     tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue after its last try");
                     ("dead", Some(*reason))
@@ -127,8 +128,8 @@ impl Tally {
     }
 
     /// Counts an event that a destination may get, or have got, a second time.
-    fn count_doubling(&mut self, destination: &str, is_possible: bool) {
-        self.add(format!("{destination}.maybe_doubled"), is_possible.into());
+    pub fn count_doubling(&mut self, destination: &str) {
+        self.add(format!("{destination}.maybe_doubled"), 1);
     }
 
     /// Counts something that has no destination.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use harness::{Behaviour, Deadline, EventSource, Fault, QueueSettings, State, When, sqs_event};
 use serde_json::{Value, json};
-use setup::{Setup, setup};
+use setup::{Setup, setup, setup_with};
 
 const RECEIVED_AT: &str = "2026-11-21T05:04:03.123Z";
 
@@ -38,6 +38,11 @@ fn received(bodies: &[Value], receives: u32) -> Value {
     event
 }
 
+/// SQS says no, and so has not taken the first message of a call.
+fn refused() -> Fault {
+    Fault::EntryFailure { entries: vec![0], sender_fault: true }
+}
+
 impl Setup {
     /// What the last batch's line counts under names that end so.
     fn counts(&self, end: &str) -> BTreeMap<String, u64> {
@@ -45,6 +50,13 @@ impl Setup {
         let counts = batches.next_back().unwrap()["counts"].as_str().unwrap().to_owned();
         let counts: BTreeMap<String, u64> = serde_json::from_str(&counts).unwrap();
         counts.into_iter().filter(|(name, _)| name.ends_with(end)).collect()
+    }
+
+    /// The destinations at which the last batch counts an event that may be doubled.
+    fn maybe_doubled(&self) -> Vec<String> {
+        let counts = self.counts(".maybe_doubled");
+        assert!(counts.values().all(|count| *count == 1), "an event is counted once: {counts:?}");
+        counts.into_keys().map(|name| name.trim_end_matches(".maybe_doubled").to_owned()).collect()
     }
 }
 
@@ -111,6 +123,79 @@ async fn what_was_not_started_goes_back_as_a_copy_before_receives_run_out() {
         }
         assert_eq!(setup.sqs.called("ChangeMessageVisibilityBatch"), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_do_not_wait_for_the_dead_letters_of_others() {
+    let setup = setup().await;
+    setup.sqs.fail(Fault::Hang, When::always().queue("dead"));
+    setup.segment.behave(Behaviour::status(422), When::always());
+    setup.vero.behave(Behaviour::status(503), When::always());
+    let events = [owed(sent("e1"), &["segment"]), owed(sent("e2"), &["vero_track"]), json!("poison")];
+    // Settling ends before SQS is given up.
+    let answer = setup.worker.invoke_with(&received(&events, 1), Duration::from_secs(3)).await.unwrap();
+    let mut returned: Vec<&str> = answer["batchItemFailures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|failure| failure["itemIdentifier"].as_str().unwrap())
+        .collect();
+    returned.sort_unstable();
+    assert_eq!(returned, ["m0", "m2"]);
+    let [copy] = &setup.queue.messages()[..] else { panic!("one copy") };
+    assert_eq!(copy.json()["id"], "e2");
+}
+
+/// Which queue fails and how, what Segment and Vero answer, and where the event may double. A 401 is owed and surely
+/// not taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn known_doublings_are_counted() {
+    let refused = refused();
+    for (fault, queue, segment, vero, doubled) in [
+        // Segment has it, and the copy for Vero is not there.
+        (refused.clone(), "main", 200, 401, vec!["segment"]),
+        // It may be there.
+        (Fault::LostAnswer, "main", 200, 401, vec!["segment", "vero_track"]),
+        // Segment's dead letter is there, and the copy for Vero is not.
+        (refused.clone(), "main", 422, 401, vec!["segment"]),
+        // Vero has it, and Segment's dead letter is not there.
+        (refused.clone(), "dead", 422, 200, vec!["vero_track"]),
+        (Fault::LostAnswer, "dead", 422, 200, vec!["segment", "vero_track"]),
+        // Nothing of it is anywhere.
+        (refused, "main", 401, 401, vec![]),
+    ] {
+        let setup = setup().await;
+        setup.sqs.fail(fault.clone(), When::always().operation("SendMessageBatch").queue(queue));
+        setup.segment.behave(Behaviour::status(segment), When::always());
+        setup.vero.behave(Behaviour::status(vero), When::always());
+        assert_eq!(setup.invoke(&[sent("e1").to_string()]).await, ["m0"]);
+        assert_eq!(setup.maybe_doubled(), doubled, "{fault:?} of {queue}, Segment {segment}, Vero {vero}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_copy_of_two_is_a_known_doubling() {
+    // What is paused waits longer than what is tried again: two copies, of which one is not sent.
+    let setup = setup_with(&[("PAUSED_DESTINATIONS", "segment")]).await;
+    let fault = Fault::EntryFailure { entries: vec![1], sender_fault: true };
+    setup.sqs.fail(fault, When::always().operation("SendMessageBatch"));
+    setup.vero.behave(Behaviour::status(401), When::always());
+    assert_eq!(setup.invoke(&[sent("e1").to_string()]).await, ["m0"]);
+    let [copy] = &setup.queue.messages()[..] else { panic!("one copy") };
+    assert_eq!(copy.json()["destinations"], json!(["vero_track"]));
+    assert_eq!(setup.maybe_doubled(), ["vero_track"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_counted_once_however_it_may_double() {
+    let setup = setup().await;
+    setup.sqs.fail(refused(), When::always().operation("SendMessageBatch"));
+    setup.segment.behave(Behaviour::LostAnswer, When::first(1));
+    setup.vero.behave(Behaviour::status(401), When::always());
+    assert_eq!(setup.invoke(&[sent("e1").to_string()]).await, ["m0"]);
+    assert_eq!(setup.maybe_doubled(), ["segment"]);
+    let metrics = setup.worker.metrics().unwrap();
+    assert!(metrics.iter().any(|metric| metric.name == "SegmentMaybeDoubled"), "{metrics:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,17 @@ pub enum Outcome {
     Dead(DeathCause),
 }
 
+impl Outcome {
+    /// Whether the destination may get the event, or have got it, a second time.
+    pub fn is_maybe_doubled(&self) -> bool {
+        match self {
+            Outcome::Accepted { maybe_doubled, .. } => *maybe_doubled,
+            Outcome::Owed(trouble) => trouble.maybe_taken,
+            _ => false,
+        }
+    }
+}
+
 /// A copy of the envelope that goes back to the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resend {
