@@ -402,6 +402,11 @@ mod tests {
         assert_eq!(time(&from_segment, false), "2026-11-21T04:00:00.000Z");
         let nanoseconds = r#""timestamp":"2026-11-21T06:00:00.123456789+02:00","sentAt":null"#;
         assert_eq!(time(nanoseconds, false), "2026-11-21T04:00:00.123Z");
+        // A sender's clock that is an hour behind, whose formatter prints a second of 60.
+        let rounded = r#""timestamp":"2026-11-21T03:59:60.000Z","sentAt":"2026-11-21T04:04:60.000Z""#;
+        assert_eq!(time(rounded, false), "2026-11-21T04:59:03.123Z");
+        let swift = r#""timestamp":"2026-11-21T04:00:27.029:Z","sentAt":"2026-11-21T05:04:03.123:Z""#;
+        assert_eq!(time(swift, false), "2026-11-21T04:00:27.029Z");
         for unbelievable in [r#""timestamp":"1999-01-01T00:00:00Z""#, r#""timestamp":"soon""#, r#""a":1"#] {
             assert_eq!(time(unbelievable, false), "2026-11-21T05:04:03.123Z");
         }

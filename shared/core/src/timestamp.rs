@@ -1,11 +1,13 @@
 //! Points in time, as webhooks tell them and as destinations want them.
 
+mod iso8601;
+
 use std::time::SystemTime;
 
 use time::format_description::BorrowedFormatItem;
-use time::format_description::well_known::{Iso8601, Rfc3339};
+use time::format_description::well_known::Rfc3339;
 use time::macros::{datetime, format_description};
-use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, UtcOffset};
+use time::{Duration, OffsetDateTime, UtcOffset};
 
 use crate::json::{self, Json};
 
@@ -39,15 +41,17 @@ impl Timestamp {
         time.checked_to_offset(UtcOffset::UTC).map(|time| Timestamp(time).to_milliseconds())
     }
 
-    /// What a webhook says of its own time: unix seconds as number or text, milliseconds from 10¹¹ on, or
-    /// ISO 8601 (without a zone: UTC). Source: Vero's samples, all of which have unix seconds.
+    /// What a sender says of an event's time: unix seconds as number or text, milliseconds from 10¹¹ on, or
+    /// ISO 8601 (without a zone: UTC). A text is a time as a whole, or it is none. Source: Vero's samples, all of which
+    /// have unix seconds, and what Segment's SDKs write.
     pub fn told_by(value: Json<'_>) -> Option<Self> {
         let time = match json::kind(value) {
             json::Kind::Number => from_unix(value.get())?,
             json::Kind::Text => {
                 let text = json::text(value)?;
                 let text = text.trim();
-                from_unix(text).or_else(|| from_iso(text))?
+                // In this order: a text of 4, 7 or 8 digits is a date, as unix seconds it would lie in 1970.
+                iso8601::parse(text).or_else(|| from_unix(text))?
             }
             _ => return None,
         };
@@ -110,22 +114,14 @@ impl Timestamp {
 }
 
 fn from_unix(number: &str) -> Option<OffsetDateTime> {
+    // Rust reads `inf` and `nan`, too.
+    if !number.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E')) {
+        return None;
+    }
     let number: f64 = number.parse().ok()?;
     let milliseconds = if number.abs() >= FIRST_MILLISECONDS { number } else { number * 1000.0 };
-    // A NaN becomes 0, which nobody believes; what is beyond an i64 is beyond the calendar.
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds as i64) * 1_000_000).ok()
-}
-
-fn from_iso(text: &str) -> Option<OffsetDateTime> {
-    // Ruby, which Vero is written in, prints `2015-06-22 23:37:18 UTC` and `… +0000`.
-    let text = text.to_ascii_uppercase().replacen(' ', "T", 1).replace(' ', "").replace("UTC", "Z");
-    OffsetDateTime::parse(&text, &Iso8601::DEFAULT)
-        .ok()
-        .or_else(|| {
-            PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT).ok().map(PrimitiveDateTime::assume_utc)
-        })
-        .or_else(|| Date::parse(&text, &Iso8601::DEFAULT).ok().map(|date| date.midnight().assume_utc()))
-        .and_then(|time| time.checked_to_offset(UtcOffset::UTC))
+    // What is beyond an i64 is beyond the calendar.
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds.round() as i64) * 1_000_000).ok()
 }
 
 #[cfg(test)]
@@ -137,32 +133,130 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_a_webhook_time() {
+    fn unix_times() {
         for (json, expected) in [
             ("1435016238", "2015-06-22T23:37:18.000Z"),
             ("1435016238.25", "2015-06-22T23:37:18.250Z"),
+            ("1435016238.123", "2015-06-22T23:37:18.123Z"),
+            ("1091026279.883", "2004-07-28T14:51:19.883Z"),
             ("1.435016238e9", "2015-06-22T23:37:18.000Z"),
             ("\" 1435016238 \"", "2015-06-22T23:37:18.000Z"),
+            ("\"1435016238.25\"", "2015-06-22T23:37:18.250Z"),
             ("1435016238123", "2015-06-22T23:37:18.123Z"),
             ("\"1435016238123\"", "2015-06-22T23:37:18.123Z"),
-            ("\"2015-06-22T23:37:18Z\"", "2015-06-22T23:37:18.000Z"),
-            ("\"2015-06-22T23:37:18+0000\"", "2015-06-22T23:37:18.000Z"),
-            ("\"2015-06-23T01:37:18.5+02:00\"", "2015-06-22T23:37:18.500Z"),
-            ("\"2015-06-22T23:37:18.123456789Z\"", "2015-06-22T23:37:18.123Z"),
-            ("\"2015-06-22 23:37:18\"", "2015-06-22T23:37:18.000Z"),
-            ("\"2015-06-22 23:37:18 UTC\"", "2015-06-22T23:37:18.000Z"),
-            ("\"2015-06-23 01:37:18 +0200\"", "2015-06-22T23:37:18.000Z"),
-            ("\"2015-06-22t23:37:18z\"", "2015-06-22T23:37:18.000Z"),
-            ("\"2015-06-22\"", "2015-06-22T00:00:00.000Z"),
+            ("-1435016238", "1924-07-12T00:22:42.000Z"),
+            ("\"-1435016238\"", "1924-07-12T00:22:42.000Z"),
+            // As a number these are seconds; as a text, below, they are a year and a day.
+            ("2014", "1970-01-01T00:33:34.000Z"),
+            ("20260606", "1970-08-23T11:56:46.000Z"),
         ] {
             assert_eq!(told(json).as_deref(), Some(expected), "{json}");
         }
     }
 
     #[test]
+    fn every_form_of_iso_8601() {
+        for (text, expected) in [
+            ("2026-06-06T10:15:27Z", "2026-06-06T10:15:27.000Z"),
+            (" 2026-06-06T10:15:27Z\\n", "2026-06-06T10:15:27.000Z"),
+            ("2026-06-06t10:15:27z", "2026-06-06T10:15:27.000Z"),
+            ("2026-06-06T10:15:27", "2026-06-06T10:15:27.000Z"),
+            ("2026-06-06 10:15:27", "2026-06-06T10:15:27.000Z"),
+            ("2026-06-06 10:15:27Z", "2026-06-06T10:15:27.000Z"),
+            ("2026-06-06 10:15:27 UTC", "2026-06-06T10:15:27.000Z"),
+            ("2026-06-06 12:15:27 +0200", "2026-06-06T10:15:27.000Z"),
+            ("20260606T101527Z", "2026-06-06T10:15:27.000Z"),
+            ("20260606T101527.5+0200", "2026-06-06T08:15:27.500Z"),
+            // Offsets: Vero's own form, none of minutes, of half an hour, and over a day's end.
+            ("2026-06-06T10:15:27+0000", "2026-06-06T10:15:27.000Z"),
+            ("2026-06-06T10:15:27-00:00", "2026-06-06T10:15:27.000Z"),
+            ("2026-06-06T10:15:27+02", "2026-06-06T08:15:27.000Z"),
+            ("2026-06-06T10:15:27-0330", "2026-06-06T13:45:27.000Z"),
+            ("2026-06-06T01:15:27+05:30", "2026-06-05T19:45:27.000Z"),
+            ("2026-06-06T23:15:27-14:00", "2026-06-07T13:15:27.000Z"),
+            ("2026-06-06T10:15:27+23:59", "2026-06-05T10:16:27.000Z"),
+            // Fractions, of whatever comes last.
+            ("2026-06-06T10:15:27.029Z", "2026-06-06T10:15:27.029Z"),
+            ("2026-06-06T10:15:27,029Z", "2026-06-06T10:15:27.029Z"),
+            ("2026-06-06T10:15:27.1Z", "2026-06-06T10:15:27.100Z"),
+            ("2026-06-06T10:15:27.123456789+02:00", "2026-06-06T08:15:27.123Z"),
+            ("2026-06-06T10:15:27.99999999999999999999Z", "2026-06-06T10:15:27.999Z"),
+            ("2026-06-06T10:15.5Z", "2026-06-06T10:15:30.000Z"),
+            ("2026-06-06T10,25Z", "2026-06-06T10:15:00.000Z"),
+            // Old Swift SDK.
+            ("2026-06-06T10:15:27.029:Z", "2026-06-06T10:15:27.029Z"),
+            ("2026-06-06T10:15:27:z", "2026-06-06T10:15:27.000Z"),
+            // Seconds and minutes left out.
+            ("2026-06-06T10:15Z", "2026-06-06T10:15:00.000Z"),
+            ("2026-06-06T10:15+02:00", "2026-06-06T08:15:00.000Z"),
+            ("2026-06-06T10", "2026-06-06T10:00:00.000Z"),
+            ("20260606T1015", "2026-06-06T10:15:00.000Z"),
+            // The ends of a minute and of a day.
+            ("2026-06-06T10:15:60.000Z", "2026-06-06T10:16:00.000Z"),
+            ("2026-06-06T10:15:60Z", "2026-06-06T10:16:00.000Z"),
+            ("2026-06-06T10:15:60.25+02:00", "2026-06-06T08:16:00.250Z"),
+            ("20260606T101560Z", "2026-06-06T10:16:00.000Z"),
+            ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00.000Z"),
+            ("2026-06-06T23:59:60", "2026-06-07T00:00:00.000Z"),
+            ("2026-06-06T24:00:00Z", "2026-06-07T00:00:00.000Z"),
+            ("2026-12-31T24:00", "2027-01-01T00:00:00.000Z"),
+            ("20260606T240000.000Z", "2026-06-07T00:00:00.000Z"),
+            // Dates.
+            ("2026-06-06", "2026-06-06T00:00:00.000Z"),
+            ("20260606", "2026-06-06T00:00:00.000Z"),
+            ("2024-02-29", "2024-02-29T00:00:00.000Z"),
+            ("2026-157", "2026-06-06T00:00:00.000Z"),
+            ("2026157", "2026-06-06T00:00:00.000Z"),
+            ("2024-366", "2024-12-31T00:00:00.000Z"),
+            ("2026-W23-6", "2026-06-06T00:00:00.000Z"),
+            ("2026W236", "2026-06-06T00:00:00.000Z"),
+            ("2026-W01-1", "2025-12-29T00:00:00.000Z"),
+            ("2026-157T10:15:27Z", "2026-06-06T10:15:27.000Z"),
+            ("2026W236T101527Z", "2026-06-06T10:15:27.000Z"),
+            ("2014", "2014-01-01T00:00:00.000Z"),
+            ("2026-06", "2026-06-01T00:00:00.000Z"),
+            ("2026-W23", "2026-06-01T00:00:00.000Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(told(&format!("\"{text}\"")).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_time() {
-        for json in ["null", "true", "{}", "[1435016238]", "\"\"", "\"soon\"", "1e300", "\"inf\""] {
+        for json in ["null", "true", "{}", "[1435016238]", "\"\"", "\" \"", "1e300", "1e999999", "-1e300"] {
             assert_eq!(told(json), None, "{json}");
+        }
+        let huge = "9".repeat(400);
+        let texts = [
+            huge.as_str(),
+            // Not a time at all.
+            "soon|inf|nan|-inf|1e|--5|1.2.3|0x10|1_000|Z|T|T10:15:27Z|10:15:27",
+            // Out of range.
+            "2026-00-06|2026-13-06|2026-06-00|2026-06-31|2026-02-29|2026-000|2026-366|2026-W00-1|2026-W54-1",
+            "2026-W23-0|2026-W23-8|2026-06-06T25:00:00Z|2026-06-06T24:00:01Z|2026-06-06T24:00:00.001Z",
+            "2026-06-06T10:60:00Z|2026-06-06T10:15:61Z|2026-06-06T10:15:99Z|2026-06-06T10:15:27+24:00",
+            "2026-06-06T10:15:27+99:00|2026-06-06T10:15:27+02:60|9999-12-31T23:59:59-01:00",
+            "9999-12-31T24:00:00Z|9999-12-31T23:59:60Z",
+            // Something is missing.
+            "2026-06-06T|2026-06-06T1|2026-06-06T10:|2026-06-06T10:1|2026-06-06T10:15:|2026-06-06T10:15:2",
+            "2026-06-06T10:15:27.|2026-06-06T10:15:27.Z|2026-06-06T10:15:27+|2026-06-06T10:15:27+2",
+            "2026-06-06T10:15:27+02:|2026-06-06T10:15:27+02:0|2026-06-06T10:15:27:|2026-6-6|2026-06-6|2026-",
+            "2026-W|2026-W2|2026-W23-|26-06-06|202-06-06|2026-06-",
+            // Something is too much.
+            "2026-06-06Z|2026-06-06+02:00|2026-06-06T10:15:27Zulu|2026-06-06T10:15:27Z+02:00|2026-06-06TT10:15:27Z",
+            "2026-06-06T10:15:27 UTC+2|2026-06-06T10:15:27Z[UTC]|2026-06-06T10:15:27ZZ|2026-06-06T10:15:27::Z",
+            "2026-06-06T10:15:27:+02:00|2026-06-06T10:15:27.029.1Z|2026-06-06T10:15:27:30Z|2026-06-06  10:15:27",
+            "2026-06-06T10:15:27  UTC|2026-06-06T10:15:27+02:00:00|2026-06-06T10:15:27Z 1|2026-06-06T10:15:27 CEST",
+            "2026-06-06, 10:15|2026-06-06T10:15:27Z\\u0000|2026-06-06T10:15:27−02:00|2026-06-06_10:15:27",
+            "2026/06/06|06.06.2026|+002026-06-06T10:15:27Z|-2026-06-06",
+            // A year, a month or a week has no time of day.
+            "2014T10:15Z|2014Z|2026-06T10:15Z|2026-W23T10:15Z|2026 10:15",
+            // Basic and extended mixed.
+            "2026-06-06T101527Z|20260606T10:15:27Z|2026-06-06T10:1527Z|2026-0606|202606-06|2026W23-6|2026-W236",
+        ];
+        for text in texts.iter().flat_map(|texts| texts.split('|')) {
+            assert_eq!(told(&format!("\"{text}\"")), None, "{text}");
         }
     }
 

@@ -18,6 +18,11 @@ fn received_at() -> Timestamp {
     Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap()
 }
 
+fn told_by(text: &str) -> Option<Timestamp> {
+    let json = json!(text).to_string();
+    Timestamp::told_by(serde_json::from_str(&json).unwrap())
+}
+
 fn naming() -> Naming {
     Naming::new(EventNames::default(), TrackTypes::All, false)
 }
@@ -54,12 +59,47 @@ fn value() -> impl Strategy<Value = Value> {
             json!(" "),
             json!("1435016238")
         ]),
+        time_text().prop_map(|(text, _)| text.into()),
     ];
     leaf.prop_recursive(3, 40, 8, |inner| {
         prop_oneof![
             1 => prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             3 => prop::collection::vec((key(), inner), 0..8).prop_map(|fields| Value::Object(fields.into_iter().collect())),
         ]
+    })
+}
+
+/// A date with a time of day, some number of which is out of range now and then, and what it means.
+fn time_text() -> impl Strategy<Value = (String, Option<Timestamp>)> {
+    let day = (1999_i32..2028, 0_u8..14, 0_u8..33);
+    let clock = (0_u64..26, 0_u64..62, 0_u64..62, 0_u64..1_000);
+    let zone = (any::<bool>(), 0_u64..25, 0_u64..61, 0_usize..9);
+    let style =
+        (any::<bool>(), prop::sample::select(vec!["T", "t", " "]), prop::sample::select(vec![".", ","]));
+    (day, clock, zone, style).prop_map(|(day, (hour, minute, second, millisecond), zone, style)| {
+        let (is_basic, between, point) = style;
+        let (dash, colon) = if is_basic { ("", "") } else { ("-", ":") };
+        let (is_west, hours, minutes, form) = zone;
+        let sign = if is_west { '-' } else { '+' };
+        let (zone, hours, minutes) = match form {
+            0..6 => (["", "Z", "z", ":Z", "UTC", " UTC"][form].to_owned(), 0, 0),
+            6 => (format!("{sign}{hours:02}"), hours, 0),
+            7 => (format!("{sign}{hours:02}{minutes:02}"), hours, minutes),
+            _ => (format!("{sign}{hours:02}:{minutes:02}"), hours, minutes),
+        };
+        let (year, month, day) = day;
+        let text = format!(
+            "{year}{dash}{month:02}{dash}{day:02}{between}\
+            {hour:02}{colon}{minute:02}{colon}{second:02}{point}{millisecond:03}{zone}"
+        );
+
+        let midnight = Timestamp::parse(&format!("{year}-{month:02}-{day:02}T00:00:00Z"));
+        let is_time = hour < 24 && minute < 60 && second <= 60 && hours < 24 && minutes < 60;
+        let since_midnight =
+            Duration::from_millis(((hour * 60 + minute) * 60 + second) * 1_000 + millisecond);
+        let ahead = Duration::from_secs((hours * 60 + minutes) * 60);
+        let time = midnight.filter(|_| is_time).map(|midnight| midnight.later_by(since_midnight));
+        (text, time.map(|time| if is_west { time.later_by(ahead) } else { time.earlier_by(ahead) }))
     })
 }
 
@@ -148,7 +188,8 @@ proptest! {
         for (key, value) in &webhook {
             // The type is in the name, the time in the timestamp.
             let is_type = key == "type" && WEBHOOK_TYPES.iter().any(|row| value == row.name);
-            let is_time = key.strip_suffix("_at").is_some_and(|kind| read.kind.as_deref() == Some(kind));
+            let names_the_time = key.strip_suffix("_at").is_some_and(|kind| read.kind.as_deref() == Some(kind));
+            let is_time = names_the_time && read.time != received_at();
             if is_type || is_time {
                 continue;
             }
@@ -161,6 +202,35 @@ proptest! {
                 prop_assert!(is_key_of_tags || arrived.contains(leaf), "{leaf:?} of {key:?} is lost: {messages:#?}");
             }
         }
+    }
+
+    #[test]
+    fn a_text_is_one_time_as_a_whole((text, expected) in time_text()) {
+        prop_assert_eq!(told_by(&text), expected, "{}", text);
+    }
+
+    /// What is no time, whatever part of it could be one, is not used up.
+    #[test]
+    fn a_time_is_used_up_as_a_whole_or_goes_along(
+        (text, _) in time_text(),
+        at in any::<prop::sample::Index>(),
+        odd in "[-0-9TZz:.,+ W/x\u{2212}]{0,2}",
+    ) {
+        let places: Vec<usize> = text.char_indices().map(|(place, _)| place).chain([text.len()]).collect();
+        let place = *at.get(&places);
+        let text = [&text[..place], &odd, &text[place..]].concat();
+        let webhook = json!({"type": "opened", "opened_at": text}).to_string();
+        let read = Webhook::read(serde_json::from_str(&webhook).unwrap(), received_at());
+        let believed = told_by(&text).filter(|told| told.is_believable(received_at()));
+        prop_assert_eq!(read.time, believed.unwrap_or(received_at()));
+        let rest = read.rest.map(|rest| serde_json::from_str::<Value>(&rest).unwrap());
+        prop_assert_eq!(rest, believed.is_none().then(|| json!({"opened_at": text})));
+    }
+
+    /// Whatever is put behind a time, unless it is more of it, makes it none.
+    #[test]
+    fn nothing_follows_a_time((text, _) in time_text(), odd in "[-T:.,+x/]") {
+        prop_assert_eq!(told_by(&(text + &odd)), None);
     }
 
     #[test]
