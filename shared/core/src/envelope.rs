@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::json::{self, Json, ObjectWriter};
 use crate::timestamp::Timestamp;
+use crate::webhook;
 
 /// The version of the envelope that this code writes, and the latest that it reads.
 pub const VERSION: u64 = 1;
@@ -190,13 +191,20 @@ impl<'a> Envelope<'a> {
         json::sqs_safe(self.write(self.destinations.as_deref()).finish())
     }
 
-    /// The webhook's type, when it is fit for a message attribute: 1 to 64 of `[A-Za-z0-9_.-]`.
+    /// The event's type as its sender spells it, when it is fit for a message attribute: 1 to 64 of `[A-Za-z0-9_.-]`.
     pub fn type_attribute(&self) -> Option<String> {
         let Payload::Object(payload) = self.payload else { return None };
-        let mut types = json::fields(payload).filter(|(key, _)| key == "type").map(|(_, value)| value);
+        let (mut kind, mut action, mut types) = (None, None, 0);
+        for (key, value) in json::fields(payload) {
+            match &*key {
+                "type" => (kind, types) = (Some(value), types + 1),
+                "action" if self.source == Source::Vero => action = Some(value),
+                _ => (),
+            }
+        }
         // A payload with two `type`s has no attribute, which decides nothing.
-        let kind = types.next().filter(|_| types.next().is_none())?;
-        json::text(kind).map(|kind| kind.into_owned()).filter(|kind| is_plain(kind))
+        let kind = webhook::kind(kind, action).filter(|_| types < 2)?;
+        Some(kind.into_owned()).filter(|kind| is_plain(kind))
     }
 
     fn write(&self, destinations: Option<&[String]>) -> ObjectWriter {
@@ -350,9 +358,15 @@ mod tests {
             Envelope::parse(&body).unwrap().type_attribute()
         };
         assert_eq!(of(r#"{"type":"sent"}"#).as_deref(), Some("sent"));
-        for payload in
-            [r#"{}"#, r#"{"type":5}"#, r#"{"type":""}"#, r#"{"type":"a b"}"#, r#"{"type":"a","type":"b"}"#]
-        {
+        assert_eq!(of(r#"{"action":"sent","type":null}"#).as_deref(), Some("sent"));
+        for payload in [
+            r#"{}"#,
+            r#"{"type":5}"#,
+            r#"{"type":""}"#,
+            r#"{"type":"a b"}"#,
+            r#"{"type":"a","type":"b"}"#,
+            r#"{"action":"new"}"#,
+        ] {
             assert_eq!(of(payload), None, "{payload}");
         }
     }

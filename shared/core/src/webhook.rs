@@ -13,8 +13,10 @@ use crate::timestamp::Timestamp;
 /// A webhook, taken apart.
 #[derive(Debug)]
 pub struct Webhook<'a> {
-    /// The value of `type`, when it is a text.
+    /// Its type, by [`kind`].
     pub kind: Option<Cow<'a, str>>,
+    /// `type` has been used up, since the event's name tells it. An `action` in its place never is.
+    pub is_type_used: bool,
     /// Whom it is about.
     pub user: User,
     /// Its own time where that can be believed, else the time of receipt.
@@ -114,9 +116,10 @@ impl<'a> Webhook<'a> {
     /// Takes a webhook apart. Never fails: a payload that is no object reads as one without fields.
     pub fn read(payload: Json<'a>, received_at: Timestamp) -> Self {
         let mut fields = Object::parse(payload).unwrap_or_default();
-        let kind = fields.get("type").and_then(trimmed).filter(|kind| !kind.is_empty());
+        let kind = kind(fields.get("type"), fields.get("action"));
         let documented = kind.as_deref().and_then(names::documented);
-        if documented.is_some() {
+        let is_type_used = documented.is_some() && fields.get("type").and_then(own_type).is_some();
+        if is_type_used {
             fields.take(&["type"]);
         }
         let time = take_time(&mut fields, kind.as_deref(), received_at).unwrap_or(received_at);
@@ -134,7 +137,7 @@ impl<'a> Webhook<'a> {
             }
             Layout::UserUpdated => read_update(&mut fields, user.email.as_deref()),
         };
-        Webhook { kind, user, time, content, rest: fields.rest().filter(|rest| rest != "{}") }
+        Webhook { kind, is_type_used, user, time, content, rest: fields.rest().filter(|rest| rest != "{}") }
     }
 
     /// The message's channel, such as `email` or `sms`.
@@ -239,6 +242,17 @@ impl<'a> Traits<'a> {
     }
 }
 
+/// The type that a webhook's `type` and `action` tell: `type` where it is a text that is not blank, else an `action` that
+/// is a documented type, as a `user_updated` of 2018 has it (github.com/snowplow/snowplow, pull request 3688).
+pub fn kind<'a>(kind: Option<Json<'a>>, action: Option<Json<'a>>) -> Option<Cow<'a, str>> {
+    let documented = || action.and_then(trimmed).filter(|action| names::documented(action).is_some());
+    kind.and_then(own_type).or_else(documented)
+}
+
+fn own_type(kind: Json<'_>) -> Option<Cow<'_, str>> {
+    trimmed(kind).filter(|kind| !kind.is_empty())
+}
+
 fn read_update<'a>(fields: &mut Object<'a>, email: Option<&str>) -> Content<'a> {
     let (mut has_tags, mut has_email) = (false, false);
     let mut changed = Vec::new();
@@ -321,6 +335,31 @@ mod tests {
             assert_eq!((user.id.as_deref(), user.email.as_deref()), (id, email), "{json}");
             assert_eq!(rest, None, "{json}");
         }
+    }
+
+    #[test]
+    fn a_documented_action_stands_in_for_a_missing_type() {
+        for (json, kind, rest) in [
+            (r#"{"action":"sent"}"#, Some("sent"), Some(r#"{"action":"sent"}"#)),
+            (r#"{"action":" sent ","type":null}"#, Some("sent"), Some(r#"{"action":" sent ","type":null}"#)),
+            (r#"{"action":"sent","type":5}"#, Some("sent"), Some(r#"{"action":"sent","type":5}"#)),
+            (r#"{"action":"sent","type":" "}"#, Some("sent"), Some(r#"{"action":"sent","type":" "}"#)),
+            (r#"{"action":"sent","type":"opened"}"#, Some("opened"), Some(r#"{"action":"sent"}"#)),
+            (r#"{"action":"sent","type":"new"}"#, Some("new"), Some(r#"{"action":"sent","type":"new"}"#)),
+            (r#"{"action":"sent","sent_at":1795237440}"#, Some("sent"), Some(r#"{"action":"sent"}"#)),
+            (r#"{"action":"Sent"}"#, None, Some(r#"{"action":"Sent"}"#)),
+            (r#"{"action":"new"}"#, None, Some(r#"{"action":"new"}"#)),
+            (r#"{"action":["sent"]}"#, None, Some(r#"{"action":["sent"]}"#)),
+            (r#"{"type":"sent"}"#, Some("sent"), None),
+        ] {
+            let webhook = Webhook::read(serde_json::from_str(json).unwrap(), received());
+            assert_eq!((webhook.kind.as_deref(), webhook.rest.as_deref()), (kind, rest), "{json}");
+        }
+        let profile = r#"{"action":"user_created","user":{"id":1},"plan":"a"}"#;
+        let webhook = Webhook::read(serde_json::from_str(profile).unwrap(), received());
+        let Content::Created(traits) = webhook.content else { panic!("{:?}", webhook.content) };
+        assert_eq!(traits.0, [(r#""plan""#.into(), r#""a""#.into())]);
+        assert_eq!(webhook.rest.as_deref(), Some(r#"{"action":"user_created"}"#));
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Message<'_, '_> {
     fn leftovers(&self, out: &mut ObjectWriter, trim: Trim, with_rest: bool) {
         if with_rest && trim == Trim::Nothing {
             // A name of the operator's may stand for several types: then the type itself goes along.
-            let kind = self.webhook.kind.as_deref().filter(|kind| {
+            let kind = self.webhook.kind.as_deref().filter(|_| self.webhook.is_type_used).filter(|kind| {
                 self.naming.is_renamed(kind)
                     && documented(kind).is_some_and(|row| row.layout == Layout::Message)
             });
@@ -250,6 +250,7 @@ mod tests {
         for (payload, vero) in [
             (r#"{"type":"sent"}"#, serde_json::json!({"type": "sent"})),
             (r#"{"type":"opened","a":1}"#, serde_json::json!({"type": "opened", "a": 1})),
+            (r#"{"type":5,"action":"opened"}"#, serde_json::json!({"type": 5, "action": "opened"})),
         ] {
             let webhook = Webhook::read(serde_json::from_str(payload).unwrap(), received_at);
             let message = messages(&EventId::parse("e1").unwrap(), &webhook, &naming).unwrap().remove(0);
