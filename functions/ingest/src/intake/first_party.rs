@@ -368,6 +368,25 @@ mod tests {
     }
 
     #[test]
+    fn a_type_is_read_in_any_case_and_kept_in_its_own() {
+        let events = r#"[{"type":"Identify","userId":"u"},{"type":"TRACK","event":"e"},{"type":"Tracks","event":"e"}]"#;
+        let batch = format!(r#"{{"batch":{events}}}"#);
+        let segment =
+            Body::of_segment(events.as_bytes()).unwrap().take(&KEY, Rights::All, received_at()).unwrap();
+        for intake in [segment, sdk(Events::Batch, &batch)] {
+            let reasons: Vec<Option<&str>> = intake.received.iter().map(|received| received.dead).collect();
+            assert_eq!(reasons, [None, None, Some("unknown_type")]);
+            let types: Vec<Value> =
+                payloads(&intake).into_iter().map(|payload| payload["type"].clone()).collect();
+            assert_eq!(types, ["Identify", "TRACK", "Tracks"]);
+        }
+        // A public key is not let in by another spelling.
+        let body = Body::of_sdk(batch.as_bytes(), Events::Batch).unwrap();
+        let intake = body.take(&KEY, Rights::OnlyTell, received_at()).unwrap();
+        assert_eq!((intake.received.len(), intake.forbidden, intake.dropped), (1, 1, 1));
+    }
+
+    #[test]
     fn bad_events_take_no_good_ones_along() {
         let intake = sdk(
             Events::Batch,
