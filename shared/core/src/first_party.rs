@@ -117,8 +117,10 @@ pub struct FirstParty<'a> {
 pub enum Call<'a> {
     /// Traits of a user.
     Identify {
-        /// The traits, when they are an object.
-        traits: Option<Json<'a>>,
+        /// The traits, as a JSON object: its own or, where it has none, those of its context without the address.
+        traits: Cow<'a, str>,
+        /// The device that it came from, when that can be reached by push. In a box, since few have one.
+        device: Option<Box<Device<'a>>>,
     },
     /// Something happened.
     Track {
@@ -158,6 +160,42 @@ pub enum Call<'a> {
     },
     /// The user is to be forgotten.
     Delete,
+}
+
+/// A device that takes push messages.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Device<'a> {
+    /// Its address, not blank.
+    pub token: Cow<'a, str>,
+    /// Who delivers to it.
+    pub platform: Platform,
+    /// What its owner calls it, not blank.
+    pub name: Option<Cow<'a, str>>,
+}
+
+/// The platforms that Vero pushes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// Apple's.
+    Ios,
+    /// Google's.
+    Android,
+}
+
+impl Platform {
+    fn named(name: &str) -> Option<Self> {
+        [Platform::Ios, Platform::Android]
+            .into_iter()
+            .find(|platform| platform.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// As Vero spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Platform::Ios => "ios",
+            Platform::Android => "android",
+        }
+    }
 }
 
 /// What was seen.
@@ -232,9 +270,9 @@ fn read_call<'a>(kind: CallType, fields: &mut Object<'a>) -> Result<Call<'a>, In
         properties: object(fields, &["properties"]),
     };
     Ok(match kind {
-        CallType::Identify => Call::Identify { traits: object(fields, &["traits"]) },
+        CallType::Identify => Call::Identify { traits: read_traits(fields), device: read_device(fields) },
         CallType::Track => {
-            let name = present(fields, &["event"]).and_then(trimmed).filter(|name| !name.is_empty());
+            let name = text(fields, &["event"]);
             match name.ok_or(Invalid::NoEventName)? {
                 name if name.eq_ignore_ascii_case(UNSUBSCRIBE) => Call::Unsubscribe,
                 name if name.eq_ignore_ascii_case(RESUBSCRIBE) => Call::Resubscribe,
@@ -255,11 +293,35 @@ fn read_call<'a>(kind: CallType, fields: &mut Object<'a>) -> Result<Call<'a>, In
     })
 }
 
+/// RudderStack's JavaScript SDK has an identify's traits in its context (rudder-sdk-js, issue 439).
+fn read_traits<'a>(fields: &mut Object<'a>) -> Cow<'a, str> {
+    let own =
+        object(fields, &["traits"]).filter(|own| !Object::parse(*own).is_some_and(|own| own.is_empty()));
+    if let Some(own) = own {
+        return own.get().into();
+    }
+    let mut traits = object(fields, &["context", "traits"]).and_then(Object::parse).unwrap_or_default();
+    traits.take_all(|key, _| key == "email");
+    traits.rest().map_or_else(|| "{}".into(), Cow::from)
+}
+
+/// As RudderStack's own destination does it. Of a system that Vero does not know, such as an iPad's, the type of the
+/// device tells whose pushes it takes.
+fn read_device<'a>(fields: &mut Object<'a>) -> Option<Box<Device<'a>>> {
+    let token = text(fields, &["context", "device", "token"])?;
+    let mut platform = |path: &[&str]| text(fields, path).and_then(|name| Platform::named(&name));
+    let platform =
+        platform(&["context", "os", "name"]).or_else(|| platform(&["context", "device", "type"]))?;
+    Some(Box::new(Device { token, platform, name: text(fields, &["context", "device", "name"]) }))
+}
+
+/// An id that is an address is the address, too, where there is no other: as in Segment's own Vero destination.
 fn read_user(kind: CallType, fields: &mut Object<'_>) -> User {
     let own = (kind == CallType::Identify).then(|| present(fields, &["traits", "email"])).flatten();
     let email = own.and_then(identity::email);
     let email = email.or_else(|| present(fields, &["context", "traits", "email"]).and_then(identity::email));
-    User { id: present(fields, &["userId"]).and_then(identity::id), email }
+    let id = present(fields, &["userId"]);
+    User { id: id.and_then(identity::id), email: email.or_else(|| id.and_then(identity::email)) }
 }
 
 /// Segment's formula, by our own clock: the event's time is off by as much as the sender's clock was at the moment
@@ -302,6 +364,11 @@ fn came_from_vero(fields: &mut Object<'_>) -> bool {
 /// The value at a path; SDKs send nulls for what is missing.
 fn present<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<Json<'a>> {
     fields.peek(path).filter(|value| !is_null(*value))
+}
+
+/// The text at a path, trimmed and not blank.
+fn text<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<Cow<'a, str>> {
+    fields.peek(path).and_then(trimmed).filter(|text| !text.is_empty())
 }
 
 fn object<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<Json<'a>> {
@@ -367,6 +434,10 @@ mod tests {
             (r#"{"type":"track","event":"e","context":{"traits":{"email":" d@e.f "}}}"#, "d@e.f"),
             (r#"{"type":"track","event":"Invited","properties":{"email":"friend@b.c"}}"#, ""),
             (r#"{"type":"group","traits":{"email":"group@b.c"}}"#, ""),
+            (r#"{"type":"page","userId":" a@b.c "}"#, "a@b.c"),
+            (r#"{"type":"page","userId":"a@b.c","context":{"traits":{"email":"d@e.f"}}}"#, "d@e.f"),
+            (r#"{"type":"page","userId":"a@b.c","context":{"traits":{"email":"no"}}}"#, "a@b.c"),
+            (r#"{"type":"page","userId":"a@b"}"#, ""),
         ] {
             assert_eq!(read(json).user.email.unwrap_or_default(), email, "{json}");
         }
@@ -375,6 +446,60 @@ mod tests {
             (&*id("12345678901234567890"), &*id("\" u \""), &*id("null")),
             ("12345678901234567890", "u", "")
         );
+    }
+
+    #[test]
+    fn traits_are_the_event_s_own_or_those_of_its_context() {
+        let traits = |fields: &str| match read(&format!(r#"{{"type":"identify"{fields}}}"#)).call {
+            Call::Identify { traits, .. } => traits.into_owned(),
+            other => panic!("{other:?}"),
+        };
+        let context = r#","context":{"traits":{"a" : 1.0,"email":"a@b.c","b":{"email":"kept"}}}"#;
+        let of_context = r#"{"a":1.0,"b":{"email":"kept"}}"#;
+        for (own, expected) in [
+            ("", of_context),
+            (r#","traits":null"#, of_context),
+            (r#","traits":[1]"#, of_context),
+            (r#","traits":{ }"#, of_context),
+            (r#","traits":{"email":"d@e.f"}"#, r#"{"email":"d@e.f"}"#),
+            (r#","traits":{"n":1.00}"#, r#"{"n":1.00}"#),
+        ] {
+            assert_eq!(traits(&format!("{own}{context}")), expected, "{own}");
+        }
+        for nothing in
+            ["", r#","traits":{}"#, r#","context":{"traits":{"email":"a@b.c"}}"#, r#","context":5"#]
+        {
+            assert_eq!(traits(nothing), "{}", "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_known_as_a_whole_or_not_at_all() {
+        let device = |context: &str| match read(&format!(r#"{{"type":"identify","context":{{{context}}}}}"#))
+            .call
+        {
+            Call::Identify { device, .. } => device.map(|device| {
+                format!("{} {} {}", device.token, device.platform.as_str(), device.name.unwrap_or("-".into()))
+            }),
+            other => panic!("{other:?}"),
+        };
+        for (context, expected) in [
+            (r#""device":{"token":"t","name":"Pixel"},"os":{"name":"Android"}"#, Some("t android Pixel")),
+            (r#""device":{"token":" t ","name":null},"os":{"name":"iOS"}"#, Some("t ios -")),
+            (r#""device":{"token":"t","type":"ios","name":""},"os":{"version":"17"}"#, Some("t ios -")),
+            (r#""device":{"token":"t","type":"android"},"os":{"name":"IOS"}"#, Some("t ios -")),
+            (r#""device":{"token":"t","type":"ios"},"os":{"name":"iPadOS"}"#, Some("t ios -")),
+            (r#""device":{"token":"t"},"os":{"name":"iPadOS"}"#, None),
+            (r#""device":{"token":"t","type":"watchos"},"os":{"name":"watchOS"}"#, None),
+            (r#""device":{"token":"t","type":"web"}"#, None),
+            (r#""device":{"token":"t"}"#, None),
+            (r#""device":{"token":""},"os":{"name":"ios"}"#, None),
+            (r#""device":{"token":5},"os":{"name":"ios"}"#, None),
+            (r#""device":{"name":"Pixel"},"os":{"name":"ios"}"#, None),
+            (r#""device":"t","os":"ios""#, None),
+        ] {
+            assert_eq!(device(context).as_deref(), expected, "{context}");
+        }
     }
 
     #[test]

@@ -120,13 +120,14 @@ fn first_party() -> impl Strategy<Value = Map<String, Value>> {
     let known = prop::sample::select(
         "userId anonymousId previousId groupId event name category properties traits context integrations messageId \
          timestamp sentAt receivedAt email url segment_message_id library integration consent categoryPreferences \
-         Vero vero All tags action values add remove page id product_url"
+         Vero vero All tags action values add remove page id product_url device os token type"
             .split_whitespace()
             .map(str::to_owned)
             .collect::<Vec<_>>(),
     );
     let fields = prop::collection::vec((known, event_value()), 0..12);
-    let types = ["identify", "track", "page", "screen", "group", "alias", "delete", "nonsense"];
+    let types =
+        ["identify", "track", "page", "screen", "group", "alias", "delete", "nonsense", "Identify", "TRACK"];
     (fields, prop::sample::select(types.to_vec())).prop_map(|(fields, kind)| {
         let mut event: Map<String, Value> = fields.into_iter().collect();
         event.insert("type".into(), kind.into());
@@ -135,8 +136,17 @@ fn first_party() -> impl Strategy<Value = Map<String, Value>> {
 }
 
 fn event_value() -> impl Strategy<Value = Value> {
-    let words =
-        ["Signed Up", "Product Viewed", "unsubscribe", "Resubscribe", "vero-relay", "add", "u1", "a@b.c"];
+    let words = [
+        "Signed Up",
+        "Product Viewed",
+        "unsubscribe",
+        "Resubscribe",
+        "vero-relay",
+        "add",
+        "u1",
+        "a@b.c",
+        "iOS",
+    ];
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -146,7 +156,7 @@ fn event_value() -> impl Strategy<Value = Value> {
         Just(json!("2026-11-21T05:00:00.123456789+02:00")),
     ];
     let key = prop::sample::select(
-        "email traits name url tags Vero vero All add remove action values id library consent page"
+        "email traits name url tags Vero vero All add remove action values id library consent page device os token type"
             .split(' ')
             .collect::<Vec<_>>(),
     );
@@ -299,7 +309,16 @@ proptest! {
                     prop_assert!(body["event_name"].as_str().is_some_and(|name| (1..255).contains(&name.chars().count())));
                     prop_assert!(body["data"]["segment_message_id"].is_string());
                 }
-                Endpoint::UsersTrack => prop_assert!(body["data"].is_object()),
+                Endpoint::UsersTrack => {
+                    prop_assert!(body["data"].is_object());
+                    let channels = body.get("channels").map(|channels| channels.as_array().unwrap().as_slice());
+                    let is_whole = |channel: &Value| {
+                        channel["type"] == "push"
+                            && channel["address"].as_str().is_some_and(|token| !token.is_empty())
+                            && matches!(channel["platform"].as_str(), Some("ios" | "android"))
+                    };
+                    prop_assert!(channels.is_none_or(|channels| channels.len() == 1 && is_whole(&channels[0])), "{body}");
+                }
                 Endpoint::Reidentify => prop_assert!(body["new_id"].is_string() && body.get("email").is_none()),
                 Endpoint::EditTags => prop_assert!(body["add"].is_array() || body["remove"].is_array()),
                 Endpoint::Unsubscribe | Endpoint::Resubscribe | Endpoint::Delete => prop_assert_eq!(named.len(), 1),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Call, Consent, Endpoint, Skip, extras};
 use crate::blueprint::{Barred, Blueprint, MESSAGE_ID};
 use crate::envelope::{DeathCause, EventId};
-use crate::first_party::{Call as Asked, FirstParty, Surface, Wish};
+use crate::first_party::{Call as Asked, Device, FirstParty, Surface, Wish};
 use crate::identity::{self, User, VERO_TEXT_LIMIT};
 use crate::json::{self, Json, Kind, Object, ObjectWriter};
 
@@ -154,8 +154,11 @@ fn call(id: &EventId, event: &FirstParty<'_>, user: User, blueprint: &Blueprint)
             happened(&mut fields, surface.event(), data)?;
             (Endpoint::EventsTrack, user)
         }
-        Asked::Identify { traits } => {
-            fields.raw("data", traits.map_or("{}", Json::get));
+        Asked::Identify { traits, device } => {
+            fields.raw("data", traits);
+            if let Some(device) = device {
+                fields.raw("channels", &channels(device));
+            }
             (Endpoint::UsersTrack, user)
         }
         Asked::Group { id, traits } => {
@@ -184,6 +187,18 @@ fn call(id: &EventId, event: &FirstParty<'_>, user: User, blueprint: &Blueprint)
         extras(&mut fields, event.time);
     }
     Ok(Call::new(endpoint, user, fields))
+}
+
+/// A user's channels, flat, as in Vero's push guide and its JavaScript SDK.
+fn channels(device: &Device<'_>) -> String {
+    let mut channel = ObjectWriter::new();
+    channel.text("type", "push");
+    channel.text("address", &device.token);
+    channel.text("platform", device.platform.as_str());
+    if let Some(name) = &device.name {
+        channel.text("device", name);
+    }
+    ["[", &channel.finish(), "]"].concat()
 }
 
 impl Surface {
@@ -314,6 +329,36 @@ mod tests {
             assert_eq!((body(&errand.call).get("id"), &body(&errand.call)["email"]), (None, &json!("a@b.c")));
             assert_eq!(errand.users, ["a@b.c"]);
         }
+    }
+
+    #[test]
+    fn an_id_that_is_an_address_stays_the_id() {
+        let identity = json!({"id": "a@b.c", "email": "a@b.c"});
+        assert_eq!(body(&mapped(r#"{"type":"page","userId":"a@b.c"}"#).unwrap().call)["identity"], identity);
+        let identify =
+            body(&mapped(r#"{"type":"identify","userId":"a@b.c","traits":{"n":1}}"#).unwrap().call);
+        assert_eq!((&identify["id"], &identify["email"]), (&identity["id"], &identity["email"]));
+        for alone in [
+            r#"{"type":"track","event":"unsubscribe","userId":"a@b.c"}"#,
+            r#"{"type":"group","groupId":"g","userId":"a@b.c"}"#,
+        ] {
+            let call = body(&mapped(alone).unwrap().call);
+            assert_eq!((&call["id"], call.get("email")), (&json!("a@b.c"), None), "{alone}");
+        }
+    }
+
+    #[test]
+    fn a_device_becomes_a_channel() {
+        let identify = |device: &str| {
+            let json = format!(
+                r#"{{"type":"identify","userId":"u","traits":{{"a":1}},"context":{{"device":{device},"os":{{"name":"iOS"}}}}}}"#
+            );
+            body(&mapped(&json).unwrap().call)
+        };
+        let channel = json!({"type": "push", "address": "t", "platform": "ios", "device": "An \"i\""});
+        let with_device = identify(r#"{"token":"t","name":"An \"i\""}"#);
+        assert_eq!((&with_device["channels"], &with_device["data"]), (&json!([channel]), &json!({"a": 1})));
+        assert_eq!(identify(r#"{"name":"i"}"#).get("channels"), None);
     }
 
     #[test]
