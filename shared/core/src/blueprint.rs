@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::first_party::{RESUBSCRIBE, UNSUBSCRIBE};
-use crate::identity::VERO_TEXT_LIMIT;
+use crate::identity::is_too_long;
 use crate::names::normalised;
 
 /// The property of every event that holds the sender's own id of it.
@@ -164,7 +164,7 @@ impl Blueprint {
                 if rename.trim().is_empty() {
                     return mistake(path, "is empty");
                 }
-                if rename.chars().count() >= VERO_TEXT_LIMIT {
+                if is_too_long(rename) {
                     return mistake(path, "has over 254 characters, more than Vero takes");
                 }
                 if RESERVED_EVENTS.iter().any(|reserved| normalised(reserved) == normalised(rename)) {

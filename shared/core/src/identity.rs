@@ -16,12 +16,9 @@ pub struct User {
     pub email: Option<String>,
 }
 
-impl User {
-    /// As Vero takes it: an id that is too long gives way to the address. `None` when nobody is left.
-    pub fn for_vero(self) -> Option<User> {
-        let user = User { id: self.id.filter(|id| id.chars().count() < VERO_TEXT_LIMIT), ..self };
-        (user != User::default()).then_some(user)
-    }
+/// Whether Vero refuses an id, an address or a name for its length.
+pub fn is_too_long(text: &str) -> bool {
+    text.chars().count() >= VERO_TEXT_LIMIT
 }
 
 /// An id: a text that is not blank, trimmed, or a number in its own spelling.
@@ -39,7 +36,7 @@ pub fn email(value: Json<'_>) -> Option<String> {
 }
 
 fn is_email(text: &str) -> bool {
-    text.chars().count() < VERO_TEXT_LIMIT
+    !is_too_long(text)
         && !text.contains(char::is_whitespace)
         && text
             .split_once('@')

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use crate::identity::VERO_TEXT_LIMIT;
+use crate::identity::is_too_long;
 
 /// How a webhook's fields are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl EventNames {
         if names.values().any(|name| name.trim().is_empty()) {
             return Err("an event name is empty");
         }
-        if names.values().any(|name| name.chars().count() >= VERO_TEXT_LIMIT) {
+        if names.values().any(|name| is_too_long(name)) {
             return Err("an event name has over 254 characters, more than Vero takes");
         }
         Ok(EventNames(names))

@@ -4,9 +4,11 @@
 use proptest::prelude::*;
 use relay_core::delivery::{Turn, in_order};
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
+use relay_core::first_party::CallType;
 use relay_core::first_party::FirstParty;
+use relay_core::identity::User;
 use relay_core::json::Json;
-use relay_core::mapping::vero_track::{Endpoint, Rules, Tags};
+use relay_core::mapping::vero_track::{Endpoint, Fate, Rules, Skip, Tags};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
 use relay_core::timestamp::Timestamp;
@@ -60,6 +62,7 @@ fn value() -> impl Strategy<Value = Value> {
             json!("1435016238")
         ]),
         time_text().prop_map(|(text, _)| text.into()),
+        (253_usize..257).prop_map(|length| "é".repeat(length).into()),
     ];
     leaf.prop_recursive(3, 40, 8, |inner| {
         prop_oneof![
@@ -153,6 +156,7 @@ fn event_value() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         ".{0,9}".prop_map(Value::from),
         prop::sample::select(words.to_vec()).prop_map(Value::from),
+        (253_usize..257).prop_map(|length| "é".repeat(length).into()),
         Just(json!("2026-11-21T05:00:00.123456789+02:00")),
     ];
     let key = prop::sample::select(
@@ -275,7 +279,14 @@ proptest! {
             let read = Webhook::read(serde_json::from_str(&json).unwrap(), received_at());
             vero_track::call(&EventId::parse("e1").unwrap(), &read, &naming())
         };
-        let Ok(call) = map() else { return Ok(()) };
+        let call = match map() {
+            Ok(call) => call,
+            Err(fate) => {
+                let nobody = Webhook::read(serde_json::from_str(&json).unwrap(), received_at()).user == User::default();
+                prop_assert_eq!(fate == Fate::Skip(Skip::NoIdentity), nobody);
+                return Ok(());
+            }
+        };
         prop_assert_eq!(&call, &map().unwrap());
         let body: Value = serde_json::from_str(&call.body("t")).unwrap();
         for (_, part) in body["identity"].as_object().unwrap() {
@@ -292,7 +303,14 @@ proptest! {
         let Ok(read) = FirstParty::read(serde_json::from_str(&json).unwrap(), received_at(), false) else { return Ok(()) };
         let rules = Rules { forward_deletes, ..Rules::default() };
         let map = || vero_track::errand(&EventId::parse("e1").unwrap(), &read, &rules, Duration::ZERO);
-        let Ok(errand) = map() else { return Ok(()) };
+        let errand = match map() {
+            Ok(errand) => errand,
+            Err(fate) => {
+                let is_known = read.user.id.is_some() || read.user.email.is_some() && read.kind != CallType::Alias;
+                prop_assert!(fate != Fate::Skip(Skip::NoIdentity) || !is_known, "{fate:?}");
+                return Ok(());
+            }
+        };
         prop_assert_eq!(&errand, &map().unwrap());
         prop_assert!(!errand.users.is_empty());
         let tags = match &errand.tags {
@@ -303,7 +321,8 @@ proptest! {
             let body: Value = serde_json::from_str(&call.body("t")).unwrap();
             let user = if call.endpoint == Endpoint::EventsTrack { &body["identity"] } else { &body };
             let named: Vec<&str> = ["id", "email"].iter().filter_map(|key| user[key].as_str()).collect();
-            prop_assert!(!named.is_empty() && named.iter().all(|name| !name.is_empty()), "{body}");
+            let names = named.iter().copied().chain(body["new_id"].as_str());
+            prop_assert!(!named.is_empty() && { names }.all(|name| (1..255).contains(&name.chars().count())), "{body}");
             match call.endpoint {
                 Endpoint::EventsTrack => {
                     prop_assert!(body["event_name"].as_str().is_some_and(|name| (1..255).contains(&name.chars().count())));

@@ -35,7 +35,8 @@ fn every_sample_at_both_destinations() {
             .collect();
         let vero_track = match vero_track::call(&id(), &webhook, &naming) {
             Ok(call) => serde_json::from_str(&call.body("the-auth-token")).unwrap(),
-            Err(skip) => json!({"skipped": skip.as_str()}),
+            Err(Fate::Skip(skip)) => json!({"skipped": skip.as_str()}),
+            Err(Fate::Dead(cause)) => json!({"dead": cause.reason}),
         };
         insta::assert_json_snapshot!(json!({"segment": segment, "vero_track": vero_track}));
     });

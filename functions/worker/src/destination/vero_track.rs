@@ -157,8 +157,7 @@ impl Destination for VeroTrack {
         let errand = match &event.content {
             Content::Webhook(webhook) => call(&envelope.id, webhook, &self.naming)
                 // Webhooks tell what happened; they change nobody, and so need no order.
-                .map(|call| Errand { call, tags: Tags::None, users: Vec::new(), tagged: Vec::new() })
-                .map_err(Fate::Skip),
+                .map(|call| Errand { call, tags: Tags::None, users: Vec::new(), tagged: Vec::new() }),
             Content::FirstParty(event) => {
                 let now = Timestamp::from_system(SystemTime::now());
                 let age = if owes_the_call { now.seconds_since(envelope.received_at) } else { 0 };

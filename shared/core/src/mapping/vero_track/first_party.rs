@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Call, Consent, Endpoint, Skip, extras};
+use super::{Call, Consent, Endpoint, Fate, Skip, dead, extras, fitting, known};
 use crate::blueprint::{Barred, Blueprint, MESSAGE_ID};
-use crate::envelope::{DeathCause, EventId};
+use crate::envelope::EventId;
 use crate::first_party::{Call as Asked, Device, FirstParty, Surface, Wish};
-use crate::identity::{self, User, VERO_TEXT_LIMIT};
+use crate::identity::{self, User, VERO_TEXT_LIMIT, is_too_long};
 use crate::json::{self, Json, Kind, Object, ObjectWriter};
 
 /// A wish for messages that could not be delivered for so long may have been taken back meanwhile. A wish for none
@@ -45,27 +45,8 @@ pub enum Tags {
     None,
     /// Which to add or to remove.
     Edit(Call),
-    /// Nothing that can be understood.
+    /// Nothing that can be understood, or for nobody whom Vero takes.
     Malformed,
-}
-
-/// Why nothing is sent for an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// It is not wanted at Vero.
-    Skip(Skip),
-    /// It goes to the dead-letter queue.
-    Dead(DeathCause),
-}
-
-impl From<Skip> for Fate {
-    fn from(skip: Skip) -> Self {
-        Fate::Skip(skip)
-    }
-}
-
-fn dead(reason: &'static str) -> Fate {
-    Fate::Dead(DeathCause { reason, ..DeathCause::default() })
 }
 
 /// What is to be done for an event: the same at every attempt, since Vero drops a repeated event by its name,
@@ -75,8 +56,7 @@ fn dead(reason: &'static str) -> Fate {
 /// # Errors
 /// Its [`Fate`], when nothing is sent.
 pub fn errand(id: &EventId, event: &FirstParty<'_>, rules: &Rules, age: Duration) -> Result<Errand, Fate> {
-    let user = event.user.clone().for_vero();
-    let has_id = user.as_ref().is_some_and(|user| user.id.is_some());
+    let has_id = event.user.id.is_some();
     let tags = match event.call {
         // Somebody waits for a deletion: it is carried out by its id, whatever else the event says, or kept.
         Asked::Delete if rules.forward_deletes && has_id => None,
@@ -86,9 +66,10 @@ pub fn errand(id: &EventId, event: &FirstParty<'_>, rules: &Rules, age: Duration
     if matches!(event.call, Asked::Resubscribe) && age > STALE {
         return Err(dead("stale_consent"));
     }
-    let user = user.ok_or(Skip::NoIdentity)?;
+    let user = known(&event.user)?;
     let mut users = keys(&user);
     if let Asked::Alias { previous_id } = &event.call {
+        fitting(previous_id)?;
         users.extend(keys(&with_id(previous_id)));
     }
     let tags = read_tags(tags, &user);
@@ -270,7 +251,11 @@ fn read_tags(tags: Option<Json<'_>>, user: &User) -> Tags {
     if fields.is_empty() {
         return Tags::None;
     }
-    let user = said("id").and_then(identity::id).map_or_else(|| one_of(user.clone()), |id| with_id(&id));
+    let user = match said("id").and_then(identity::id) {
+        Some(id) if is_too_long(&id) => return Tags::Malformed,
+        Some(id) => with_id(&id),
+        None => one_of(user.clone()),
+    };
     let consent = withdraws.then_some(Consent::Withdrawn);
     Tags::Edit(Call { consent, ..Call::new(Endpoint::EditTags, user, fields) })
 }
@@ -359,6 +344,31 @@ mod tests {
         let with_device = identify(r#"{"token":"t","name":"An \"i\""}"#);
         assert_eq!((&with_device["channels"], &with_device["data"]), (&json!([channel]), &json!({"a": 1})));
         assert_eq!(identify(r#"{"name":"i"}"#).get("channels"), None);
+    }
+
+    #[test]
+    fn an_id_that_vero_would_refuse_is_kept() {
+        let (long, fits) = ("x".repeat(255), "x".repeat(254));
+        for (event, fate) in [
+            (r#"{"type":"identify","userId":"ID"}"#, "id_too_long"),
+            (r#"{"type":"page","userId":"ID","context":{"traits":{"email":"a@b.c"}}}"#, "id_too_long"),
+            (r#"{"type":"track","event":"unsubscribe","userId":"ID"}"#, "id_too_long"),
+            (r#"{"type":"alias","userId":"ID","previousId":"p"}"#, "id_too_long"),
+            (r#"{"type":"alias","userId":"u","previousId":"ID"}"#, "id_too_long"),
+            (r#"{"type":"delete","userId":"ID"}"#, "delete_request"),
+        ] {
+            assert_eq!(mapped(&event.replace("ID", &long)), Err(dead(fate)), "{event}");
+            assert!(mapped(&event.replace("ID", &fits)).is_ok() != (fate == "delete_request"), "{event}");
+        }
+        let forward = Rules { forward_deletes: true, ..Rules::default() };
+        let delete = format!(r#"{{"type":"delete","userId":"{long}"}}"#);
+        assert_eq!(mapped_by(&forward, &delete), Err(dead("id_too_long")));
+        let off = format!(r#"{{"type":"page","userId":"{long}","integrations":{{"Vero":false}}}}"#);
+        assert_eq!(mapped(&off), Err(Fate::Skip(Skip::IntegrationOff)));
+        let tagged = format!(
+            r#"{{"type":"page","userId":"u","integrations":{{"Vero":{{"tags":{{"action":"add","values":["a"],"id":"{long}"}}}}}}}}"#
+        );
+        assert_eq!(mapped(&tagged).unwrap().tags, Tags::Malformed);
     }
 
     #[test]

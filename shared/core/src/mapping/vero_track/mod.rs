@@ -4,11 +4,12 @@
 mod first_party;
 mod webhook;
 
-pub use first_party::{Errand, Fate, Rules, Tags, errand};
+pub use first_party::{Errand, Rules, Tags, errand};
 pub use webhook::call;
 
 use crate::delivery::Addressed;
-use crate::identity::User;
+use crate::envelope::DeathCause;
+use crate::identity::{User, is_too_long};
 use crate::json::ObjectWriter;
 use crate::timestamp::Timestamp;
 
@@ -47,6 +48,37 @@ impl Skip {
             Skip::NoConsent => "no_consent",
         }
     }
+}
+
+/// Why nothing is sent for an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is not wanted at Vero.
+    Skip(Skip),
+    /// It goes to the dead-letter queue.
+    Dead(DeathCause),
+}
+
+impl From<Skip> for Fate {
+    fn from(skip: Skip) -> Self {
+        Fate::Skip(skip)
+    }
+}
+
+fn dead(reason: &'static str) -> Fate {
+    Fate::Dead(DeathCause { reason, ..DeathCause::default() })
+}
+
+/// Whom a call is about, when Vero takes one about them. An id that is too long is not left out for an address: the
+/// address alone is another user to Vero.
+fn known(user: &User) -> Result<User, Fate> {
+    user.id.as_deref().map_or(Ok(()), fitting)?;
+    if *user == User::default() { Err(Skip::NoIdentity.into()) } else { Ok(user.clone()) }
+}
+
+/// Vero would refuse an id that is too long.
+fn fitting(id: &str) -> Result<(), Fate> {
+    if is_too_long(id) { Err(dead("id_too_long")) } else { Ok(()) }
 }
 
 /// The calls of Vero's API that are used here (Track API reference; methods and paths as in Vero's own clients).

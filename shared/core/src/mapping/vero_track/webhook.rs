@@ -1,6 +1,6 @@
 //! A webhook as a call of `/events/track`.
 
-use super::{Call, Endpoint, Skip, extras};
+use super::{Call, Endpoint, Fate, Skip, extras, known};
 use crate::envelope::EventId;
 use crate::identity::VERO_TEXT_LIMIT;
 use crate::json::ObjectWriter;
@@ -13,17 +13,17 @@ use crate::webhook::{Content, Webhook};
 /// same name, identity and data for some minutes (Track API reference, "Deduplication").
 ///
 /// # Errors
-/// Why it is skipped.
-pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call, Skip> {
+/// Its [`Fate`], when nothing is sent.
+pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call, Fate> {
     let kind = webhook.kind.as_deref();
     if !naming.is_tracked(kind) {
-        return Err(Skip::TypeNotTracked);
+        return Err(Skip::TypeNotTracked.into());
     }
     let channel = webhook.channel();
     if webhook.trigger_event().is_some_and(|name| naming.is_own(&name, channel.as_deref())) {
-        return Err(Skip::Loop);
+        return Err(Skip::Loop.into());
     }
-    let user = webhook.user.clone().for_vero().ok_or(Skip::NoIdentity)?;
+    let user = known(&webhook.user)?;
     let event_name: String =
         naming.event(kind, channel.as_deref()).chars().take(VERO_TEXT_LIMIT - 1).collect();
     let mut fields = ObjectWriter::new();
@@ -45,11 +45,12 @@ pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call
 
 #[cfg(test)]
 mod tests {
+    use super::super::dead;
     use super::*;
     use crate::names::{EventNames, TrackTypes};
     use crate::timestamp::Timestamp;
 
-    fn map(payload: &str, types: &str) -> Result<serde_json::Value, Skip> {
+    fn map(payload: &str, types: &str) -> Result<serde_json::Value, Fate> {
         let naming = Naming::new(EventNames::default(), TrackTypes::parse(types).unwrap(), true);
         let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
         let webhook = Webhook::read(serde_json::from_str(payload).unwrap(), received_at);
@@ -60,18 +61,23 @@ mod tests {
     #[test]
     fn only_tracked_types_of_somebody_go_to_vero() {
         let sent = r#"{"type":"sent","user":{"id":1}}"#;
-        assert_eq!(map(sent, "none"), Err(Skip::TypeNotTracked));
-        assert_eq!(map(r#"{"user":{"id":1}}"#, "sent"), Err(Skip::TypeNotTracked));
-        assert_eq!(map(r#"{"type":"sent"}"#, "sent"), Err(Skip::NoIdentity));
+        assert_eq!(map(sent, "none"), Err(Skip::TypeNotTracked.into()));
+        assert_eq!(map(r#"{"user":{"id":1}}"#, "sent"), Err(Skip::TypeNotTracked.into()));
+        assert_eq!(map(r#"{"type":"sent"}"#, "sent"), Err(Skip::NoIdentity.into()));
         assert_eq!(map(sent, "sent").unwrap()["identity"], serde_json::json!({"id": "1"}));
         assert_eq!(map(r#"{"user":{"email":"a@b.c"}}"#, "all").unwrap()["event_name"], "Vero Event");
     }
 
     #[test]
-    fn an_id_that_vero_would_refuse_gives_way_to_the_address() {
-        let long = "x".repeat(255);
-        let payload = format!(r#"{{"type":"sent","user":{{"id":"{long}","email":"a@b.c"}}}}"#);
-        assert_eq!(map(&payload, "all").unwrap()["identity"], serde_json::json!({"email": "a@b.c"}));
+    fn an_id_that_vero_would_refuse_is_kept() {
+        for (id, is_taken) in [("x".repeat(254), true), ("é".repeat(254), true), ("x".repeat(255), false)] {
+            for email in ["null", r#""a@b.c""#] {
+                let payload = format!(r#"{{"type":"sent","user":{{"id":"{id}","email":{email}}}}}"#);
+                let told = map(&payload, "all").map(|call| call["identity"]["id"].clone());
+                assert_eq!(told, if is_taken { Ok(id.as_str().into()) } else { Err(dead("id_too_long")) });
+                assert_eq!(map(&payload, "none"), Err(Skip::TypeNotTracked.into()));
+            }
+        }
     }
 
     #[test]
