@@ -16,13 +16,17 @@ use crate::intake::{KEPT_BYTES, MAX_EVENTS, Received};
 /// How soon whoever sends again may try again, in seconds.
 const RETRY_AFTER: &str = "5";
 
-/// An answer as a Function URL takes it: payload format 2.0.
+/// An answer as a Function URL takes it: payload format 2.0, with all the fields that `lambda_http` writes. Lambda needs
+/// no more of them than the first three; `cargo lambda watch`, whose type is `ApiGatewayV2httpResponse` of
+/// `aws_lambda_events`, refuses one without `cookies`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
     status_code: u16,
     headers: BTreeMap<&'static str, Cow<'static, str>>,
     body: String,
+    is_base64_encoded: bool,
+    cookies: [&'static str; 0],
 }
 
 /// Why a request is refused that is no webhook of Vero's.
@@ -179,7 +183,7 @@ impl Answer {
 
     /// 204: nothing to say.
     pub fn empty() -> Self {
-        Answer { status_code: 204, headers: BTreeMap::new(), body: String::new() }
+        Self::with_body(204, BTreeMap::new(), String::new())
     }
 
     /// 401: no known token.
@@ -204,7 +208,11 @@ impl Answer {
 
     fn new(status_code: u16, body: Value) -> Self {
         let headers = BTreeMap::from([("content-type", "application/json".into())]);
-        Answer { status_code, headers, body: body.to_string() }
+        Self::with_body(status_code, headers, body.to_string())
+    }
+
+    fn with_body(status_code: u16, headers: BTreeMap<&'static str, Cow<'static, str>>, body: String) -> Self {
+        Answer { status_code, headers, body, is_base64_encoded: false, cookies: [] }
     }
 
     /// With this header too.

@@ -67,10 +67,10 @@ impl Events {
 }
 
 impl<'r> Route<'r> {
-    /// Reads method and path; one trailing slash is allowed. On `/vero` the token may stand in the query.
+    /// Reads method and path, whose repeated slashes count as one, and a trailing one as none. On `/vero` the token may
+    /// stand in the query.
     pub fn of(method: &str, path: &'r str, token_in_query: Option<&'r str>, doors: Doors) -> Self {
-        let path = path.strip_suffix('/').unwrap_or(path);
-        let mut segments = path.split('/').skip(1);
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
         let (route, allowed) = match (segments.next(), segments.next(), segments.next()) {
             (Some("vero"), token, None) => {
                 let token = token.or(token_in_query).unwrap_or_default();
@@ -111,7 +111,9 @@ mod tests {
             ("POST", "/vero", Some("xyz"), vero("xyz")),
             ("POST", "/vero/", Some("xyz"), vero("xyz")),
             ("POST", "/vero", None, vero("")),
-            ("POST", "/vero//", Some("xyz"), vero("")),
+            ("POST", "/vero//", Some("xyz"), vero("xyz")),
+            ("POST", "//vero///abc//", None, vero("abc")),
+            ("POST", "/vero//abc/def", None, Route::Unknown),
             ("POST", "/vero/abc/def", None, Route::Unknown),
             ("GET", "/vero/abc", None, Route::WrongMethod { allowed: "POST" }),
             ("POST", "/segment/abc", None, segment("abc")),
@@ -129,6 +131,7 @@ mod tests {
             ("POST", "/v1/batch", None, Route::Tracking(Events::Batch)),
             ("POST", "/v1/import/", None, Route::Tracking(Events::Batch)),
             ("POST", "/v1/b", None, Route::Tracking(Events::Batch)),
+            ("POST", "//v1//batch", None, Route::Tracking(Events::Batch)),
             ("POST", "/v1/m", None, Route::Metrics),
             ("OPTIONS", "/v1/t", None, Route::Preflight),
             ("OPTIONS", "/v1/m", None, Route::Preflight),
@@ -138,8 +141,10 @@ mod tests {
             ("POST", "/v1", None, Route::Unknown),
             ("GET", "/health", None, Route::Health),
             ("GET", "/health/", None, Route::Health),
+            ("GET", "//health", None, Route::Health),
             ("POST", "/health", None, Route::WrongMethod { allowed: "GET" }),
             ("GET", "/", None, Route::Unknown),
+            ("GET", "//", None, Route::Unknown),
             ("GET", "", None, Route::Unknown),
             ("POST", "/Vero/abc", None, Route::Unknown),
             ("POST", "/vero2", None, Route::Unknown),

@@ -58,6 +58,33 @@ fn bodies(queue: &Queue) -> Vec<Value> {
     queue.messages().iter().map(|message| message.json()).collect()
 }
 
+/// `lambda_http` writes these, and `cargo lambda watch` and others' test tools read no answer without them.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_have_the_form_that_others_read() {
+    let setup = setup().await;
+    let vero = format!("/vero/{TOKEN}");
+    for (method, path) in
+        [("GET", "/health"), ("POST", &vero), ("GET", &vero), ("POST", "/vero/x"), ("GET", "/")]
+    {
+        let response = setup.ingest.invoke(&url_event(method, path, "", &[], b"{}", false)).await.unwrap();
+        let fields: Vec<&String> = response.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["body", "cookies", "headers", "isBase64Encoded", "statusCode"], "{response}");
+        assert_eq!((&response["cookies"], &response["isBase64Encoded"]), (&json!([]), &json!(false)));
+        assert!(response["headers"].is_object() && response["body"].is_string(), "{response}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_slashes_count_as_one() {
+    let setup = setup().await;
+    for path in [format!("//vero//{TOKEN}//"), format!("/vero/{TOKEN}/"), format!("//vero/{TOKEN}")] {
+        assert_eq!(setup.ask("POST", &path, "", b"{}", false).await.status, 202, "{path}");
+    }
+    assert_eq!(setup.ask("POST", "//vero//", &format!("token={TOKEN}"), b"{}", false).await.status, 202);
+    assert_eq!(setup.ask("GET", "//health", "", b"", false).await.status, 200);
+    assert_eq!(setup.queue.messages().len(), 4);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_is_on_the_queue_before_the_answer_says_so() {
     let setup = setup().await;
