@@ -8,7 +8,7 @@ use relay_core::first_party::Invalid;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::encoding::MAX_DECODED;
+use crate::encoding::{MAX_DECODED, MAX_HEAD};
 use crate::intake::first_party::Unreadable;
 use crate::intake::webhooks::Refusal;
 use crate::intake::{KEPT_BYTES, MAX_EVENTS, Received};
@@ -55,6 +55,8 @@ pub enum No {
     EventTooLarge,
     /// The body has too many bytes, or its events would.
     BodyTooLarge,
+    /// The header names no key, nor does as much of the body as is looked at for one.
+    KeyTooFar,
     /// The body was gzip before something on the way took it for text.
     GzipAsText,
     /// The queue did not take all of it: to be sent again.
@@ -70,7 +72,10 @@ impl No {
             No::WrongMethod(_) => 405,
             No::Unauthorized | No::BadSignature => 401,
             No::NotAllowed => 403,
-            No::EventTooLarge | No::BodyTooLarge | No::Unreadable(Unreadable::TooManyEvents) => 413,
+            No::EventTooLarge
+            | No::BodyTooLarge
+            | No::KeyTooFar
+            | No::Unreadable(Unreadable::TooManyEvents) => 413,
             No::Unreadable(_) | No::BadGzip | No::Invalid(_) | No::GzipAsText => 400,
             No::NotQueued | No::NotChecked => 503,
         }
@@ -88,7 +93,7 @@ impl No {
             No::BadGzip => "bad_gzip",
             No::Invalid(invalid) => invalid.as_str(),
             No::EventTooLarge => "event_too_large",
-            No::BodyTooLarge => "body_too_large",
+            No::BodyTooLarge | No::KeyTooFar => "body_too_large",
             No::GzipAsText => "gzip_as_text",
             No::NotQueued => "not_queued",
             No::NotChecked => "not_checked",
@@ -113,6 +118,10 @@ impl No {
             No::BodyTooLarge => {
                 format!("a request may have {} MiB once it is unpacked, and its events, with what the batch says for \
                      each of them, twice as much", MAX_DECODED / 1024 / 1024).into()
+            }
+            No::KeyTooFar => {
+                format!("a request without Basic authentication must have its write key within the first {} KiB of its \
+                     body, once that is unpacked", MAX_HEAD / 1024).into()
             }
             No::GzipAsText => {
                 "the gzip body was taken for text on its way here and is beyond repair; switch compression off".into()

@@ -17,6 +17,7 @@ pub mod route;
 mod signature;
 pub mod token;
 mod unqueued;
+mod write_key;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -109,7 +110,7 @@ impl Ingest {
         };
         match Route::of(&request.method, &request.path, request.parameter("token"), doors) {
             Route::Vero { token } => match self.config.webhook_tokens.opened_by(token) {
-                Some(_) => self.receive_webhooks(&request.body, &passage).await,
+                Some(_) => self.receive_webhooks(&request.body(), &passage).await,
                 None => {
                     self.report_stranger(No::Unauthorized);
                     Answer::unauthorized()
@@ -146,11 +147,12 @@ impl Ingest {
         let Some(key) = self.config.segment_tokens.opened_by(token) else {
             return self.stranger(No::Unauthorized);
         };
-        if request.body.len() > encoding::MAX_DECODED {
+        let bytes = request.body();
+        if bytes.len() > encoding::MAX_DECODED {
             return self.refuse(No::BodyTooLarge);
         }
-        let body = Body::of_segment(&request.body);
-        let signed = body.as_ref().ok().and_then(Body::signed_part).unwrap_or(&request.body);
+        let body = Body::of_segment(&bytes);
+        let signed = body.as_ref().ok().and_then(Body::signed_part).unwrap_or(&bytes);
         match self.signatures.check(signed, request.header("x-signature").as_deref()).await {
             Checked::Valid => (),
             Checked::Invalid => return self.stranger(No::BadSignature),
@@ -158,7 +160,7 @@ impl Ingest {
         }
         match body {
             Ok(body) => self.receive_events(&body, &key, Rights::All, passage).await,
-            Err(unreadable) => self.keep(&request.body, No::Unreadable(unreadable), passage).await,
+            Err(unreadable) => self.keep(&bytes, No::Unreadable(unreadable), passage).await,
         }
     }
 
@@ -172,26 +174,31 @@ impl Ingest {
             let public = browser_keys.opened_by(key).map(|key| (key, Rights::OnlyTell));
             public.or_else(|| Some((write_keys.opened_by(key)?, Rights::All)))
         };
-        let by_header = match request.basic_user().as_deref().map(opened) {
-            Some(None) => return self.stranger(No::Unauthorized),
-            Some(opened) => opened,
-            None => None,
+        // Nothing is unpacked or parsed for whoever has no key, but what it takes to find one.
+        let opened = match request.basic_user() {
+            Some(key) => opened(&key),
+            None => match encoding::head(request) {
+                Ok(head) => match write_key::of(&head.bytes) {
+                    Some(key) => opened(key.trim()),
+                    None if head.is_cut => return self.stranger(No::KeyTooFar),
+                    None => None,
+                },
+                Err(_) => return self.refuse(No::GzipAsText),
+            },
         };
+        let Some((key, rights)) = opened else { return self.stranger(No::Unauthorized) };
         let decoded = match encoding::decoded(request) {
             Ok(decoded) => decoded,
             Err(Undecodable::TooLarge) => return self.refuse(No::BodyTooLarge),
             Err(Undecodable::GzipAsText) => return self.refuse(No::GzipAsText),
             Err(Undecodable::BadGzip) => {
-                return match by_header {
-                    Some((_, Rights::All)) => self.keep(&request.body, No::BadGzip, passage).await,
-                    Some((_, Rights::OnlyTell)) => self.refuse(No::BadGzip),
-                    None => self.stranger(No::Unauthorized),
+                return match rights {
+                    Rights::All => self.keep(&request.body(), No::BadGzip, passage).await,
+                    Rights::OnlyTell => self.refuse(No::BadGzip),
                 };
             }
         };
         let body = Body::of_sdk(&decoded, events);
-        let by_body = || opened(&body.as_ref().ok()?.write_key()?);
-        let Some((key, rights)) = by_header.or_else(by_body) else { return self.stranger(No::Unauthorized) };
         match (body, rights) {
             (Ok(body), _) => self.receive_events(&body, &key, rights, passage).await,
             (Err(unreadable), Rights::All) => self.keep(&decoded, No::Unreadable(unreadable), passage).await,

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use relay_core::json::{self, Json, Object};
+use relay_core::json::{self, Json};
 use serde_json::value::RawValue;
 
 /// What matters of a request. What is missing or of the wrong type is empty.
@@ -19,39 +19,59 @@ pub struct Request<'a> {
     pub path: Cow<'a, str>,
     /// The query, as sent and without its question mark.
     pub query: Cow<'a, str>,
-    /// The body's bytes.
-    pub body: Cow<'a, [u8]>,
     /// The body came as text: of bytes that are none, Lambda's text is beyond repair.
     pub is_text: bool,
+    body: Option<Json<'a>>,
     headers: Option<Json<'a>>,
 }
 
 impl<'a> Request<'a> {
-    /// Reads an event. One that is none of a Function URL's has no path, which is an unknown one.
+    /// Reads an event. One that is none of a Function URL's has no path, which is an unknown one. The body is not decoded
+    /// before somebody asks for it: up to 6 MB of anybody's.
     pub fn read(event: &'a RawValue) -> Self {
-        let [mut method, mut path, mut query, mut body] = [const { Cow::Borrowed("") }; 4];
-        let (mut is_base64, mut headers) = (false, None);
+        let [mut method, mut path, mut query] = [const { Cow::Borrowed("") }; 3];
+        let (mut is_base64, mut body, mut headers) = (false, None, None);
         for (key, value) in json::fields(event.into()) {
             let text = || json::text(value).unwrap_or_default();
             match &*key {
                 "rawPath" => path = text(),
                 "rawQueryString" => query = text(),
-                "body" => body = text(),
+                "body" => body = Some(value),
                 "isBase64Encoded" => is_base64 = value.get() == "true",
                 "headers" => headers = Some(value),
                 "requestContext" => method = http_method(value).and_then(json::text).unwrap_or_default(),
                 _ => (),
             }
         }
+        Request { method, path, query, is_text: !is_base64, body, headers }
+    }
+
+    /// The body's bytes.
+    pub fn body(&self) -> Cow<'a, [u8]> {
+        let text = self.body.and_then(json::text).unwrap_or_default();
+        if !self.is_text
+            && let Ok(bytes) = STANDARD.decode(text.as_bytes())
+        {
+            return Cow::Owned(bytes);
+        }
         // What is not base64 after all is kept as it came.
-        let decoded = is_base64.then(|| STANDARD.decode(body.as_bytes()).ok()).flatten();
-        let is_text = decoded.is_none();
-        let body = match (decoded, body) {
-            (Some(bytes), _) => Cow::Owned(bytes),
-            (None, Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
-            (None, Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
-        };
-        Request { method, path, query, body, is_text, headers }
+        match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        }
+    }
+
+    /// The first bytes of the body, at most so many. They cost no more, however long it is.
+    pub fn head(&self, limit: usize) -> Cow<'a, [u8]> {
+        let Some(body) = self.body else { return Cow::Borrowed(&[]) };
+        let base64_head = || STANDARD.decode(json::text_head(body, limit.div_ceil(3) * 4)).ok();
+        if !self.is_text
+            && let Some(mut bytes) = base64_head()
+        {
+            bytes.truncate(limit);
+            return Cow::Owned(bytes);
+        }
+        json::text_head(body, limit)
     }
 
     /// The first value of a query parameter, not percent-decoded: tokens have no character that needs it.
@@ -62,9 +82,10 @@ impl<'a> Request<'a> {
 
     /// A header's value, trimmed. Lambda writes names in lower case and joins equal ones by commas.
     pub fn header(&self, name: &str) -> Option<String> {
-        let headers = Object::parse(self.headers?)?;
-        let value = json::text(headers.get_ignoring_case(name)?)?;
-        Some(value.trim().to_owned())
+        let named = json::fields(self.headers?).filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        // Of several the one that is spelled so counts, else the last.
+        let (_, value) = named.max_by_key(|(key, _)| key == name)?;
+        Some(json::text(value)?.trim().to_owned())
     }
 
     /// The user name of Basic authentication, with or without the colon that belongs behind it.
@@ -95,7 +116,11 @@ mod tests {
         let event: Box<RawValue> = serde_json::from_str(event).unwrap();
         let request = Request::read(&event);
         let token = request.parameter("token").map(str::to_owned);
-        (request.method.into_owned(), request.path.into_owned(), token, request.body.into_owned())
+        let body = request.body().into_owned();
+        for limit in [0, 1, 3, 5, 7, 1_000] {
+            assert_eq!(&*request.head(limit), &body[..body.len().min(limit)]);
+        }
+        (request.method.into_owned(), request.path.into_owned(), token, body)
     }
 
     #[test]

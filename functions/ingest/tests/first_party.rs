@@ -373,6 +373,111 @@ async fn gzip_is_unpacked_and_bounded() {
     assert_eq!(setup.counts(), (2, 1));
 }
 
+/// A batch of so many events of 1 kB, as SDKs that name their key in the body alone write it: behind the events.
+fn batch_before_key(key: &str, events: usize) -> Vec<u8> {
+    let event = json!({"type": "page", "userId": "u", "x": "x".repeat(962)}).to_string();
+    let events = vec![event; events].join(",");
+    format!(r#"{{"batch":[{events}],"sentAt":"2026-11-21T05:04:03Z","writeKey":"{key}"}}"#).into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_the_body_is_found_in_its_first_512_kib() {
+    let setup = setup().await;
+    let (sdk, longer) = (batch_before_key(WRITE_KEY, 520), batch_before_key(WRITE_KEY, 540));
+    assert!((500_000..524_288).contains(&sdk.len()) && longer.len() > 524_288);
+    let lines_before = setup.ingest.logs().len();
+    for body in [sdk.clone(), gzip(&sdk)] {
+        assert!(is_success(&setup.ask("POST", "/v1/b", &[], &body).await));
+    }
+    let queued = setup.counts().0;
+    assert_eq!(queued, 2 * 520);
+    // Beyond it is for those who say first who they are: by a header, or at the beginning.
+    for body in [longer.clone(), gzip(&longer)] {
+        let answer = setup.ask("POST", "/v1/b", &[], &body).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (413, Some("body_too_large")));
+        assert!(answer.json()["error"].as_str().unwrap().contains("512 KiB"));
+        let key = basic(WRITE_KEY);
+        assert!(is_success(&setup.ask("POST", "/v1/b", &[("authorization", &key)], &body).await));
+        let first = [format!(r#"{{"writeKey":"{WRITE_KEY}","#).as_bytes(), &longer[1..]].concat();
+        assert!(is_success(&setup.ask("POST", "/v1/b", &[], &gzip(&first)).await));
+    }
+    assert_eq!(setup.counts(), (queued + 4 * 540, 0));
+    let lines = &setup.ingest.log_entries()[lines_before..];
+    assert!(
+        lines.iter().all(|line| line["Unauthorized"] == 1 && line["reason"] == "body_too_large"),
+        "{lines:?}"
+    );
+    assert_eq!(lines.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_known_key_sends_is_kept_wherever_it_names_the_key() {
+    let setup = setup().await;
+    let events = |count: usize| vec!["{}"; count].join(",");
+    let broken = |key: &str| format!(r#"{{"writeKey":"{key}","batch":[{{"type":"page"}},{{"ty"#).into_bytes();
+    let too_many = |key: &str| format!(r#"{{"batch":[{}],"writeKey":"{key}"}}"#, events(10_001)).into_bytes();
+    let mut noise: Vec<u8> = Vec::new();
+    while noise.len() < 200_000 {
+        noise.extend_from_slice(digest(&noise.len().to_string()).as_bytes());
+    }
+    let damaged = |key: &str| {
+        let body = gzip(&[broken(key), noise.clone()].concat());
+        body[..body.len() - 20_000].to_vec()
+    };
+    let no_batch = |key: &str| format!(r#"{{"writeKey":"{key}"}}"#).into_bytes();
+    let not_utf_8 =
+        |key: &str| [br#"{"a":""#, &b"\xff"[..], format!(r#"","writeKey":"{key}"}}"#).as_bytes()].concat();
+    type Body<'b> = &'b dyn Fn(&str) -> Vec<u8>;
+    let cases: [(Body<'_>, u16, &str); 5] = [
+        (&broken, 400, "not_json"),
+        (&too_many, 413, "too_many_events"),
+        (&damaged, 400, "bad_gzip"),
+        (&no_batch, 400, "no_batch"),
+        (&not_utf_8, 400, "not_json"),
+    ];
+    let mut kept = 0;
+    for (body, status, code) in cases {
+        let key = basic(WRITE_KEY);
+        for headers in [&[][..], &[("authorization", key.as_str())]] {
+            let answer = setup.ask("POST", "/v1/batch", headers, &body(WRITE_KEY)).await;
+            assert_eq!((answer.status, answer.json()["code"].as_str()), (status, Some(code)), "{headers:?}");
+            kept += 1;
+            let letters = bodies(&setup.dead);
+            assert_eq!(letters.len(), kept, "{code}");
+            assert_eq!(
+                (&letters[kept - 1]["id"], &letters[kept - 1]["reason"]),
+                (&answer.json()["id"], &json!(code))
+            );
+        }
+        assert_eq!(setup.ask("POST", "/v1/batch", &[], &body(BROWSER_KEY)).await.status, status, "{code}");
+        assert_eq!(setup.ask("POST", "/v1/batch", &[], &body("SPY-STRANGER")).await.status, 401, "{code}");
+    }
+    assert_eq!(setup.counts(), (0, kept), "of nobody else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_no_key_has_nothing_unpacked() {
+    let setup = setup().await;
+    let peak = || setup.ingest.peak_resident_kib().unwrap();
+    setup.ask("GET", "/health", &[], b"").await;
+    let at_rest = peak();
+    let spaces = vec![b' '; 6_000_000];
+    let deep = vec![b'['; 6_000_000];
+    let keys = format!("{{{}}}", vec![r#""a":1"#; 900_000].join(","));
+    for (body, path) in [(&spaces[..], "/v1/batch"), (&deep, "/v1/t"), (keys.as_bytes(), "/v1/b")] {
+        assert_eq!(setup.ask("POST", path, &[], &gzip(body)).await.status, 413, "{path}");
+        let key = basic("SPY-STRANGER");
+        assert_eq!(setup.ask("POST", path, &[("authorization", &key)], &gzip(body)).await.status, 401);
+    }
+    let bomb = gzip(&spaces);
+    for (path, status) in [("/vero/x", 401), ("/segment/x", 401), ("/v1/m", 200), ("/nowhere", 404)] {
+        assert_eq!(setup.ask("POST", path, &[], &bomb).await.status, status, "{path}");
+    }
+    let more = peak() - at_rest;
+    assert!(more < 4 * 1024, "{more} KiB more than at rest");
+    assert_eq!(setup.counts(), (0, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_queued_is_asked_for_again() {
     let setup = setup().await;

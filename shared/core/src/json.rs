@@ -3,6 +3,7 @@
 //! Values stay the text that they are: number spellings, key order, 64-bit ids, odd escapes and any depth of nesting
 //! survive, and nothing here recurses over a stranger's input.
 
+mod search;
 mod split;
 mod write;
 
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer as _, Visitor};
 use serde_json::value::RawValue;
 
+pub use search::{Unchecked, text_head};
 use split::Split;
 pub use write::{ObjectWriter, quote};
 

@@ -47,7 +47,6 @@ struct Common<'a> {
     context: Object<'a>,
     integrations: Object<'a>,
     sent_at: Option<Json<'a>>,
-    write_key: Option<Json<'a>>,
 }
 
 /// Why a request's body cannot be taken apart.
@@ -134,22 +133,14 @@ impl<'a> Body<'a> {
         }
         let said = |key: &str| fields.get(key).filter(|value| json::kind(*value) != Kind::Null);
         let object = |key: &str| said(key).and_then(Object::parse).unwrap_or_default();
-        let write_key = said("writeKey");
         let (elements, common) = match batch {
             Some(batch) => {
                 let (context, integrations) = (object("context"), object("integrations"));
-                (elements(batch), Common { context, integrations, sent_at: said("sentAt"), write_key })
+                (elements(batch), Common { context, integrations, sent_at: said("sentAt") })
             }
-            None => (vec![value], Common { write_key, ..Common::default() }),
+            None => (vec![value], Common::default()),
         };
         Body { elements, is_batch: batch.is_some(), from: From::Sdk { kind, common } }.bounded()
-    }
-
-    /// The write key in an SDK's body: its own, else its first event's.
-    pub fn write_key(&self) -> Option<String> {
-        let From::Sdk { common: Common { write_key, .. }, .. } = &self.from else { return None };
-        let first = || Object::parse(*self.elements.first()?)?.get("writeKey");
-        write_key.or_else(first).and_then(json::text).map(|key| key.trim().to_owned())
     }
 
     /// What Segment's `X-Signature` is over: of a batch, the first event alone (Actions Webhook destination).
@@ -413,19 +404,6 @@ mod tests {
         assert_eq!(first[..2], again[..2]);
         assert!(first[2] != again[2] && first[0] != other[0] && first[0] != first[1]);
         assert_eq!((&first[0][14..15], &first[2][14..15]), ("8", "7"));
-    }
-
-    #[test]
-    fn keys_in_the_body_are_found() {
-        let key = |path, body: &str| Body::of_sdk(body.as_bytes(), path).unwrap().write_key();
-        assert_eq!(key(Events::Batch, r#"{"writeKey":" k ","batch":[]}"#).as_deref(), Some("k"));
-        assert_eq!(
-            key(Events::Batch, r#"{"writeKey":null,"batch":[{"writeKey":"k"}]}"#).as_deref(),
-            Some("k")
-        );
-        assert_eq!(key(Events::Batch, r#"[{"writeKey":"k"}]"#).as_deref(), Some("k"));
-        assert_eq!(key(Events::One(CallType::Page), r#"{"writeKey":"k"}"#).as_deref(), Some("k"));
-        assert_eq!(key(Events::Batch, r#"{"batch":[{}]}"#), None);
     }
 
     #[test]
