@@ -6,9 +6,11 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
-import parliament
+warnings.filterwarnings("ignore", message="pkg_resources")  # what parliament imports
+import parliament  # noqa: E402
 from moto.iam.exceptions import MalformedPolicyDocument
 from moto.iam.policy_validation import IAMPolicyDocumentValidator, IAMTrustPolicyDocumentValidator
 

@@ -144,6 +144,15 @@ fn the_archive_is_encrypted_and_the_accounts_own() -> Result<()> {
 }
 
 #[test]
+fn firehose_writes_for_this_account_alone() -> Result<()> {
+    let statement =
+        Template::read()?.property("ArchiveRole", "/AssumeRolePolicyDocument/Statement/0")?.clone();
+    assert_eq!(statement["Principal"]["Service"], "firehose.amazonaws.com");
+    assert_eq!(statement["Condition"], json!({"StringEquals": {"sts:ExternalId": "AWS::AccountId"}}));
+    Ok(())
+}
+
+#[test]
 fn a_replay_is_handed_out_once() -> Result<()> {
     let template = Template::read()?;
     let timeout = template.seconds("Replay", "/Timeout")?;
