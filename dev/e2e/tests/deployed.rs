@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 /// What AWS itself measures, of all that is used here.
-const OF_AWS: [(&str, &[&str]); 4] = [
+const OF_AWS: [(&str, &[&str]); 5] = [
     ("AWS/Firehose", &["DeliveryToS3.DataFreshness"]),
     (
         "AWS/Lambda",
@@ -32,6 +32,7 @@ const OF_AWS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("AWS/Logs", &["IncomingBytes"]),
+    ("AWS/S3", &["PutRequests"]),
     (
         "AWS/SQS",
         &[
@@ -47,7 +48,7 @@ const OF_AWS: [(&str, &[&str]); 4] = [
 ];
 
 /// Each alarm, what it watches, and whether the topic hears of its end as well.
-const ALARMS: [(&str, &str, bool); 17] = [
+const ALARMS: [(&str, &str, bool); 18] = [
     ("DeadLetters", "AWS/SQS ApproximateNumberOfMessagesVisible", true),
     ("QueueAge", "AWS/SQS ApproximateAgeOfOldestMessage", true),
     ("IngestErrors", "AWS/Lambda Url5xxCount", false),
@@ -63,6 +64,7 @@ const ALARMS: [(&str, &str, bool); 17] = [
     ("Truncated", "vero-relay Truncated", false),
     ("WrongToken", "vero-relay Unauthorized", false),
     ("ArchiveBehind", "AWS/Firehose DeliveryToS3.DataFreshness", true),
+    ("ArchiveErrors", "AWS/S3 PutRequests", false),
     ("Unrecorded", "vero-relay Unrecorded", false),
     ("ReplayErrors", "AWS/Lambda Errors", false),
 ];
@@ -597,10 +599,14 @@ impl Deployed {
         }
         let of_aws = OF_AWS.iter().any(|(of, metrics)| *of == namespace && metrics.contains(&metric));
         ensure!(of_aws, "AWS does not measure {metric} in {namespace}");
-        let [dimension] = dimensions.as_array().map(Vec::as_slice).unwrap_or_default() else {
-            anyhow::bail!("{metric} has {dimensions}")
+        let dimension = match dimensions.as_array().map(Vec::as_slice).unwrap_or_default() {
+            [dimension] => dimension,
+            // Which of the bucket's requests, too; `template.rs` looks at the filter.
+            [bucket, filter] if namespace == "AWS/S3" && filter["Name"] == "FilterId" => bucket,
+            _ => anyhow::bail!("{metric} has {dimensions}"),
         };
         let resources: &[&str] = match text(&dimension["Name"]) {
+            "BucketName" => &["ArchiveBucket"],
             "DeliveryStreamName" => &["ArchiveStream", "DeliveriesStream"],
             "FunctionName" => &["Ingest", "Worker", "Replay"],
             "LogGroupName" => &["IngestLogs", "WorkerLogs"],

@@ -116,9 +116,8 @@ fn the_archive_outlives_the_stack_and_what_is_forgotten_does_not() -> Result<()>
     let ends = |prefix: &str| rules.iter().find(|rule| rule["Prefix"] == prefix);
     assert_eq!(ends("athena/").map(|rule| &rule["ExpirationInDays"]), Some(&json!(7)));
     assert_eq!(ends("requeued/").map(|rule| &rule["ExpirationInDays"]), Some(&json!(30)));
-    assert_eq!(ends("errors/").map(|rule| &rule["ExpirationInDays"]), Some(&json!(90)));
-    // Nothing else ever expires, but what was overwritten.
-    assert_eq!(rules.iter().filter(|rule| !rule["ExpirationInDays"].is_null()).count(), 3);
+    // Nothing else ever expires, but what was overwritten: above all not what Firehose could not place.
+    assert_eq!(rules.iter().filter(|rule| !rule["ExpirationInDays"].is_null()).count(), 2);
     let everything = rules.iter().find(|rule| !rule["Id"].is_null() && rule["Prefix"].is_null());
     let undone = everything.map(|rule| &rule["NoncurrentVersionExpiration"]["NoncurrentDays"]);
     assert_eq!(undone, Some(&json!("ArchiveUndoDays")));
@@ -140,6 +139,30 @@ fn the_archive_is_encrypted_and_the_accounts_own() -> Result<()> {
         let key = template.property(stream, "/DeliveryStreamEncryptionConfigurationInput/KeyType")?;
         assert_eq!(key, &json!(["HasKey", "CUSTOMER_MANAGED_CMK", "AWS_OWNED_CMK"]));
     }
+    Ok(())
+}
+
+#[test]
+fn what_firehose_cannot_place_is_tried_for_long_and_told() -> Result<()> {
+    let template = Template::read()?;
+    let destination = "/ExtendedS3DestinationConfiguration";
+    let retry = format!("{destination}/DynamicPartitioningConfiguration/RetryOptions/DurationInSeconds");
+    let tried = template.seconds("ArchiveStream", &retry)?;
+    assert_eq!(tried, HOUR * 2, "the most that Firehose takes");
+    let gathered =
+        template.seconds("ArchiveStream", &format!("{destination}/BufferingHints/IntervalInSeconds"))?;
+    let alarm = |path: &str| template.seconds("ArchiveBehindAlarm", path);
+    let told = alarm("/Threshold")? + alarm("/Period")? * alarm("/EvaluationPeriods")?.as_secs() as u32;
+    assert!(told < gathered + tried, "somebody hears of it before Firehose gives up");
+
+    let errors = template.property("ArchiveBucket", "/MetricsConfigurations/0")?;
+    for stream in ["ArchiveStream", "DeliveriesStream"] {
+        let prefix = template.property(stream, &format!("{destination}/ErrorOutputPrefix"))?;
+        let prefixes = prefix.as_str().zip(errors["Prefix"].as_str());
+        assert!(prefixes.is_some_and(|(prefix, counted)| prefix.starts_with(counted)), "{stream}");
+    }
+    let watched = template.property("ArchiveErrorsAlarm", "/Dimensions/1/Value")?;
+    assert_eq!(watched, &errors["Id"]);
     Ok(())
 }
 
