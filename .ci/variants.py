@@ -67,6 +67,7 @@ VARIANTS = {
 # What a rule refuses, and a word of its answer.
 REFUSED = {
     "no destination": ({}, "SegmentWriteKeyParameter"),
+    "a region without Function URLs": ({**SEGMENT, "AWS::Region": "eu-central-2"}, "Function URLs"),
     "first-party events for nobody": ({**SEGMENT, "WriteKeySha256": DIGEST}, "first-party"),
 }
 # Where a type's names and ARNs are not like the others'.
@@ -93,6 +94,8 @@ class Stack:
 
     def __init__(self, template, parameters):
         self.template = template
+        self.pseudo = {**PSEUDO, **{name: parameters[name] for name in PSEUDO if name in parameters}}
+        parameters = {name: value for name, value in parameters.items() if name not in PSEUDO}
         self.parameters = {name: str(of.get("Default", "")) for name, of in template["Parameters"].items()}
         for name, value in {"WebhookTokenSha256": DIGEST, **parameters}.items():
             self.check_parameter(name, value)
@@ -147,8 +150,8 @@ class Stack:
     def reference(self, name):
         if name == "AWS::NoValue":
             return NO_VALUE
-        if name in PSEUDO:
-            return PSEUDO[name]
+        if name in self.pseudo:
+            return self.pseudo[name]
         if name in self.parameters:
             return self.parameters[name]
         if not self.is_there(name):
