@@ -22,7 +22,10 @@ case "$2 $3" in
 *) exit 2 ;;
 esac
 """
-ROW = '{"id":"%s","_sequence":1795237443123000001,"received_at":"%sT05:04:03.123Z","source":"%s","payload":"{\\"n\\":1.00,\\"a\\":\\"\\\\t\u00e9\\"}"}'
+ROW = (
+    '{"id":"%s","_sequence":1795237443123000001,"received_at":"%sT05:04:03.123Z","source":"%s",'
+    '"payload":"{\\"n\\":1.00,\\"a\\":\\"\\\\t\u00e9\\"}"}'
+)
 ROWS = [
     ROW % (number, day, source)
     for number, (day, source) in enumerate(

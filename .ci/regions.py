@@ -26,7 +26,7 @@ types = {region: of for region, of in types.items() if region == "us-east-1" or 
 faults = [f"{region} has no {wanted - types[region]}" for region in sorted(runs & set(types)) if wanted - types[region]]
 faults += [f"nothing is known of {region}" for region in sorted((runs | refused) - set(types))]
 faults += [f"README does not name {region}" for region in sorted(set(types) - runs - does_not)]
-faults += [f"{region} has all that is asked for" for region in sorted(refused - BY_THE_PAGE) if not wanted - types[region]]
+faults += [f"{region} has all of it" for region in sorted(refused - BY_THE_PAGE) if not wanted - types[region]]
 if refused != does_not or runs & refused:
     faults.append(f"README and the rule differ: {sorted((refused ^ does_not) | (runs & refused))}")
 if faults:

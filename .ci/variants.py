@@ -38,6 +38,7 @@ EVERYTHING = {
     **KEY,
     "AlarmEmail": "ops@example.com",
     "ArchiveColdDays": "90",
+    "BatchWindowSeconds": "300",
     "BlueprintParameter": "/vero-relay/blueprint",
     "BrowserKeySha256": DIGEST,
     "CorsOrigins": "https://www.example.com,https://example.com",
@@ -61,7 +62,7 @@ VARIANTS = {
     "the archive and a blueprint": {**ARCHIVE, "BlueprintParameter": "/vero-relay/blueprint"},
     "a key": {**SEGMENT, **VERO, **KEY},
     "a shared secret": {**VERO, "SegmentTokenSha256": DIGEST, "SegmentSharedSecretParameter": "/a/secret"},
-    "as little as can be": {**SEGMENT, "QuietHours": "0", "IngestReservedConcurrency": "0"},
+    "as little as can be": {**SEGMENT, "QuietHours": "0", "IngestReservedConcurrency": "0", "BatchWindowSeconds": "0"},
     "everything": EVERYTHING,
 }
 # What a rule refuses, and a word of its answer.
@@ -276,7 +277,6 @@ def documents(name, kind, properties):
 
 
 def check_document(name, kind, document):
-    document = json.loads(json.dumps(document))
     try:
         if kind == "trust":
             IAMTrustPolicyDocumentValidator(json.dumps(document)).validate()
@@ -296,7 +296,7 @@ def check_document(name, kind, document):
         yield finding
 
 
-def check(variant, parameters, template):
+def check(parameters, template):
     """What is wrong with a variant."""
     stack = Stack(template, parameters)
     yield from stack.refusals()
@@ -306,6 +306,10 @@ def check(variant, parameters, template):
         for document, of, statements in documents(name, kind, properties):
             for finding in check_document(document, of, statements):
                 yield f"{document}: {finding.issue} {finding.detail} {finding.location}"
+        if kind == "AWS::Lambda::EventSourceMapping":
+            window = int(properties.get("MaximumBatchingWindowInSeconds", 0))
+            if int(properties["BatchSize"]) > 10 and not window:
+                yield f"{name}: Lambda wants a window for a batch over 10"
     for name, output in template["Outputs"].items():
         if stack.conditions.get(output.get("Condition"), True):
             stack.resolve(output["Value"], name)
@@ -319,7 +323,7 @@ def main():
     faults, files = [], []
     for variant, parameters in VARIANTS.items():
         try:
-            faults += [f"{variant}: {fault}" for fault in check(variant, parameters, template)]
+            faults += [f"{variant}: {fault}" for fault in check(parameters, template)]
             files.append(folder / f"{variant}.json")
             files[-1].write_text(json.dumps(Stack(template, parameters).decided(), indent=2))
         except Broken as fault:

@@ -34,9 +34,23 @@ fn a_batch_whose_worker_died_comes_back_soon_and_not_too_soon() -> Result<()> {
     let template = Template::read()?;
     let timeout = template.seconds("Worker", "/Timeout")?;
     assert!(timeout <= Duration::from_secs(25), "{timeout:?}");
-    let visibility = template.seconds("Queue", "/VisibilityTimeout")?;
-    assert_eq!(visibility, timeout * 6);
-    assert!(visibility < Duration::from_secs(3 * 60), "Vero's deduplication forgets by its older page");
+    let visibility = template.property("Queue", "/VisibilityTimeout")?.as_array().context("no condition")?;
+    let [condition, short, long] = &visibility[..] else { anyhow::bail!("{visibility:?}") };
+    let [short, long] =
+        [short, long].map(|seconds| Duration::from_secs(seconds.as_u64().unwrap_or_default()));
+    assert_eq!((condition, short), (&json!("HasShortBatchWindow"), timeout * 6));
+    assert!(short < Duration::from_secs(3 * 60), "Vero's deduplication forgets by its older page");
+
+    // What is gathered is hidden for as long, too.
+    let window = &template.0["Parameters"]["BatchWindowSeconds"];
+    assert_eq!((&window["MinValue"], &window["Default"]), (&json!(0), &json!(2)));
+    let longest = Duration::from_secs(window["MaxValue"].as_u64().context("no MaxValue")?);
+    assert_eq!((longest, long), (Duration::from_secs(300), longest + timeout * 6));
+    let short_ones = template.0["Conditions"]["HasShortBatchWindow"].as_array().context("no condition")?;
+    let expected: Vec<Value> =
+        (0..10).map(|seconds| json!(["BatchWindowSeconds", seconds.to_string()])).collect();
+    assert_eq!(short_ones, &expected);
+    assert!(short - Duration::from_secs(9) > timeout * 5, "gathered for 9 s, tried for 25");
     Ok(())
 }
 
@@ -48,6 +62,12 @@ fn only_deaths_of_the_worker_count_towards_the_dead_letter_queue() -> Result<()>
     assert!(template.property("Queue", "/DelaySeconds").is_err(), "the delay is each message's own");
     let source = |path: &str| template.property("Worker", &format!("/Events/Queue/Properties{path}"));
     assert_eq!(source("/Queue")?, "Queue.Arn");
+    assert_eq!(source("/MaximumBatchingWindowInSeconds")?, "BatchWindowSeconds");
+    assert_eq!(
+        source("/BatchSize")?,
+        &json!(["HasBatchWindow", 100, 10]),
+        "over 10, Lambda asks for a window"
+    );
     assert_eq!(source("/FunctionResponseTypes")?, &json!(["ReportBatchItemFailures"]));
     Ok(())
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
 use crate::aws::{Cloud, tags};
-use crate::project::{FUNCTIONS, Project};
+use crate::project::{self, FUNCTIONS, Project};
 use crate::zip;
 
 pub(crate) const STACK: &str = "vero-relay";
@@ -65,12 +65,15 @@ pub(crate) async fn update(
     change(cloud, "UpdateStack", &template, &parameters).await.map(drop)
 }
 
-/// Uploads the binaries and `template.yaml` with each `CodeUri` pointing there, as `sam package` does it; nothing else
-/// is changed. Gives the template's URL, since CloudFormation takes no more than 51,200 bytes in the call itself.
+/// Uploads the binaries and `template.yaml` with each `CodeUri` pointing there, as `sam package` does it, and for this
+/// machine's processor, as the README says; nothing else is changed. Gives the template's URL, since CloudFormation takes no more than 51,200 bytes in the call itself.
 async fn packaged(cloud: &Cloud, project: &Project, binaries: &[PathBuf], folder: &str) -> Result<String> {
     let path = project.root.join("template.yaml");
     let mut template =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let processor = |name: &str| format!("Architectures: [{name}]\n");
+    ensure!(template.matches(&processor("arm64")).count() == 1, "template.yaml must name its processor once");
+    template = template.replace(&processor("arm64"), &processor(project::architecture()?));
     cloud.put_s3(BUCKET, "", Default::default()).await?;
     for (function, binary) in FUNCTIONS.iter().zip(binaries) {
         let program = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;

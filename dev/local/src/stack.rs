@@ -78,7 +78,6 @@ impl Stack {
         let digests =
             [&secrets.webhook_token, &secrets.segment_token, &secrets.write_key].map(|secret| digest(secret));
         let mut parameters = vec![
-            ("Architecture", project::architecture()?),
             ("WebhookTokenSha256", digests[0].as_str()),
             ("SegmentTokenSha256", digests[1].as_str()),
             ("WriteKeySha256", digests[2].as_str()),
