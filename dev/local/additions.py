@@ -1,8 +1,9 @@
-"""What MiniStack lacks or gets wrong of what the archive needs; `supervise.py` puts it in before the start."""
+"""What MiniStack lacks or gets wrong of what is needed here; `supervise.py` puts it in before the start."""
 
 import json
+import re
 
-from ministack.services import athena
+from ministack.services import athena, cloudwatch_logs
 from ministack.services.cloudformation import provisioners
 
 
@@ -30,6 +31,23 @@ async def save_results(query, save=athena._save_query_results):
     configuration["OutputLocation"] = url
 
 
+def filter_of_logs(pattern, other=cloudwatch_logs._compile_filter_pattern):
+    """Which lines a pattern finds. MiniStack finds all by any that is of JSON; this knows the form that is used here,
+    `{ $.message = "text" }`."""
+    form = re.fullmatch(r'\{ \$\.(\w+) = "([^"]*)" \}', pattern)
+    if not form:
+        return other(pattern)
+
+    def finds(line):
+        try:
+            return json.loads(line)[form[1]] == form[2]
+        except (ValueError, LookupError, TypeError):
+            return False
+
+    return finds
+
+
+cloudwatch_logs._compile_filter_pattern = filter_of_logs
 provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {
     "create": create_named_query,
     "delete": lambda query, properties: athena._delete_named_query({"NamedQueryId": query}),

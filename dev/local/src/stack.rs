@@ -131,14 +131,17 @@ impl Stack {
         &self.secrets.write_key
     }
 
-    /// Shell lines that let other programs use this stack: the AWS CLI, and functions by `cargo lambda`.
+    /// Shell lines that let other programs use this stack: the AWS CLI, and functions by `cargo lambda`. Of the CLI's
+    /// versions the first reads no `AWS_REGION`, and for SQS obeys no address but that of its option.
     pub fn exports(&self) -> String {
         let Outputs { queue_url, dead_letter_queue_url, archive_bucket, replay_queue_url, .. } =
             &self.outputs;
         let Cloud(address) = self.ministack.cloud;
         format!(
-            "  export AWS_ENDPOINT_URL=http://{address} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=test \
-             AWS_SECRET_ACCESS_KEY=test\n  export QUEUE_URL={queue_url} DEAD_LETTER_QUEUE_URL={dead_letter_queue_url}\n  \
+            "  export AWS_ENDPOINT_URL=http://{address} AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION} \
+             AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test\n  \
+             aws() {{ command aws --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"; }}\n  \
+             export QUEUE_URL={queue_url} DEAD_LETTER_QUEUE_URL={dead_letter_queue_url}\n  \
              export REPLAY_QUEUE_URL={replay_queue_url} ARCHIVE_BUCKET={archive_bucket} \
              INGEST_LOG_GROUP=/aws/lambda/{}-ingest",
             deploy::STACK
