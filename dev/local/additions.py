@@ -1,9 +1,12 @@
-"""What MiniStack lacks or gets wrong of what is needed here; `supervise.py` puts it in before the start."""
+"""What MiniStack lacks or gets wrong of what is needed here, and a note of each call that a function makes;
+`supervise.py` puts it in before the start."""
 
 import json
 import re
 
-from ministack.services import athena, cloudwatch_logs
+from ministack import app
+from ministack.core import iam_actions, responses, router
+from ministack.services import athena, cloudwatch_logs, lambda_svc
 from ministack.services.cloudformation import provisioners
 
 
@@ -47,7 +50,36 @@ def filter_of_logs(pattern, other=cloudwatch_logs._compile_filter_pattern):
     return finds
 
 
+def key_of_its_own(function, credentials=lambda_svc.execution_credentials):
+    """An access key with the function's name, by which its calls are told from others'."""
+    return credentials(function) | {"AWS_ACCESS_KEY_ID": function["FunctionName"]}
+
+
+noted = set()
+
+
+async def note_call(method, path, headers, body, query, request, dispatch=app._dispatch_service_request):
+    """Writes what a function asks for into the log, once: by whom, and IAM's names of the action and the resource."""
+    function = router.extract_access_key_id(headers, query)
+    if function in lambda_svc._functions:
+        what = method, path, headers, body, query
+        service = router.detect_service(method, path, headers, query)
+        action = iam_actions.extract_iam_action(service, *what)
+        where = router.extract_region(headers), responses.get_account_id()
+        resources = [iam_actions.extract_resource_arn(service, *what, *where)]
+        if action == "ssm:GetParameters":
+            resources = [f"arn:aws:ssm:{':'.join(where)}:parameter{name}" for name in json.loads(body)["Names"]]
+        for resource in resources:
+            call = json.dumps({"function": function, "action": action, "resource": resource})
+            if call not in noted:
+                noted.add(call)
+                print(f"CALL {call}", flush=True)
+    return await dispatch(method, path, headers, body, query, request)
+
+
+app._dispatch_service_request = note_call
 cloudwatch_logs._compile_filter_pattern = filter_of_logs
+lambda_svc.execution_credentials = key_of_its_own
 provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {
     "create": create_named_query,
     "delete": lambda query, properties: athena._delete_named_query({"NamedQueryId": query}),

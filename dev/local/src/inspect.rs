@@ -1,6 +1,7 @@
 //! What was deployed, read back from MiniStack by AWS's own calls; and the next release, deployed over it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
 use anyhow::{Context, Result};
 use hyper::Method;
@@ -22,7 +23,34 @@ pub enum Service {
     Sns,
 }
 
+/// A call that a function made to AWS, in IAM's words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call {
+    /// The function's name.
+    pub function: String,
+    /// What it asked for: `sqs:SendMessage`.
+    pub action: String,
+    /// The ARN of what it asked that of.
+    pub resource: String,
+}
+
 impl Stack {
+    /// The calls that the functions have made so far, each once, as `additions.py` notes them.
+    pub fn calls(&self) -> Result<BTreeSet<Call>> {
+        let log = fs::read_to_string(&self.ministack.log)?;
+        let calls = log.lines().filter_map(|line| line.strip_prefix("CALL "));
+        let call = |line: &str| -> Result<Call> {
+            let call: Value = serde_json::from_str(line)?;
+            let text = |name: &str| call[name].as_str().with_context(|| format!("{line} has no {name}"));
+            let (function, action) = (text("function")?.to_owned(), text("action")?);
+            // A batch is no action of its own.
+            let action =
+                action.strip_suffix("Batch").filter(|_| action.starts_with("sqs:")).unwrap_or(action);
+            Ok(Call { function, action: action.to_owned(), resource: text("resource")?.to_owned() })
+        };
+        calls.map(call).collect()
+    }
+
     /// A call of a service that speaks JSON: SQS, CloudWatch and its logs, Firehose, Glue, Athena.
     pub async fn json(&self, service: &str, target: &str, body: Value) -> Result<Value> {
         self.ministack.cloud.json(service, target, body).await

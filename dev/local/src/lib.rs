@@ -28,7 +28,7 @@ mod stack;
 mod zip;
 
 pub use archive::Table;
-pub use inspect::Service;
+pub use inspect::{Call, Service};
 pub use journal::{Delivery, Destination, Journal};
 pub use logs::Logs;
 pub use options::{HELP, Options};
