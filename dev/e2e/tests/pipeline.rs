@@ -54,6 +54,10 @@ async fn a_webhook_of_each_type_reaches_its_destinations() -> anyhow::Result<()>
     let refused = stack.post("not JSON").await.unwrap_err().to_string();
     assert!(refused.contains("400"), "{refused}");
     assert_eq!(stack.dead_letters().await?, 1, "what is no JSON is kept");
+    let log = stack.logs.news(true).await?;
+    for metric in ["SegmentAccepted", "VeroTrackAccepted", "ArchiveAccepted", "Refused"] {
+        assert!(log.iter().any(|line| line.contains(metric)), "nobody counts {metric}: {log:?}");
+    }
     Ok(())
 }
 

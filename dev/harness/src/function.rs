@@ -264,6 +264,16 @@ impl Function {
     }
 }
 
+/// Each test with a function is also one of its metrics: a line that CloudWatch would refuse fails it.
+impl Drop for Function {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let metrics = self.metrics();
+            assert!(metrics.is_ok(), "a line of {}: {metrics:?}", self.binary.display());
+        }
+    }
+}
+
 fn result(outcome: Result<Outcome, oneshot::error::RecvError>) -> Result<Bytes, FunctionError> {
     match outcome {
         Ok(Outcome::Response(response)) => Ok(response),

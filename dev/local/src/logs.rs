@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::aws::Cloud;
@@ -32,6 +32,9 @@ impl Logs {
 
     /// Warnings, errors and what is no JSON line of ours, since the last call; with `all`, everything that
     /// the functions wrote.
+    ///
+    /// # Errors
+    /// If MiniStack does not answer, or a line has metrics that CloudWatch would not take.
     pub async fn news(&self, all: bool) -> Result<Vec<String>> {
         let since = self.read().until;
         let (mut lines, mut now) = (Vec::new(), Read { until: since, lines: HashSet::new() });
@@ -44,7 +47,13 @@ impl Logs {
                 now.until = now.until.max(event["timestamp"].as_u64().unwrap_or_default());
                 let unique = format!("{} {line}", event["logStreamName"]); // MiniStack's stream is one call
                 let new = !self.read().lines.contains(&unique);
-                if now.lines.insert(unique) && new && (all || matters(line)) && !is_platform(line) {
+                if !now.lines.insert(unique) || !new || is_platform(line) {
+                    continue;
+                }
+                if let Ok(json) = serde_json::from_str(line) {
+                    harness::metrics(&json).with_context(|| format!("{function} wrote {line}"))?;
+                }
+                if all || matters(line) {
                     lines.push(format!("{function}: {line}"));
                 }
             }
