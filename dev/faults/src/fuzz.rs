@@ -217,7 +217,7 @@ fn now() -> Result<Timestamp> {
 fn takes(input: &[u8]) -> Result<bool> {
     let mut taken = check_intake(input)?;
     if let Ok(event) = serde_json::from_slice::<&serde_json::value::RawValue>(input) {
-        taken |= check_intake(&Request::read(event).body)?;
+        taken |= check_intake(&Request::read(event).body())?;
     }
     Ok(taken)
 }
