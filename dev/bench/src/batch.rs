@@ -41,21 +41,22 @@ pub async fn whole(binaries: &Binaries) -> Result<Batch> {
     let sent: usize = segment.segment_messages().iter().map(|message| message.to_string().len()).sum();
     let requests = (sent / BATCHES).div_ceil(MAX_BATCH_BYTES) + 1;
     let time = median(times);
-    let log_bytes = worker.logs().iter().map(String::len).sum::<usize>() as f64 / BATCHES as f64;
+    let logged = || worker.logs().iter().map(String::len).sum::<usize>() as f64;
+    let log_bytes = logged() / BATCHES as f64;
+    let (segment_calls, calls, connections) = (segment.count(), vero.count(), vero.connections());
+    invoke(&worker, &sqs_event(&records[..1]).to_string()).await?;
+    let log_bytes_of_one = logged() - log_bytes * BATCHES as f64;
     let rows = vec![
-        Row::new(
-            "worker, Segment calls for 3,000 webhooks",
-            Figure::Count(segment.count().div_ceil(BATCHES)),
-        )
-        .at_most(Figure::Count(requests)),
-        Row::new("worker, Vero calls", Figure::Count(vero.count()))
-            .beside(Figure::Count(vero.connections()), "connections")
+        Row::new("worker, Segment calls for 3,000 webhooks", Figure::Count(segment_calls.div_ceil(BATCHES)))
+            .at_most(Figure::Count(requests)),
+        Row::new("worker, Vero calls", Figure::Count(calls))
+            .beside(Figure::Count(connections), "connections")
             .at_least_times(50.0),
         Row::new("worker, time for 3,000 webhooks", Figure::Time(time)),
         Row::new("worker, resident after 15,000 webhooks", memory(&worker)?)
             .at_most(Figure::Bytes(64_000_000)),
     ];
-    Ok(Batch { rows, own: time / BATCH as u32, log_bytes })
+    Ok(Batch { rows, own: time / BATCH as u32, log_bytes_of_one, log_bytes })
 }
 
 /// What was measured of batches.
@@ -64,7 +65,9 @@ pub struct Batch {
     pub rows: Vec<Row>,
     /// What a webhook takes of the worker and of the stand-ins, which answer at once.
     pub own: Duration,
-    /// What the worker logs of a batch.
+    /// What the worker logs of a batch of one.
+    pub log_bytes_of_one: f64,
+    /// What it logs of the batch.
     pub log_bytes: f64,
 }
 

@@ -16,6 +16,13 @@ const GIGABYTES: f64 = 0.25;
 /// Lambda's poller receives and deletes up to so many messages in one request.
 const MESSAGES_A_REQUEST: f64 = 10.0;
 
+/// The values of `BatchWindowSeconds` that are shown, from none over the default to the longest.
+const WINDOWS_S: [f64; 6] = [0.0, 1.0, 2.0, 10.0, 60.0, 300.0];
+const DEFAULT_WINDOW_S: f64 = 2.0;
+
+const BATCH_SIZE: f64 = 100.0;
+const MONTH_S: f64 = 30.0 * 24.0 * 3_600.0;
+
 /// Firehose rounds each record up to a multiple of this.
 const FIREHOSE_STEP: f64 = 5_000.0;
 
@@ -30,7 +37,9 @@ pub struct Measured {
     pub ingest: Duration,
     /// The worker's own time for a webhook at the CPU share of its memory.
     pub worker: Duration,
-    /// What the worker logs for a batch.
+    /// What the worker logs for a batch of one.
+    pub log_bytes_of_one: f64,
+    /// What it logs for a batch of 100 or more, of which it tells as many latencies.
     pub log_bytes: f64,
     /// A webhook's row in the archive.
     pub row_bytes: f64,
@@ -57,10 +66,10 @@ impl Default for Assumed {
 }
 
 impl Assumed {
-    /// How long one batch of so many webhooks holds a worker.
-    pub fn batch(&self, webhooks: usize, own: Duration) -> Duration {
-        let waves = webhooks.div_ceil(self.in_flight) as u32;
-        own * webhooks as u32 + self.segment.max(self.vero * waves)
+    /// How long one batch of so many webhooks, on the average, holds a worker.
+    pub fn batch(&self, webhooks: f64, own: Duration) -> Duration {
+        let waves = (webhooks / self.in_flight as f64).ceil();
+        own.mul_f64(webhooks) + self.segment.max(self.vero.mul_f64(waves))
     }
 }
 
@@ -71,32 +80,60 @@ struct Line {
     price: &'static str,
 }
 
-/// A million webhooks in batches of so many.
-fn lines(batch: usize, measured: &Measured, assumed: &Assumed) -> Vec<Line> {
-    let batches = WEBHOOKS / batch as f64;
+/// How the million comes.
+#[derive(Debug, Clone, Copy)]
+enum Arrival {
+    /// Evenly over a month: the poller receives each as it comes, and gathers for so many seconds.
+    Evenly(f64),
+    /// In campaigns, which fill batches and what the poller receives.
+    Campaigns,
+}
+
+impl Arrival {
+    /// Webhooks a batch, on the average. Of those that come evenly it has the one that opens the window, and those that
+    /// come within it: as if one poller gathered all.
+    fn batch(self) -> f64 {
+        match self {
+            Arrival::Evenly(0.0) => 1.0,
+            Arrival::Evenly(window) => (1.0 + window * WEBHOOKS / MONTH_S).min(BATCH_SIZE),
+            Arrival::Campaigns => BATCH_SIZE,
+        }
+    }
+}
+
+/// What a million webhooks cost.
+fn lines(arrival: Arrival, measured: &Measured, assumed: &Assumed) -> Vec<Line> {
+    let batch = arrival.batch();
+    let batches = WEBHOOKS / batch;
     // Lambda charges whole milliseconds.
     let billed = |time: Duration| (time.as_secs_f64() * 1e3).ceil() / 1e3;
     let ingest = billed(measured.ingest + assumed.sqs);
     let worker = billed(assumed.batch(batch, measured.worker));
-    let polls = WEBHOOKS / MESSAGES_A_REQUEST.min(batch as f64);
+    let receives = match arrival {
+        Arrival::Evenly(_) => WEBHOOKS,
+        Arrival::Campaigns => WEBHOOKS / MESSAGES_A_REQUEST,
+    };
+    let deletes = WEBHOOKS / MESSAGES_A_REQUEST.min(batch);
+    let more_bytes = measured.log_bytes - measured.log_bytes_of_one;
+    let log_bytes = measured.log_bytes_of_one + more_bytes * (batch - 1.0) / (BATCH_SIZE - 1.0);
     let line = |what, quantity, price| Line { what, quantity, price };
     vec![
         line("ingest, requests", WEBHOOKS, "lambda_requests"),
         line("ingest, time", WEBHOOKS * ingest * GIGABYTES, "lambda_gb_seconds"),
         line("SQS, sends", WEBHOOKS, "sqs_requests"),
-        line("SQS, receives and deletes", 2.0 * polls, "sqs_requests"),
+        line("SQS, receives and deletes", receives + deletes, "sqs_requests"),
         line("worker, requests", batches, "lambda_requests"),
         line("worker, time", batches * worker * GIGABYTES, "lambda_gb_seconds"),
-        line("logs", batches * measured.log_bytes, "log_bytes"),
+        line("logs", batches * log_bytes, "log_bytes"),
     ]
 }
 
 /// The archive of a million webhooks, the first month's storage included.
-fn archive(batch: usize, measured: &Measured) -> Vec<Line> {
+fn archive(arrival: Arrival, measured: &Measured) -> Vec<Line> {
     let rounded = |bytes: f64| (bytes / FIREHOSE_STEP).ceil() * FIREHOSE_STEP;
-    let batches = WEBHOOKS / batch as f64;
+    let batches = WEBHOOKS / arrival.batch();
     // The delivery log: a row a destination, those of a batch in one record.
-    let log_bytes = rounded(3.0 * 250.0 * batch as f64);
+    let log_bytes = rounded(3.0 * 250.0 * arrival.batch());
     let gzipped = WEBHOOKS * (measured.row_bytes + 3.0 * 250.0) / 5.0;
     let line = |what, quantity, price| Line { what, quantity, price };
     vec![
@@ -131,19 +168,28 @@ pub fn render(measured: &Measured, assumed: &Assumed) -> Result<String> {
         writeln!(out, "{name:28}{:>10.2}{:>12.2}", sums[0], sums[1])?;
         Ok(sums[1])
     };
-    let total = section("together", lines(1, measured, assumed), lines(100, measured, assumed))?;
-    section("archive", archive(1, measured), archive(100, measured))?;
+    let (even, campaigns) = (Arrival::Evenly(DEFAULT_WINDOW_S), Arrival::Campaigns);
+    let total = section("together", lines(even, measured, assumed), lines(campaigns, measured, assumed))?;
+    section("archive", archive(even, measured), archive(campaigns, measured))?;
     let met = if total < 1.0 { "met" } else { "MISSED" };
     writeln!(out, "Target for campaigns, without archive and tracing: under 1.00, {met}.")?;
     writeln!(
         out,
-        "Evenly: every webhook a batch of its own. Campaigns: batches of 100. Assumed: SQS {} ms, Segment {} ms a \
-         batch, Vero {} ms a call, {} side by side.\n",
+        "Evenly: over a month, with BatchWindowSeconds={DEFAULT_WINDOW_S}. Campaigns: batches of 100. Assumed: SQS {} ms, \
+         Segment {} ms a batch, Vero {} ms a call, {} side by side.\n",
         assumed.sqs.as_millis(),
         assumed.segment.as_millis(),
         assumed.vero.as_millis(),
         assumed.in_flight,
     )?;
+    writeln!(out, "{:28}{:>10}{:>12}", "BatchWindowSeconds", "a batch", "evenly")?;
+    for window in WINDOWS_S {
+        let arrival = Arrival::Evenly(window);
+        let costs =
+            lines(arrival, measured, assumed).iter().map(|line| usd(&prices, line)).sum::<Result<f64>>()?;
+        writeln!(out, "{window:<28}{:>10.1}{costs:>12.2}", arrival.batch())?;
+    }
+    writeln!(out)?;
     writeln!(out, "{:28}{:>10}{:>12}{:>12}", "hosted gateways", "a month", "events", "a million")?;
     for gateway in prices["gateways"].as_array().into_iter().flatten() {
         let [month, events] = ["usd_a_month", "events"].map(|key| gateway[key].as_f64().unwrap_or_default());
@@ -165,7 +211,8 @@ pub mod tests {
     pub const MEASURED: Measured = Measured {
         ingest: Duration::from_micros(400),
         worker: Duration::from_micros(200),
-        log_bytes: 1_000.0,
+        log_bytes_of_one: 750.0,
+        log_bytes: 1_750.0,
         row_bytes: 1_500.0,
     };
 
@@ -177,16 +224,26 @@ pub mod tests {
     #[test]
     fn every_price_is_in_the_table() {
         let assumed = Assumed::default();
-        let (single, full) = (total(&lines(1, &MEASURED, &assumed)), total(&lines(100, &MEASURED, &assumed)));
+        let cost = |arrival| total(&lines(arrival, &MEASURED, &assumed));
+        let (single, full) = (cost(Arrival::Evenly(0.0)), cost(Arrival::Campaigns));
         assert!(single > full && full > 0.6, "requests alone are 0.60: {single} {full}");
-        assert!(total(&archive(1, &MEASURED)) > 0.145, "5 GB at 0.029");
+        assert!(total(&archive(Arrival::Evenly(0.0), &MEASURED)) > 0.145, "5 GB at 0.029");
         assert!(render(&MEASURED, &assumed).unwrap().contains("Hookdeck"));
     }
 
     #[test]
     fn a_batch_waits_for_the_slower_of_both() {
         let assumed = Assumed::default();
-        assert_eq!(assumed.batch(1, Duration::ZERO), Duration::from_millis(150));
-        assert_eq!(assumed.batch(100, Duration::from_millis(1)), Duration::from_millis(7 * 150 + 100));
+        assert_eq!(assumed.batch(1.0, Duration::ZERO), Duration::from_millis(150));
+        assert_eq!(assumed.batch(100.0, Duration::from_millis(1)), Duration::from_millis(7 * 150 + 100));
+    }
+
+    #[test]
+    fn a_longer_window_costs_less() {
+        let assumed = Assumed::default();
+        let costs = WINDOWS_S.map(|window| total(&lines(Arrival::Evenly(window), &MEASURED, &assumed)));
+        assert!(costs.is_sorted_by(|shorter, longer| shorter > longer), "{costs:?}");
+        assert!(WINDOWS_S.contains(&DEFAULT_WINDOW_S));
+        assert_eq!(Arrival::Evenly(300.0).batch(), BATCH_SIZE);
     }
 }

@@ -78,7 +78,7 @@ async fn main() -> Result<()> {
     if wanted("batch") {
         eprintln!("Handing webhooks to worker");
         let batch = batch::whole(&binaries).await?;
-        worker = Some((batch.own, batch.log_bytes));
+        worker = Some((batch.own, batch.log_bytes_of_one, batch.log_bytes));
         rows.extend(batch.rows);
     }
     if wanted("core") {
@@ -86,9 +86,10 @@ async fn main() -> Result<()> {
         rows.extend(core::measure()?);
     }
     println!("{}\n{LEGEND}", table::render(&rows));
-    if let (Some(ingest), Some((worker, log_bytes))) = (own, worker) {
+    if let (Some(ingest), Some((worker, log_bytes_of_one, log_bytes))) = (own, worker) {
         let (ingest, worker) = (ingest.mul_f64(SHARE), worker.mul_f64(SHARE));
-        let measured = cost::Measured { ingest, worker, log_bytes, row_bytes: core::row_bytes()? };
+        let row_bytes = core::row_bytes()?;
+        let measured = cost::Measured { ingest, worker, log_bytes_of_one, log_bytes, row_bytes };
         let assumed = cost::Assumed::default();
         println!("{}", cost::render(&measured, &assumed)?);
         println!("{}", newsletter::render(&measured, &assumed)?);

@@ -59,7 +59,7 @@ fn arrivals(second: usize) -> f64 {
 }
 
 fn simulate(concurrency: usize, measured: &Measured, assumed: &Assumed) -> Outcome {
-    let batch_s = assumed.batch(BATCH, measured.worker).as_secs_f64();
+    let batch_s = assumed.batch(BATCH as f64, measured.worker).as_secs_f64();
     let (mut came, mut tried, mut fresh) = (0.0, 0.0, 0.0);
     let mut owed: VecDeque<[f64; DELAYS_S.len()]> = VecDeque::from(vec![[0.0; DELAYS_S.len()]; 700]);
     let mut waiting = [0.0; DELAYS_S.len()];

@@ -178,11 +178,10 @@ fn dead_letters(rig: &Rig, destination: Destination) -> BTreeMap<String, Vec<Val
 }
 
 fn maybe_doubled(rig: &Rig, destination: Destination) -> usize {
-    let name = format!("{}.maybe_doubled", destination.name());
-    let batches = rig.worker.log_entries().into_iter().filter(|entry| entry["message"] == "batch");
-    let count = |entry: Value| -> Option<usize> {
-        let counts: Value = serde_json::from_str(entry["counts"].as_str()?).ok()?;
-        counts[&name].as_u64().map(|count| count as usize)
+    let metric = match destination {
+        Destination::Segment => "SegmentMaybeDoubled",
+        Destination::Vero => "VeroTrackMaybeDoubled",
     };
-    batches.filter_map(count).sum()
+    let batches = rig.worker.log_entries().into_iter().filter(|entry| entry["message"] == "batch");
+    batches.filter_map(|entry| entry[metric].as_u64()).sum::<u64>() as usize
 }

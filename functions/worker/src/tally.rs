@@ -149,10 +149,12 @@ impl Tally {
             .count("Returned", returned)
             .count("Poison", of(POISON))
             .count("Unrecorded", of(UNRECORDED))
-            .field("messages", self.messages)
-            .field("returned", returned)
-            .field("duration_ms", self.started.elapsed().as_millis() as u64)
-            .field("counts", serde_json::to_string(&self.counts).unwrap_or_default());
+            .field("duration_ms", self.started.elapsed().as_millis() as u64);
+        // Of a batch of one the log costs more than the work, so that nothing is said twice.
+        let others: BTreeMap<_, _> = self.counts.iter().filter(|(what, _)| !is_metric(what)).collect();
+        if !others.is_empty() {
+            line = line.field("counts", serde_json::to_string(&others).unwrap_or_default());
+        }
         if let Some(oldest) = self.oldest_owed {
             // A copy's age in the queue starts anew, so the queue's own metric does not tell this.
             let seconds = Timestamp::from_system(SystemTime::now()).seconds_since(oldest);
@@ -171,6 +173,12 @@ impl Tally {
         }
         line.info("batch");
     }
+}
+
+/// Whether a count is in the line as a metric.
+fn is_metric(what: &str) -> bool {
+    [POISON, RECEIVED, UNRECORDED].contains(&what)
+        || what.rsplit_once('.').is_some_and(|(_, what)| METRICS.iter().any(|(metric, _)| *metric == what))
 }
 
 /// The beginning of a destination's metrics: its name in CloudWatch's usual spelling.

@@ -318,10 +318,7 @@ async fn one_line_tells_all_of_a_batch() {
     let [line] = &setup.batches()[..] else { panic!("one line") };
     assert!(harness::metrics(line).unwrap().iter().all(|metric| metric.namespace == "relay-staging"));
     assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([[]]));
-    assert_eq!(
-        (&line["level"], &line["messages"], &line["returned"]),
-        (&json!("INFO"), &json!(7), &json!(0))
-    );
+    assert_eq!(line["level"], "INFO");
     assert!(line["duration_ms"].is_u64() && line["oldest_owed_s"].is_u64() && line["timestamp"].is_string());
     assert_eq!(
         line["reasons"],
@@ -331,8 +328,6 @@ async fn one_line_tells_all_of_a_batch() {
             "vero_track.skipped.no_identity": 1,
         })
     );
-    let counts: Value = serde_json::from_str(line["counts"].as_str().unwrap()).unwrap();
-    assert_eq!((&counts["vero_track.maybe_doubled"], &counts["segment.owed"]), (&json!(1), &json!(4)));
     setup.no_secret_in_the_log();
 }
 
@@ -344,11 +339,22 @@ async fn what_did_not_happen_is_not_told() {
     assert_eq!(names, ["Messages", "SegmentAccepted", "SegmentCalls", "SegmentLatency"]);
     let [line] = &setup.batches()[..] else { panic!("one line") };
     assert!(line.get("reasons").is_none() && line.get("oldest_owed_s").is_none());
-    assert!(line.to_string().len() < 900, "{} bytes", line.to_string().len());
+    assert!(line.get("counts").is_none(), "the metrics say it all");
     assert_eq!(setup.worker.logs().len(), 1, "a batch that went well costs one line");
 
     assert_eq!(setup.worker.invoke(&json!({"Records": []})).await.unwrap(), json!({"batchItemFailures": []}));
     assert!(setup.batches()[1].get("_aws").is_none(), "no metric, no document");
+}
+
+/// A small project's batches are of one, and the log is what they cost most.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_of_a_batch_of_one_is_short() {
+    let setup = setup().await;
+    assert_eq!(setup.invoke(&[sent("0193a5b0-0000-7000-8000-000000000001")]).await, 0);
+    let [line] = &setup.worker.logs()[..] else { panic!("one line") };
+    // Of a stack whose name is as long as it may be, and after an hour.
+    let more = 36 - "vero-relay".len() + 2 * "3600000".len();
+    assert!(line.len() + more <= 800, "{} bytes: {line}", line.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

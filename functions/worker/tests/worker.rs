@@ -273,7 +273,7 @@ async fn a_lost_answer_is_told_and_its_copy_recognisable() {
     let calls = setup.vero.vero_calls();
     assert_eq!((calls.len(), &calls[0]), (2, &calls[1]));
     let logs = setup.worker.logs().concat();
-    assert!(logs.contains("segment.maybe_doubled") && logs.contains("vero_track.maybe_doubled"), "{logs}");
+    assert!(logs.contains("SegmentMaybeDoubled") && logs.contains("VeroTrackMaybeDoubled"), "{logs}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
