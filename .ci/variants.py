@@ -16,8 +16,7 @@ from moto.iam.policy_validation import IAMPolicyDocumentValidator, IAMTrustPolic
 
 DIGEST = "0" * 64
 # As long as the README lets a stack's name be.
-STACK = "a-name-of-36-characters-as-the-most"
-STACK += "x" * (36 - len(STACK))
+STACK = "vero-relay-" + "x" * 25
 STACK_ID = "11111111-2222-3333-4444-555555555555"
 PSEUDO = {
     "AWS::AccountId": "123456789012",
