@@ -2,9 +2,12 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context as Task, Poll, ready};
 
 use anyhow::{Context, Result};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -15,7 +18,7 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -94,10 +97,51 @@ pub(crate) async fn listen() -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no port on loopback")
 }
 
+/// A socket that was shut behind its client's back, or will be.
+struct Perishable<S> {
+    socket: S,
+    number: usize,
+    stale: Arc<AtomicUsize>,
+}
+
+impl<S: Socket> AsyncRead for Perishable<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Task<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(task, buffer))?;
+        let is_stale = self.number <= self.stale.load(Ordering::Relaxed);
+        if is_stale && buffer.filled().len() > before {
+            // Nobody gets to see what came.
+            buffer.set_filled(before);
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Socket> AsyncWrite for Perishable<S> {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Task<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(task, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(task)
+    }
+}
+
 /// Runs on the runtime that started it; dropped, it closes its port and every connection.
 pub(crate) struct Server {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// Connections up to this number are reset when they are used again.
+    stale: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -115,8 +159,10 @@ impl Server {
         handler: Arc<impl Handler>,
     ) -> Result<Self> {
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(listener, Arc::clone(&connections), layer, handler));
-        Ok(Self { address, connections, task })
+        let stale = Arc::default();
+        let task =
+            tokio::spawn(accept(listener, Arc::clone(&connections), Arc::clone(&stale), layer, handler));
+        Ok(Self { address, connections, stale, task })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -126,6 +172,11 @@ impl Server {
     /// How many connections were opened so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// From now on the connections that are open now are reset at their next request, unseen.
+    pub(crate) fn go_stale(&self) {
+        self.stale.store(self.connections(), Ordering::Relaxed);
     }
 
     /// Returns once the port is closed.
@@ -145,6 +196,7 @@ impl Drop for Server {
 async fn accept(
     listener: TcpListener,
     connections: Arc<AtomicUsize>,
+    stale: Arc<AtomicUsize>,
     layer: impl Layer,
     handler: Arc<impl Handler>,
 ) {
@@ -153,12 +205,12 @@ async fn accept(
         tokio::select! {
             Ok((stream, _)) = listener.accept() => {
                 let number = connections.fetch_add(1, Ordering::Relaxed) + 1;
-                let (layer, handler) = (layer.clone(), Arc::clone(&handler));
+                let (layer, handler, stale) = (layer.clone(), Arc::clone(&handler), Arc::clone(&stale));
                 open.spawn(async move {
                     // Without it small answers wait for the client's delayed acknowledgement.
                     let _ = stream.set_nodelay(true);
                     if let Ok(socket) = layer.lay(stream).await {
-                        speak(socket, number, handler).await;
+                        speak(Perishable { socket, number, stale }, handler).await;
                     }
                 });
             }
@@ -167,7 +219,8 @@ async fn accept(
     }
 }
 
-async fn speak(socket: impl Socket, number: usize, handler: Arc<impl Handler>) {
+async fn speak(socket: Perishable<impl Socket>, handler: Arc<impl Handler>) {
+    let number = socket.number;
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let handler = Arc::clone(&handler);
         Box::pin(async move {
@@ -184,7 +237,7 @@ async fn speak(socket: impl Socket, number: usize, handler: Arc<impl Handler>) {
     let mut socket = connection.into_parts().io.into_inner();
     if broken {
         // The system then sends RST in place of FIN when the socket is dropped.
-        let _ = socket.tcp().set_zero_linger();
+        let _ = socket.socket.tcp().set_zero_linger();
     } else {
         let _ = socket.shutdown().await;
     }

@@ -35,7 +35,9 @@ pub enum Behaviour {
         /// Names and values.
         headers: Vec<(String, String)>,
         /// As it goes over the wire.
-        body: String,
+        body: Bytes,
+        /// How long after the head.
+        body_after: Duration,
     },
     /// Breaks the connection with RST, having taken nothing.
     Reset,
@@ -66,9 +68,17 @@ impl Behaviour {
     }
 
     /// An answer with this status and body.
-    pub fn answer(code: u16, body: impl Into<String>) -> Self {
+    pub fn answer(code: u16, body: impl Into<Bytes>) -> Self {
         let json = ("content-type".to_owned(), "application/json".to_owned());
-        Self::Status { code, headers: vec![json], body: body.into() }
+        Self::Status { code, headers: vec![json], body: body.into(), body_after: Duration::ZERO }
+    }
+
+    /// The same head, and so much later the body.
+    pub fn with_body_after(mut self, time: Duration) -> Self {
+        if let Self::Status { body_after, .. } = &mut self {
+            *body_after = time;
+        }
+        self
     }
 
     /// The same, but later.
@@ -180,6 +190,14 @@ impl Receiver {
             before => *port = before,
         }
         Ok(())
+    }
+
+    /// From now on the connections that are open now are reset at their next request, of which the destination sees
+    /// nothing: as if they had been closed while their client was frozen.
+    pub async fn go_stale(&self) {
+        if let Port::Open(server) = &*self.port.lock().await {
+            server.go_stale();
+        }
     }
 
     /// Opens the same port again.
@@ -316,19 +334,26 @@ impl Handler for Shared {
                 Self::answer(&received, 302, false);
                 http::respond(302, &[("location", &location)], http::full(""))
             }
-            Some(Behaviour::Status { code, headers, body }) => {
+            Some(Behaviour::Status { code, headers, body, body_after }) => {
                 Self::answer(&received, code, accepts(code, &body));
                 let headers: Vec<(&str, &str)> =
                     headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                http::respond(code, &headers, http::full(body))
+                let body = match body_after {
+                    Duration::ZERO => http::full(body),
+                    _ => streamed(stream::once(async move {
+                        sleep(body_after).await;
+                        body
+                    })),
+                };
+                http::respond(code, &headers, body)
             }
         }
     }
 }
 
 /// Vero may answer 200 with the status that counts in its body.
-fn accepts(code: u16, body: &str) -> bool {
-    let inner = serde_json::from_str::<Value>(body).unwrap_or_default();
+fn accepts(code: u16, body: &[u8]) -> bool {
+    let inner = serde_json::from_slice::<Value>(body).unwrap_or_default();
     (200..300).contains(&code) && inner["status"].as_u64().is_none_or(|status| status < 400)
 }
 

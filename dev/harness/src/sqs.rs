@@ -48,6 +48,10 @@ pub enum Fault {
     },
     /// Does it, then breaks the connection with RST.
     LostAnswer,
+    /// Answers with this status and body; nothing is done.
+    Answer(u16, &'static str),
+    /// Does it, and answers with digests of other messages.
+    WrongDigest,
 }
 
 /// A request that was made.
@@ -232,6 +236,12 @@ impl Sqs {
     /// How many connections were opened.
     pub fn connections(&self) -> usize {
         self.server.connections()
+    }
+
+    /// From now on the connections that are open now are reset at their next request, unseen: as if they had been
+    /// closed while their client was frozen.
+    pub fn go_stale(&self) {
+        self.server.go_stale();
     }
 
     /// The queues' clock.

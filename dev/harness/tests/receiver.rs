@@ -99,6 +99,31 @@ async fn start_of_answer(receiver: &Receiver) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn resets_the_connections_that_were_kept_at_their_next_request() {
+    let receiver = Receiver::start().await.unwrap();
+    let mut kept = TcpStream::connect(receiver.url().trim_start_matches("http://")).await.unwrap();
+    let request = format!("POST {TRACK} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+    kept.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 1_000];
+    assert!(kept.read(&mut answer).await.unwrap() > 0);
+    receiver.go_stale().await;
+    assert!(kept.write_all(request.as_bytes()).await.is_ok(), "nobody has told it yet");
+    assert_eq!(kept.read(&mut answer).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(receiver.count(), 1, "and the destination saw nothing");
+    assert_eq!(post(&receiver, TRACK, &json!({})).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_a_body_long_after_its_head() {
+    let receiver = Receiver::start().await.unwrap();
+    let late = Duration::from_millis(200);
+    receiver.behave(Behaviour::answer(200, "{}").with_body_after(late), When::always());
+    let start = std::time::Instant::now();
+    assert_eq!(post(&receiver, TRACK, &json!({})).await.unwrap().json, json!({}));
+    assert!(start.elapsed() >= late);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn closes_its_port_and_opens_it_again() {
     let receiver = Receiver::start().await.unwrap();
     assert_eq!(post(&receiver, TRACK, &json!({})).await.unwrap().status, 200);

@@ -192,3 +192,20 @@ async fn parameters_are_read_from_ssm() {
     let unsigned = signed(&sqs, "sqs", "AmazonSSM.GetParameters", request).await.unwrap();
     assert_eq!(unsigned.status, 403);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_yes_without_an_acknowledgement() {
+    let sqs = Sqs::start().await.unwrap();
+    let queue = sqs.queue("main", QueueSettings::default());
+    sqs.fail(Fault::Answer(204, ""), When::first(1));
+    assert_eq!(sqs_call(&sqs, &queue, "SendMessage", json!({"MessageBody": "hello"})).await.0, 204);
+    assert!(queue.messages().is_empty());
+    sqs.fail(Fault::WrongDigest, When::always());
+    let (_, one) = sqs_call(&sqs, &queue, "SendMessage", json!({"MessageBody": "hello"})).await;
+    let (_, two) = sqs_call(&sqs, &queue, "SendMessageBatch", batch(&["hello"])).await;
+    for told in [&one, &two["Successful"][0]] {
+        assert!(told["MessageId"].is_string() && told["MD5OfMessageBody"].is_string());
+        assert_ne!(told["MD5OfMessageBody"], "5d41402abc4b2a76b9719d911017c592");
+    }
+    assert_eq!(queue.messages().len(), 2);
+}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::digest::md5_hex;
 use super::error::ApiError;
 use super::logs::{self, LogLine};
 use super::protocol::{self, Refusal};
@@ -143,8 +144,9 @@ impl Shared {
             Some(Fault::Throttle) => return Ok(Err(api.throttled())),
             _ => {}
         }
-        let result = self.perform(api, operation, request, refusal.as_ref()).await;
+        let mut result = self.perform(api, operation, request, refusal.as_ref()).await;
         match fault {
+            Some(Fault::WrongDigest) => result.iter_mut().for_each(falsify),
             Some(Fault::LostAnswer) => return Err(Reset),
             Some(Fault::Slow(time)) => tokio::time::sleep(time).await,
             _ => {}
@@ -167,6 +169,12 @@ impl Handler for Shared {
         let number = self.record(operation, body.clone(), request.connection);
         let queue = protocol::queue_name(&body);
         let fault = self.faults.pick(&Subject { path: &request.path, operation, queue, body: &body });
+        if let Some(Fault::Answer(status, text)) = fault {
+            if let Some(call) = lock(&self.calls).get_mut(number) {
+                call.status = Some(status);
+            }
+            return http::respond(status, &[("content-type", api.content_type())], http::full(text));
+        }
         let result = match api.is_signed_for(&request) {
             true => self.answer_with(fault, api, operation, &body).await?,
             false => Err(ApiError::unsigned()),
@@ -185,6 +193,18 @@ impl Handler for Shared {
         let mut headers = vec![("content-type", api.content_type()), ("x-amzn-requestid", &id)];
         headers.extend(query_error.as_deref().map(|error| ("x-amzn-query-error", error)));
         http::respond(status, &headers, http::full(answer.to_string()))
+    }
+}
+
+/// Replaces every digest of a message body.
+fn falsify(answer: &mut Value) {
+    match answer {
+        Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| match name.as_str() {
+            "MD5OfMessageBody" => *value = md5_hex(b"another").into(),
+            _ => falsify(value),
+        }),
+        Value::Array(values) => values.iter_mut().for_each(falsify),
+        _ => (),
     }
 }
 
