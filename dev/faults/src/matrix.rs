@@ -51,12 +51,13 @@ const fn refusal(name: &'static str, behaviour: fn(Destination) -> Option<Behavi
 static FAULTS: [Fault; 22] = [
     fault("hang", |_| Some(Behaviour::Hang)),
     doubling("taken, then hang", |_| Some(Behaviour::Slow(Duration::from_secs(60)))),
-    fault("drip", |_| Some(Behaviour::Drip)),
+    // Of Vero the body decides: one that does not come in full is no yes.
+    doubling("drip", |_| Some(Behaviour::Drip)),
     fault("slow, 3 s", |_| Some(Behaviour::Slow(Duration::from_secs(3)))),
-    fault("endless body", |_| Some(Behaviour::EndlessBody)),
+    doubling("endless body", |_| Some(Behaviour::EndlessBody)),
     fault("refuse", |_| None),
     fault("reset before answer", |_| Some(Behaviour::Reset)),
-    fault("reset mid-answer", |_| Some(Behaviour::ResetMidAnswer)),
+    doubling("reset mid-answer", |_| Some(Behaviour::ResetMidAnswer)),
     doubling("lost answer", |_| Some(Behaviour::LostAnswer)),
     fault("408", |_| Some(Behaviour::status(408))),
     fault("429", |_| Some(Behaviour::status(429))),

@@ -4,7 +4,7 @@ use relay_core::names::{EventNames, Naming, TrackTypes};
 use relay_platform::environment::{Environment, Fault, Faults, Form, missing};
 use relay_platform::metrics::Metrics;
 use relay_platform::secret::SecretSource;
-use reqwest::Url;
+use url::Url;
 
 use crate::destination::NAMES;
 
@@ -135,7 +135,8 @@ fn base_url(text: &str) -> Result<String, &'static str> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err("has a query or a fragment");
     }
-    Ok(text.trim_end_matches('/').to_owned())
+    // As it is written on the wire: a host in lower case, and in ASCII.
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 fn stream(name: &str) -> Result<String, &'static str> {

@@ -64,8 +64,9 @@ impl DeliveryLog {
             let mut left: Vec<&str> = records.iter().map(String::as_str).collect();
             for _ in 0..TRIES {
                 match timeout_at(deadline, stream.put(&left, PATIENCE)).await {
-                    Ok(Ok(refused)) => {
-                        left = refused.iter().filter_map(|(place, _)| left.get(*place).copied()).collect();
+                    Ok(Ok(put)) => {
+                        left =
+                            put.refused.iter().filter_map(|(place, _)| left.get(*place).copied()).collect();
                         if left.is_empty() {
                             break;
                         }

@@ -173,7 +173,13 @@ async fn what_aws_answers_is_understood() {
     for (fault, calls, reason) in [
         (Fault::Throttle, 2, "throttled"),
         (Fault::Status(500), 2, "server_error"),
-        (Fault::Reset, 2, "connection_broken"),
+        // Over the connection that the worker's start has kept, at once over a new one, and the second try.
+        (Fault::Reset, 3, "connection_broken"),
+        // A success that does not say of each record what became of it.
+        (Fault::Answer(200, ""), 2, "answer_unread"),
+        (Fault::Answer(200, "{}"), 2, "answer_unread"),
+        (Fault::Answer(204, ""), 2, "answer_unread"),
+        (Fault::Answer(200, r#"{"FailedPutCount":0,"RequestResponses":[{}]}"#), 2, "answer_unread"),
     ] {
         let setup = setup(&[("DELIVERIES_STREAM", "")]).await;
         setup.sqs.fail(fault, When::always().operation("PutRecordBatch"));

@@ -278,12 +278,13 @@ async fn a_lost_answer_is_told_and_its_copy_recognisable() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_manners_of_a_destination_are_survived() {
-    for behaviour in [
-        Behaviour::Reset,
-        Behaviour::ResetMidAnswer,
-        Behaviour::Drip,
-        Behaviour::EndlessBody,
-        Behaviour::WrongContentType,
+    // What Vero may have taken back in the rest of its answer it is asked again.
+    for (behaviour, at_vero) in [
+        (Behaviour::Reset, 1),
+        (Behaviour::ResetMidAnswer, 2),
+        (Behaviour::Drip, 2),
+        (Behaviour::EndlessBody, 2),
+        (Behaviour::WrongContentType, 1),
     ] {
         let name = format!("{behaviour:?}");
         let setup = setup().await;
@@ -292,7 +293,7 @@ async fn bad_manners_of_a_destination_are_survived() {
         let start = Instant::now();
         assert!(setup.invoke(&[sent("e1")]).await.is_empty(), "{name}");
         assert!(start.elapsed() < Duration::from_secs(10), "{name}: {:?}", start.elapsed());
-        assert_eq!((setup.segment_ids().len(), setup.vero_ids().len()), (1, 1), "{name}");
+        assert_eq!((setup.segment_ids().len(), setup.vero_ids().len()), (1, at_vero), "{name}");
         assert!(setup.queue.messages().is_empty() && setup.dead.messages().is_empty(), "{name}");
     }
 }

@@ -1,15 +1,16 @@
 //! An Amazon Data Firehose delivery stream, as far as this product writes to one.
 
 use std::error::Error;
-use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchError;
 use aws_sdk_firehose::primitives::Blob;
-use aws_sdk_firehose::types::Record;
+use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
 use tokio::time::timeout;
+
+use crate::http::{HttpError, Repeats};
 
 /// Firehose takes up to 500 records in one call (API reference, PutRecordBatch).
 const MAX_RECORDS: usize = 500;
@@ -33,6 +34,9 @@ pub enum PutError {
     /// The connection broke: whether Firehose took the records is unknown.
     #[error("the connection to Firehose broke")]
     Broken,
+    /// Firehose answered with a success that does not say of every record what became of it.
+    #[error("Firehose's answer does not speak of every record")]
+    Unacknowledged,
     /// Firehose refused.
     #[error("Firehose refused: {code} ({status})")]
     Refused {
@@ -40,7 +44,18 @@ pub enum PutError {
         status: u16,
         /// AWS's error code.
         code: String,
+        /// As of [`Put`].
+        is_repeated: bool,
     },
+}
+
+/// What came of a call that Firehose answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// The records that are not in the stream: their places, and AWS's error codes.
+    pub refused: Vec<(usize, String)>,
+    /// The call was sent twice, since a kept connection failed it at first: the others may be in the stream twice.
+    pub is_repeated: bool,
 }
 
 /// A delivery stream to write to.
@@ -56,27 +71,39 @@ impl Stream {
         Stream { client, name }
     }
 
-    /// Puts records in one call: at most those of one of [`calls`]. The answer names those that Firehose did not
-    /// take, by their places, with AWS's error code.
+    /// Puts records in one call: at most those of one of [`calls`].
     ///
     /// # Errors
     /// [`PutError`]; but for `Unreachable` and `Refused` the records may be in the stream all the same.
-    pub async fn put(&self, records: &[&str], patience: Duration) -> Result<Vec<(usize, String)>, PutError> {
+    pub async fn put(&self, records: &[&str], patience: Duration) -> Result<Put, PutError> {
         // Data is all that a record has, so that none is ever incomplete.
         let record = |data: &&str| Record::builder().data(Blob::new(*data)).build().ok();
+        let repeats = Repeats::default();
+        let witness = repeats.clone();
         let call = self
             .client
             .put_record_batch()
             .delivery_stream_name(&self.name)
             .set_records(Some(records.iter().filter_map(record).collect()))
+            .customize()
+            .mutate_request(move |request| request.add_extension(repeats.clone()))
             .send();
-        let answer = timeout(patience, call).await.map_err(|_| PutError::Timeout)?.map_err(explain)?;
-        let entries = answer.request_responses().iter().enumerate();
-        let refused = entries.filter_map(|(place, entry)| Some((place, entry.error_code()?.to_owned())));
+        let answer = timeout(patience, call).await.map_err(|_| PutError::Timeout)?;
+        let is_repeated = witness.happened();
+        let answer = answer.map_err(|error| explain(error, is_repeated))?;
+        let entries = answer.request_responses();
+        let is_told = |entry: &PutRecordBatchResponseEntry| {
+            entry.error_code().is_some() || entry.record_id().is_some_and(|id| !id.is_empty())
+        };
+        let refused = entries.iter().enumerate();
+        let refused = refused.filter_map(|(place, entry)| Some((place, entry.error_code()?.to_owned())));
         let refused: Vec<(usize, String)> = refused.collect();
-        let told = (answer.request_responses().len(), answer.failed_put_count() as usize);
-        // An answer that does not speak of every record, or contradicts itself, has told nothing.
-        if told == (records.len(), refused.len()) { Ok(refused) } else { Err(PutError::Broken) }
+        let told = (entries.len(), answer.failed_put_count() as usize);
+        // One that contradicts itself has told nothing.
+        match told == (records.len(), refused.len()) && entries.iter().all(is_told) {
+            true => Ok(Put { refused, is_repeated }),
+            false => Err(PutError::Unacknowledged),
+        }
     }
 }
 
@@ -98,34 +125,25 @@ pub fn calls<R: AsRef<str>>(records: &[R]) -> Vec<&[R]> {
     calls
 }
 
-fn explain(error: SdkError<PutRecordBatchError>) -> PutError {
+fn explain(error: SdkError<PutRecordBatchError>, is_repeated: bool) -> PutError {
     match error {
         SdkError::TimeoutError(_) => PutError::Timeout,
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => PutError::Timeout,
-        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(error) if is_refused_connection(error) => PutError::Unreachable,
-            _ => PutError::Broken,
-        },
+        SdkError::DispatchFailure(failure) => {
+            let cause = failure.as_connector_error().and_then(|error| error.source()?.downcast_ref());
+            match cause {
+                Some(HttpError::Connect(_)) => PutError::Unreachable,
+                _ => PutError::Broken,
+            }
+        }
         SdkError::ServiceError(error) => PutError::Refused {
             status: error.raw().status().as_u16(),
             // The code only: AWS's messages may quote the request.
             code: error.err().code().unwrap_or("without a code").to_owned(),
+            is_repeated,
         },
         SdkError::ConstructionFailure(_) => PutError::Unreachable,
         _ => PutError::Broken,
     }
-}
-
-fn is_refused_connection(error: &(dyn Error + 'static)) -> bool {
-    let is_refused = |error: &io::Error| error.kind() == ErrorKind::ConnectionRefused;
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref().is_some_and(is_refused) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 pub mod aws;
 pub mod environment;
 pub mod firehose;
-mod http;
+pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod queue;

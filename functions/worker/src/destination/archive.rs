@@ -8,7 +8,7 @@ use relay_core::archive::{About, row};
 use relay_core::delivery::{Addressed, Answer, Outcome, TransportError, Trouble};
 use relay_core::envelope::{DeathCause, Source};
 use relay_platform::aws::Aws;
-use relay_platform::firehose::{MAX_RECORD_BYTES, PutError, Stream, calls};
+use relay_platform::firehose::{MAX_RECORD_BYTES, Put, PutError, Stream, calls};
 
 use super::caller::{Caller, Refused};
 use super::turn::Turn;
@@ -36,7 +36,7 @@ type NotTaken = Mutex<Vec<(usize, String)>>;
 impl Archive {
     pub(super) fn new(config: &Config, aws: &Aws) -> Option<Self> {
         let name = config.archive_stream.clone()?;
-        Some(Archive { stream: Stream::new(aws.firehose(), name), caller: Caller::default() })
+        Some(Archive { stream: Stream::new(aws.firehose(), name), caller: Caller::new(false) })
     }
 
     /// Makes one call, and a second for those of its records that Firehose did not take.
@@ -79,23 +79,26 @@ impl Archive {
         let answer = self.stream.put(records, patience).await;
         match answer {
             // A stream over its limits may say so record by record, within a 200.
-            Ok(all) if all.len() == records.len() => {
-                response(503, all.into_iter().next().map(|(_, code)| code))
+            Ok(Put { refused, is_repeated }) if refused.len() == records.len() => {
+                response(503, refused.into_iter().next().map(|(_, code)| code), is_repeated)
             }
-            Ok(some) => {
-                *not_taken.lock().unwrap_or_else(PoisonError::into_inner) = some;
-                response(200, None)
+            Ok(Put { refused, is_repeated }) => {
+                *not_taken.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+                response(200, None, is_repeated)
             }
             Err(PutError::Timeout) => Answer::Failed(TransportError::Timeout),
             Err(PutError::Unreachable) => Answer::Failed(TransportError::Connect),
             Err(PutError::Broken) => Answer::Failed(TransportError::Broken),
-            Err(PutError::Refused { status, code }) => response(http_status(status, &code), Some(code)),
+            Err(PutError::Unacknowledged) => Answer::Failed(TransportError::Unread),
+            Err(PutError::Refused { status, code, is_repeated }) => {
+                response(http_status(status, &code), Some(code), is_repeated)
+            }
         }
     }
 }
 
-fn response(status: u16, code: Option<String>) -> Answer {
-    Answer::Response { status, retry_after: None, body: code.unwrap_or_default() }
+fn response(status: u16, code: Option<String>, is_repeated: bool) -> Answer {
+    Answer::Response { status, retry_after: None, body: code.unwrap_or_default(), is_repeated }
 }
 
 /// The status that HTTP has for an AWS error: AWS answers most with 400 (Firehose API reference, "Common Error Types"

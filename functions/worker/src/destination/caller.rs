@@ -14,8 +14,9 @@ const QUICK_TRIES: u32 = 1;
 const SHORT_WAIT: Duration = Duration::from_millis(300);
 
 /// Calls one destination, by whatever protocol.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Caller {
+    drops_repeats: bool,
     health: Mutex<Health>,
 }
 
@@ -31,6 +32,13 @@ struct Health {
 }
 
 impl Caller {
+    /// `drops_repeats`: the destination knows what it had a moment ago (Segment by its `messageId` for 24 hours, Vero by
+    /// name, identity and data for minutes), so that a request which was sent twice at once and then accepted has not
+    /// doubled anything there.
+    pub fn new(drops_repeats: bool) -> Self {
+        Caller { drops_repeats, health: Mutex::default() }
+    }
+
     /// Whether the next call would be the one that tries whether the destination is back.
     pub fn is_on_trial(&self) -> bool {
         self.health().breaker.peek(Instant::now()) == Admission::Trial
@@ -59,7 +67,10 @@ impl Caller {
             self.record(&verdict);
             let maybe_doubled = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
             let trouble = match verdict {
-                Verdict::Accepted => return Ok(Outcome::Accepted { maybe_doubled, at: SystemTime::now() }),
+                Verdict::Accepted { is_repeated } => {
+                    let maybe_doubled = maybe_doubled || is_repeated && !self.drops_repeats;
+                    return Ok(Outcome::Accepted { maybe_doubled, at: SystemTime::now() });
+                }
                 Verdict::Refused(trouble) => return Err(Refused(trouble)),
                 Verdict::Operator(trouble) => {
                     turn.note(&trouble);

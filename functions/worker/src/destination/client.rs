@@ -1,15 +1,21 @@
 //! An HTTP client for one destination.
 
+use std::io::Read;
 use std::time::{Duration, SystemTime};
 
+use flate2::read::MultiGzDecoder;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::request::Builder;
+use http::{HeaderMap, Request};
 use relay_core::delivery::{Addressed, Answer, Outcome, TransportError, retry_after};
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Method, RequestBuilder, Response, redirect};
+use relay_platform::http::{Bytes, Http, HttpError};
+use tokio::time::{Instant, timeout_at};
+
+pub use http::Method;
 
 use super::caller::{Caller, Refused};
 use super::turn::Turn;
 use crate::secrets::Secrets;
-use crate::start::StartError;
 
 /// For a connection, TLS included.
 const CONNECT: Duration = Duration::from_millis(1_500);
@@ -17,42 +23,39 @@ const CONNECT: Duration = Duration::from_millis(1_500);
 /// Idle connections are closed before the other side does it.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// How much of an answer is read, in bytes and in time: none is needed to tell success from failure, but Vero may
-/// say no in the body of a 200.
-const MAX_BODY: usize = 16 * 1024;
+/// How much of an answer is read, unpacked too.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// How long a body may take, after its head, that decides nothing.
 const BODY: Duration = Duration::from_secs(1);
+
+/// By which gzip begins (RFC 1952, 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Calls one destination over HTTP.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    http: Http,
     caller: Caller,
     /// Some destinations tell of refusals in the body of a 200.
     status_in_body: bool,
 }
 
 impl Client {
-    /// A client with a connection pool of its own.
-    ///
-    /// # Errors
-    /// If the system's certificates cannot be read.
-    pub fn new(status_in_body: bool) -> Result<Self, StartError> {
-        // Ring, as in the AWS SDK's client: one TLS stack in the binary. A second call changes nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("vero-relay/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .pool_idle_timeout(IDLE)
-            .no_proxy()
-            .build()
-            .map_err(StartError::Client)?;
-        Ok(Client { http, caller: Caller::default(), status_in_body })
+    /// A client with connections of its own.
+    pub fn new(status_in_body: bool) -> Self {
+        Client { http: Http::new(CONNECT, IDLE), caller: Caller::new(true), status_in_body }
     }
 
     /// Begins a request with JSON.
-    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
-        self.http.request(method, url).header(reqwest::header::CONTENT_TYPE, "application/json")
+    pub fn request(&self, method: Method, url: &str) -> Builder {
+        Request::builder()
+            .method(method)
+            .uri(url)
+            .header(USER_AGENT, concat!("vero-relay/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, "*/*")
+            .header(ACCEPT_ENCODING, "identity")
+            .header(CONTENT_TYPE, "application/json")
     }
 
     /// Whether the next call would be the one that tries whether the destination is back.
@@ -64,50 +67,64 @@ impl Client {
     ///
     /// # Errors
     /// [`Refused`]: what to make of it is the caller's to say.
-    pub async fn call(
+    pub async fn call<B: Into<Bytes>>(
         &self,
         turn: &Turn<'_>,
         name: &'static str,
         addressed: Addressed,
-        make: impl Fn() -> RequestBuilder,
+        make: impl Fn() -> http::Result<Request<B>>,
     ) -> Result<Outcome, Refused> {
         let send = |patience| {
-            let request = make().timeout(patience);
+            let request = make().map(|request| request.map(Into::into));
             async move {
-                let answer = send(request, turn.secrets).await;
-                if self.status_in_body { answer.with_status_of_body() } else { answer }
+                match request {
+                    Ok(request) => self.send(request, patience, turn.secrets).await,
+                    // Nothing that an endpoint which passed for one, and a key, can bring about.
+                    Err(_) => Answer::Failed(TransportError::Connect),
+                }
             }
         };
         self.caller.call(turn, name, addressed, send).await
     }
-}
 
-async fn send(request: RequestBuilder, secrets: &Secrets) -> Answer {
-    match request.send().await {
-        Ok(response) => {
-            let status = response.status().as_u16();
-            let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let retry_after = header.and_then(|value| retry_after(value, SystemTime::now()));
-            Answer::Response { status, retry_after, body: secrets.redacted(read_head(response).await) }
-        }
-        Err(error) if error.is_connect() => Answer::Failed(TransportError::Connect),
-        Err(error) if error.is_timeout() => Answer::Failed(TransportError::Timeout),
-        Err(_) => Answer::Failed(TransportError::Broken),
+    async fn send(&self, request: Request<Bytes>, patience: Duration, secrets: &Secrets) -> Answer {
+        let deadline = Instant::now() + patience;
+        let response = match timeout_at(deadline, self.http.send(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(HttpError::Connect(_))) => return Answer::Failed(TransportError::Connect),
+            Ok(Err(_)) => return Answer::Failed(TransportError::Broken),
+            Err(_) => return Answer::Failed(TransportError::Timeout),
+        };
+        let (status, is_repeated) = (response.head.status, response.is_repeated);
+        let headers = response.head.headers.clone();
+        let decides = self.status_in_body && status.is_success();
+        let until = if decides { deadline } else { deadline.min(Instant::now() + BODY) };
+        let mut body = Vec::new();
+        let is_whole = matches!(timeout_at(until, response.read(&mut body, MAX_BODY)).await, Ok(Ok(())));
+        let body = match unpacked(&headers, body) {
+            Some(body) if is_whole => String::from_utf8_lossy(&body).into_owned(),
+            _ if decides => return Answer::Failed(TransportError::Unread),
+            body => String::from_utf8_lossy(&body.unwrap_or_default()).into_owned(),
+        };
+        let header = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = header.and_then(|value| retry_after(value, SystemTime::now()));
+        let (status, body) = (status.as_u16(), secrets.redacted(body));
+        let answer = Answer::Response { status, retry_after, body, is_repeated };
+        if decides { answer.with_status_of_body() } else { answer }
     }
 }
 
-/// The head of an answer's body, as far as it comes in time.
-async fn read_head(mut response: Response) -> String {
-    let mut head = Vec::new();
-    let read = async {
-        while let Ok(Some(chunk)) = response.chunk().await {
-            head.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - head.len())]);
-            if head.len() == MAX_BODY {
-                break;
-            }
-        }
-    };
-    // Late or endless, the status has said what matters.
-    let _ = tokio::time::timeout(BODY, read).await;
-    String::from_utf8_lossy(&head).into_owned()
+/// A body as its bytes; none of one that cannot be unpacked. Gzip was not asked for, but some gateways write it all the
+/// same, with or without a word in the headers.
+fn unpacked(headers: &HeaderMap, body: Vec<u8>) -> Option<Vec<u8>> {
+    let is_plain = |encoding: &[u8]| encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity");
+    let is_gzip =
+        |encoding: &[u8]| [&b"gzip"[..], b"x-gzip"].iter().any(|gzip| encoding.eq_ignore_ascii_case(gzip));
+    if body.starts_with(&GZIP) {
+        let mut unpacked = Vec::new();
+        let read = MultiGzDecoder::new(&*body).take(MAX_BODY as u64 + 1).read_to_end(&mut unpacked).ok()?;
+        return (read <= MAX_BODY).then_some(unpacked);
+    }
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.as_bytes().trim_ascii());
+    encodings.all(|encoding| is_plain(encoding) || is_gzip(encoding)).then_some(body)
 }

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value};
-
 use super::backoff::MAX_DELAY;
 use crate::envelope::DeathCause;
+use crate::json::{Json, Kind, Object, kind};
 
 /// What came of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +15,10 @@ pub enum Answer {
         status: u16,
         /// The header `Retry-After`, understood.
         retry_after: Option<Duration>,
-        /// The body's head; empty when it did not come in time.
+        /// The body, or what came of it where the status says all.
         body: String,
+        /// The request was sent twice, at once: the destination may have taken the first one, too.
+        is_repeated: bool,
     },
     /// It did not.
     Failed(TransportError),
@@ -41,13 +42,18 @@ pub enum TransportError {
     Connect,
     /// The connection broke: whether the destination took the request is unknown.
     Broken,
+    /// The answer began with a success, but what decides in it did not come in full, or says nothing.
+    Unread,
 }
 
 /// What an answer means for the events of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The destination has them.
-    Accepted,
+    Accepted {
+        /// As of [`Answer::Response`].
+        is_repeated: bool,
+    },
     /// Worth a quick try, then the queue.
     Again(Trouble),
     /// Only the operator can mend it: through the queue, alarmed.
@@ -94,17 +100,15 @@ impl From<Trouble> for DeathCause {
 }
 
 impl Answer {
-    /// Reads Vero's answer: a 2xx whose JSON body has a number of 400 or more as `status` counts as that
-    /// status. Vero's own clients trust the body (github.com/StirlingMarketingGroup/getvero-go).
+    /// Reads Vero's answer: a 2xx whose JSON body has a number of 400 or more as `status`, in whatever spelling,
+    /// counts as that status. Vero's own clients trust the body (github.com/StirlingMarketingGroup/getvero-go).
     #[must_use]
     pub fn with_status_of_body(self) -> Self {
         match self {
-            Answer::Response { status: 200..=299, retry_after, body } => {
-                let object: Option<Map<String, Value>> = serde_json::from_str(&body).ok();
-                let told = object.as_ref().and_then(|object| object.get("status")?.as_f64());
-                let status =
-                    told.filter(|status| *status >= 400.0).map_or(200, |status| status.min(999.0) as u16);
-                Answer::Response { status, retry_after, body }
+            Answer::Response { status: 200..=299, retry_after, body, is_repeated } => {
+                let told = status_in(&body).filter(|status| *status >= 400.0);
+                let status = told.map_or(200, |status| status.min(999.0) as u16);
+                Answer::Response { status, retry_after, body, is_repeated }
             }
             other => other,
         }
@@ -112,13 +116,16 @@ impl Answer {
 
     /// What the answer means. One table for every destination.
     pub fn verdict(self, addressed: Addressed) -> Verdict {
-        let (status, retry_after, body) = match self {
-            Answer::Response { status, retry_after, body } => (status, retry_after, body),
+        let (status, retry_after, body, is_repeated) = match self {
+            Answer::Response { status, retry_after, body, is_repeated } => {
+                (status, retry_after, body, is_repeated)
+            }
             Answer::Failed(error) => {
                 let reason = match error {
                     TransportError::Timeout => "timeout",
                     TransportError::Connect => "connection_failed",
                     TransportError::Broken => "connection_broken",
+                    TransportError::Unread => "answer_unread",
                 };
                 let maybe_taken = error != TransportError::Connect;
                 return Verdict::Again(Trouble { is_outage: true, maybe_taken, ..Trouble::internal(reason) });
@@ -130,10 +137,10 @@ impl Answer {
             excerpt: (!body.is_empty()).then(|| body.clone()),
             retry_after,
             is_outage: status == 429 || status >= 500,
-            maybe_taken: matches!(status, 408 | 500..),
+            maybe_taken: is_repeated || matches!(status, 408 | 500..),
         };
         match status {
-            200..=299 => Verdict::Accepted,
+            200..=299 => Verdict::Accepted { is_repeated },
             300..=399 => Verdict::Operator(trouble("redirected")),
             401 | 403 => Verdict::Operator(trouble("unauthorized")),
             404 | 405 if addressed == Addressed::Base => Verdict::Operator(trouble("wrong_endpoint")),
@@ -147,6 +154,13 @@ impl Answer {
             _ => Verdict::Again(trouble("unexpected_status")),
         }
     }
+}
+
+/// The number at top level, read without a look at anything beside it.
+fn status_in(body: &str) -> Option<f64> {
+    let json: Json<'_> = serde_json::from_str(body.trim_start_matches('\u{FEFF}')).ok()?;
+    let status = Object::parse(json)?.get("status").filter(|status| kind(*status) == Kind::Number)?;
+    status.get().parse().ok()
 }
 
 /// Understands `Retry-After`: seconds, or a date. More than 15 minutes count as 15 minutes.
@@ -164,7 +178,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer::Response { status, retry_after: None, body: body.to_owned() }
+        Answer::Response { status, retry_after: None, body: body.to_owned(), is_repeated: false }
     }
 
     #[test]
@@ -179,7 +193,7 @@ mod tests {
                 _ => "again",
             };
             let got = match verdict {
-                Verdict::Accepted => "accepted",
+                Verdict::Accepted { .. } => "accepted",
                 Verdict::Again(_) => "again",
                 Verdict::Operator(_) => "operator",
                 Verdict::Refused(_) => "refused",
@@ -197,6 +211,7 @@ mod tests {
             (TransportError::Timeout, true),
             (TransportError::Connect, false),
             (TransportError::Broken, true),
+            (TransportError::Unread, true),
         ] {
             let Verdict::Again(trouble) = Answer::Failed(error).verdict(Addressed::Base) else {
                 panic!("{error:?}")
@@ -212,7 +227,22 @@ mod tests {
             Answer::Failed(_) => 0,
         };
         assert_eq!(status(r#"{"status":401,"message":"Invalid authentication"}"#), 401);
-        assert_eq!((status(r#"{"status":401.0}"#), status(r#"{"status":70000}"#)), (401, 999));
+        let deep = format!(r#"{{"a":{}{},"status":422}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        for (refused, told) in [
+            (r#"{"status":401.0}"#, 401),
+            (r#"{"status":4.22E+2}"#, 422),
+            (r#"{"status":70000}"#, 999),
+            (r#"{"status":1e400}"#, 999),
+            ("\u{FEFF}{\"status\":422}", 422),
+            (" \n{\"status\" : 422 }\r\n", 422),
+            (r#"{"st\u0061tus":422}"#, 422),
+            (r#"{"message":"\ud800","status":422}"#, 422),
+            (r#"{"\udc00":1e400,"status":422,"n":-1e400}"#, 422),
+            (r#"{"status":200,"status":422}"#, 422),
+            (&deep, 422),
+        ] {
+            assert_eq!(status(refused), told, "{refused:.60}");
+        }
         for accepted in [
             "[401]",
             r#"{"status":200,"message":"Success."}"#,
@@ -220,6 +250,11 @@ mod tests {
             "ok",
             "[]",
             r#"{"status":"500"}"#,
+            r#"{"status":500,"status":200}"#,
+            r#"{"status":399.9}"#,
+            r#"{"status":null}"#,
+            r#"{"error":{"status":500}}"#,
+            r#"{"status":500"#,
             r#"{"status":-1}"#,
         ] {
             assert_eq!(status(accepted), 200, "{accepted}");

@@ -1,0 +1,130 @@
+//! The built `worker` over connections that were kept and have ended meanwhile: what Lambda's freeze leaves of them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod setup;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use harness::{Behaviour, When};
+use serde_json::{Value, json};
+use setup::{Setup, setup_with};
+
+const ARCHIVE: &str = "relay-archive";
+
+async fn setup() -> Setup {
+    let setup = setup_with(&[("ARCHIVE_STREAM", ARCHIVE)]).await;
+    setup.sqs.stream(ARCHIVE);
+    setup
+}
+
+fn sent(id: &str) -> String {
+    let payload = json!({"type": "sent", "user": {"id": 123}});
+    json!({"version": 1, "id": id, "source": "vero", "received_at": "2026-11-21T05:04:03.123Z", "payload": payload})
+        .to_string()
+}
+
+fn owed(id: &str, destination: &str) -> String {
+    let mut owed: Value = serde_json::from_str(&sent(id)).unwrap();
+    owed["destinations"] = json!([destination]);
+    owed.to_string()
+}
+
+impl Setup {
+    /// Delivers so many events side by side: as many connections to Vero are kept.
+    async fn keep_connections(&self, count: usize) {
+        self.vero.behave(Behaviour::Slow(Duration::from_millis(200)), When::always());
+        let events: Vec<String> = (0..count).map(|number| sent(&format!("before{number}"))).collect();
+        assert!(self.invoke(&events).await.is_empty());
+        assert_eq!((self.vero.connections(), self.segment.connections()), (count, 1));
+        self.vero.heal();
+        self.vero.clear();
+        self.segment.clear();
+    }
+
+    /// What is counted of the last batch.
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let lines = self.worker.log_entries();
+        let line = lines.iter().rfind(|line| line["message"] == "batch").unwrap();
+        serde_json::from_str(line["counts"].as_str().unwrap()).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_connections_that_have_ended_are_no_outage() {
+    for kept in [1, 3, 16] {
+        let setup = setup().await;
+        setup.keep_connections(kept).await;
+        // What comes back later needs SQS's connections, too.
+        setup
+            .vero
+            .behave(Behaviour::status(422), When::always().body(|body| body["data"]["webhook_id"] == "bad"));
+        setup.vero.go_stale().await;
+        setup.segment.go_stale().await;
+        setup.sqs.go_stale();
+        let mut events: Vec<String> = (0..30).map(|number| sent(&format!("e{number:02}"))).collect();
+        events.push(owed("bad", "vero_track"));
+        assert!(setup.invoke(&events).await.is_empty());
+        assert!(setup.queue.messages().is_empty(), "{kept}: nothing waits");
+        assert_eq!(setup.dead.messages().len(), 1, "{kept}");
+        assert_eq!(
+            (setup.vero.vero_calls().len(), setup.segment.segment_messages().len()),
+            (30, 30),
+            "{kept}"
+        );
+        // The destinations have seen nothing of what met an ended connection.
+        assert_eq!((setup.vero.count(), setup.segment.count()), (31, 1), "{kept}");
+        let counts = setup.counts();
+        assert_eq!((counts["vero_track.accepted"], counts["segment.accepted"]), (30, 30));
+        let doubled: Vec<&String> = counts.keys().filter(|name| name.ends_with("maybe_doubled")).collect();
+        // Firehose knows nothing again, and of a broken connection nobody knows what went over it.
+        assert_eq!(doubled, ["archive.maybe_doubled"], "{kept}");
+        assert_eq!(counts["archive.accepted"], 30);
+    }
+}
+
+/// A connection that ended before the request, as above, and one that ended after the destination had taken the request
+/// look alike to us. In the second case what is sent again at once is told by its ids and data as the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_before_a_kept_connection_broke_is_repeated_to_the_letter() {
+    let setup = setup().await;
+    setup.keep_connections(1).await;
+    setup.vero.behave(Behaviour::LostAnswer, When::first(1));
+    setup.segment.behave(Behaviour::LostAnswer, When::first(1));
+    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    let [first, second] = &setup.vero.vero_calls()[..] else { panic!("two calls") };
+    assert_eq!(first, second);
+    let [first, second] = &setup.segment.segment_messages()[..] else { panic!("two messages") };
+    assert_eq!(first, second);
+    assert!(setup.queue.messages().is_empty());
+    let counts = setup.counts();
+    assert!(
+        !counts.contains_key("vero_track.maybe_doubled") && !counts.contains_key("segment.maybe_doubled")
+    );
+    assert_eq!((counts["vero_track.calls"], counts["segment.calls"]), (1, 1), "no second try");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_taken_and_comes_later_is_counted() {
+    let setup = setup().await;
+    setup.keep_connections(1).await;
+    setup.vero.behave(Behaviour::status(429), When::always());
+    setup.vero.behave(Behaviour::LostAnswer, When::first(1));
+    assert!(setup.invoke(&[owed("e1", "vero_track")]).await.is_empty());
+    assert_eq!(setup.queue.messages().len(), 1);
+    let counts = setup.counts();
+    assert_eq!((counts["vero_track.owed"], counts["vero_track.maybe_doubled"]), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_breaks_new_connections_too_is_down() {
+    let setup = setup().await;
+    setup.keep_connections(16).await;
+    setup.vero.behave(Behaviour::Reset, When::always());
+    let events: Vec<String> = (0..16).map(|number| owed(&format!("e{number}"), "vero_track")).collect();
+    assert!(setup.invoke(&events).await.is_empty());
+    assert_eq!(setup.queue.messages().len(), 16);
+    setup.vero.clear();
+    assert!(setup.invoke(&[owed("f1", "vero_track")]).await.is_empty());
+    assert_eq!(setup.vero.count(), 0, "the breaker is open");
+}
