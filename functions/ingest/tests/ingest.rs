@@ -201,6 +201,12 @@ async fn whatever_sqs_does_the_answer_comes_within_four_seconds() {
         Fault::Throttle,
         Fault::Slow(Duration::from_secs(10)),
         Fault::LostAnswer,
+        // Successes that do not say that SQS has the message.
+        Fault::Answer(200, ""),
+        Fault::Answer(200, "{}"),
+        Fault::Answer(204, ""),
+        Fault::Answer(200, "<html>Welcome</html>"),
+        Fault::WrongDigest,
     ];
     let tasks = faults.map(|fault| tokio::spawn(answers_in_time_despite(fault)));
     for task in tasks {
@@ -252,8 +258,44 @@ async fn of_a_partly_queued_array_only_the_rest_is_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_batch_s_answer_does_not_speak_of_is_not_queued() {
+    for (answer, unqueued) in [
+        (r#"{"Successful":[{"Id":"1","MessageId":"m"},{"Id":"7","MessageId":"n"}]}"#, vec![0, 2]),
+        (r#"{"Successful":[{"Id":"0","MessageId":"m"},{"Id":"1"},{"Id":"2","MessageId":""}]}"#, vec![1, 2]),
+        (r#"{"Successful":[{"Id":"2","MessageId":"m","MD5OfMessageBody":"00"}],"Failed":[]}"#, vec![0, 1, 2]),
+    ] {
+        let setup = setup().await;
+        setup.sqs.fail(Fault::Answer(200, answer), When::always().operation("SendMessageBatch"));
+        let told = setup.post(br#"[{"n":0},{"n":1},{"n":2}]"#).await;
+        assert_eq!(told.status, 503, "{answer}");
+        let ids = told.json()["ids"].clone();
+        let lines = setup.ingest.log_entries();
+        let lines = lines.iter().filter(|line| line["message"] == "unqueued_webhook");
+        let logged: Vec<&Value> = lines.map(|line| &line["id"]).collect();
+        assert_eq!(logged, unqueued.iter().map(|place: &usize| &ids[*place]).collect::<Vec<_>>(), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_connections_that_have_ended_cost_one_more_and_no_time() {
+    let setup = setup().await;
+    // More of them than SQS is tried times.
+    setup.sqs.fail(Fault::Slow(Duration::from_millis(300)), When::always());
+    let many: Vec<Value> = (0..160).map(|number| json!({"n": number})).collect();
+    assert_eq!(setup.post(Value::from(many).to_string().as_bytes()).await.status, 202);
+    assert_eq!(setup.sqs.connections(), 16);
+    setup.sqs.heal();
+    setup.sqs.go_stale();
+    setup.sqs.forget_calls();
+    assert_eq!(setup.post(b"{}").await.status, 202);
+    assert_eq!((setup.sqs.called("SendMessage"), setup.sqs.connections()), (1, 17));
+    assert_eq!(setup.queue.messages().len(), 161);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_passing_fault_is_ridden_out() {
-    for fault in [Fault::Hang, Fault::Reset, Fault::Status(500), Fault::Throttle] {
+    let silent = Fault::Answer(200, "{}");
+    for fault in [Fault::Hang, Fault::Reset, Fault::Status(500), Fault::Throttle, silent] {
         let setup = setup().await;
         setup.sqs.fail(fault.clone(), When::first(2).operation("SendMessage"));
         assert_eq!(setup.post(b"{}").await.status, 202, "{fault:?}");

@@ -179,7 +179,8 @@ async fn a_refused_key_is_read_again_once_a_minute_at_most() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_ssm_is_down_the_old_keys_go_on() {
-    for fault in [Fault::Hang, Fault::Reset, Fault::Status(500), Fault::Throttle] {
+    let silent = Fault::Answer(200, "{}");
+    for fault in [Fault::Hang, Fault::Reset, Fault::Status(500), Fault::Throttle, silent] {
         let setup = setup().await;
         setup.vero.behave(Behaviour::status(401), When::first(1));
         assert_eq!(setup.invoke(&[sent("e1")]).await, 0);
@@ -200,7 +201,15 @@ async fn while_ssm_is_down_the_old_keys_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ssm_is_asked_twice_before_it_counts_as_down() {
-    for fault in [Fault::Reset, Fault::Status(503), Fault::Throttle] {
+    let partly = Fault::Answer(200, r#"{"Parameters":[{"Name":"/relay/segment","Value":"x"}]}"#);
+    for fault in [
+        Fault::Reset,
+        Fault::Status(503),
+        Fault::Throttle,
+        Fault::Answer(200, ""),
+        Fault::Answer(204, ""),
+        partly,
+    ] {
         let setup = setup().await;
         setup.vero.behave(Behaviour::status(401), When::first(1));
         setup.sqs.parameter(VERO, NEW_KEY);

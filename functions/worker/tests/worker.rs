@@ -124,12 +124,14 @@ async fn a_destination_may_ask_for_patience() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_copy_cannot_be_sent_the_message_comes_back() {
-    let setup = setup().await;
-    setup.sqs.fail(Fault::Status(500), When::always().operation("SendMessage").operation("SendMessageBatch"));
-    setup.vero.behave(Behaviour::status(503), When::always());
-    let mut returned = setup.invoke(&[sent("e1"), "poison".to_owned()]).await;
-    returned.sort();
-    assert_eq!(returned, ["m0", "m1"]);
+    for fault in [Fault::Status(500), Fault::Answer(200, "{}"), Fault::Answer(204, ""), Fault::WrongDigest] {
+        let setup = setup().await;
+        setup.sqs.fail(fault, When::always().operation("SendMessage").operation("SendMessageBatch"));
+        setup.vero.behave(Behaviour::status(503), When::always());
+        let mut returned = setup.invoke(&[sent("e1"), "poison".to_owned()]).await;
+        returned.sort();
+        assert_eq!(returned, ["m0", "m1"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,8 @@ use aws_sdk_sqs::types::{
     SendMessageBatchRequestEntry,
 };
 use futures_util::stream::{self, StreamExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use md5::{Digest, Md5};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::trace::TraceHeader;
 
@@ -22,10 +23,10 @@ const MAX_CALL_BYTES: usize = 1_000_000;
 /// Calls in flight, each over a connection of its own: 160 messages at a time.
 const IN_FLIGHT: usize = 16;
 
-/// Entries that SQS turned down by its own fault are sent again this many times.
-const ENTRY_RETRIES: u32 = 2;
+/// What SQS turned down by its own fault within a 200, or did not acknowledge, is sent again this many times.
+const RETRIES: u32 = 2;
 
-const ENTRY_PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
 
 const TRACE_HEADER: MessageSystemAttributeNameForSends = MessageSystemAttributeNameForSends::AwsTraceHeader;
 
@@ -51,6 +52,9 @@ pub enum SendError {
     /// No connection, or a broken one.
     #[error("SQS could not be reached")]
     Unreachable,
+    /// SQS answered with a success that does not say that it has the message.
+    #[error("SQS answered without an acknowledgement")]
+    Unacknowledged,
     /// SQS refused.
     #[error("SQS refused it: {0}")]
     Refused(String),
@@ -83,6 +87,7 @@ impl Queue {
     /// # Errors
     /// [`SendError`]; then the message may still have reached the queue.
     pub async fn send(&self, message: Outgoing, deadline: Instant) -> Result<(), SendError> {
+        let digest = digest(&message.body);
         let mut call = self.client.send_message().queue_url(&self.url).message_body(message.body);
         if !message.delay.is_zero() {
             call = call.delay_seconds(seconds(message.delay));
@@ -93,10 +98,19 @@ impl Queue {
         if let Some(trace) = message.trace {
             call = call.message_system_attributes(TRACE_HEADER, trace_attribute(trace)?);
         }
-        match timeout_at(deadline, call.send()).await {
-            Ok(answer) => answer.map(|_| ()).map_err(explain),
-            Err(_) => Err(SendError::Timeout),
-        }
+        let tries = async {
+            for round in 0..=RETRIES {
+                if round > 0 {
+                    sleep(PAUSE).await;
+                }
+                let answer = call.clone().send().await.map_err(explain)?;
+                if is_acknowledged(answer.message_id(), answer.md5_of_message_body(), &digest) {
+                    return Ok(());
+                }
+            }
+            Err(SendError::Unacknowledged)
+        };
+        timeout_at(deadline, tries).await.unwrap_or(Err(SendError::Timeout))
     }
 
     /// Sends messages in as few calls as SQS allows, side by side; the answer has their order. What is not
@@ -113,6 +127,7 @@ impl Queue {
         if Instant::now() >= deadline {
             return results;
         }
+        let digests: Vec<String> = messages.iter().map(|message| digest(&message.body)).collect();
         let mut entries = Vec::with_capacity(count);
         for (index, message) in messages.into_iter().enumerate() {
             match entry(index, message) {
@@ -120,12 +135,12 @@ impl Queue {
                 Err(error) => results[index] = Err(error),
             }
         }
-        for round in 0..=ENTRY_RETRIES {
+        for round in 0..=RETRIES {
             if entries.is_empty() {
                 break;
             }
             if round > 0 {
-                tokio::time::sleep(ENTRY_PAUSE).await;
+                sleep(PAUSE).await;
             }
             let call = self
                 .client
@@ -143,8 +158,16 @@ impl Queue {
                     break;
                 }
             };
-            for sent in index_of(answer.successful().iter().map(|entry| entry.id()), count) {
-                results[sent] = Ok(());
+            // What the answer does not speak of is not sent.
+            for silent in index_of(entries.iter().map(SendMessageBatchRequestEntry::id), count) {
+                results[silent] = Err(SendError::Unacknowledged);
+            }
+            for sent in answer.successful() {
+                let Some(index) = index_of([sent.id()].into_iter(), count).next() else { continue };
+                if is_acknowledged(Some(sent.message_id()), Some(sent.md5_of_message_body()), &digests[index])
+                {
+                    results[index] = Ok(());
+                }
             }
             for failed in answer.failed() {
                 if let Some(index) = index_of([failed.id()].into_iter(), count).next() {
@@ -165,6 +188,17 @@ impl Queue {
 
 fn index_of<'a>(ids: impl Iterator<Item = &'a str>, count: usize) -> impl Iterator<Item = usize> {
     ids.filter_map(|id| id.parse().ok()).filter(move |index| *index < count)
+}
+
+/// As in SQS's answers.
+fn digest(body: &str) -> String {
+    Md5::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether SQS says that it has a message, and the one that was sent: the digest may be missing, but not another.
+fn is_acknowledged(id: Option<&str>, told: Option<&str>, digest: &str) -> bool {
+    let is_told = |text: &&str| !text.is_empty();
+    id.filter(is_told).is_some() && told.filter(is_told).is_none_or(|told| told.eq_ignore_ascii_case(digest))
 }
 
 fn entry(index: usize, message: Outgoing) -> Result<SendMessageBatchRequestEntry, SendError> {
@@ -235,6 +269,24 @@ fn explain<E: ProvideErrorMetadata, R>(error: SdkError<E, R>) -> SendError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_acknowledgement_has_an_id_and_no_other_digest() {
+        let (digest, other) = (digest("hello"), digest("world"));
+        assert_eq!(digest, "5d41402abc4b2a76b9719d911017c592");
+        for (id, told, is_one) in [
+            (Some("m"), Some(&*digest), true),
+            (Some("m"), Some(&*digest.to_uppercase()), true),
+            (Some("m"), None, true),
+            (Some("m"), Some(""), true),
+            (Some("m"), Some(&*other), false),
+            (Some(""), Some(&*digest), false),
+            (None, Some(&*digest), false),
+            (None, None, false),
+        ] {
+            assert_eq!(is_acknowledged(id, told, &digest), is_one, "{id:?} {told:?}");
+        }
+    }
 
     #[test]
     fn calls_keep_to_both_limits() {

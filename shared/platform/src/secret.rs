@@ -6,7 +6,6 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::aws::Aws;
 use crate::environment::{Environment, Fault, Faults, Form};
-use crate::ssm::Parameter;
 
 /// The form of a variable that names a parameter.
 const PARAMETER: Form =
@@ -103,13 +102,7 @@ async fn parameters(aws: &Aws, named: &[(&str, &str)]) -> Result<HashMap<String,
     let mut values = HashMap::new();
     for parameter in found {
         let value = SecretString::from(parameter.value.expose_secret().trim());
-        values.extend(known_as(parameter).map(|name| (name, value.clone())));
+        values.extend(parameter.names().map(|name| (name, value.clone())));
     }
     Ok(values)
-}
-
-/// Asked for by an ARN or with a version or label behind a colon, SSM answers with the bare name.
-fn known_as(Parameter { name, arn, selector, .. }: Parameter) -> impl Iterator<Item = String> {
-    let selected = selector.map(|selector| format!("{name}{selector}"));
-    [Some(name), arn, selected].into_iter().flatten()
 }

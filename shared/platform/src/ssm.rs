@@ -1,6 +1,8 @@
 //! GetParameters, the one call to SSM that is made here, by the SDK's runtime: signing, time-outs and second tries are
 //! the SDK's. Its client for SSM links every error of that service, which was a fifth of `ingest`.
 
+use std::collections::HashSet;
+
 use aws_config_types::region::SigningRegion;
 use aws_config_types::{SdkConfig, SigningName};
 use aws_runtime::auth::SigV4OperationSigningConfig;
@@ -38,10 +40,37 @@ pub(crate) struct Parameter {
     pub(crate) arn: Option<String>,
 }
 
+impl Parameter {
+    /// All names by which it can have been asked for: asked for by an ARN or with a version or label behind a colon, SSM
+    /// answers with the bare name.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        let bare = [Some(&self.name), self.arn.as_ref()].into_iter().flatten();
+        let selector = self.selector.as_deref();
+        bare.flat_map(move |name| [Some(name.clone()), selector.map(|selector| format!("{name}{selector}"))])
+            .flatten()
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
+    #[serde(default)]
     parameters: Vec<Parameter>,
+    #[serde(default)]
+    invalid_parameters: Vec<String>,
+}
+
+impl Answer {
+    /// Whether it says of each what its value is, or that there is none: else what is missing may exist.
+    fn speaks_of(&self, names: &[String]) -> bool {
+        let told: HashSet<String> = self
+            .parameters
+            .iter()
+            .flat_map(Parameter::names)
+            .chain(self.invalid_parameters.iter().cloned())
+            .collect();
+        names.iter().all(|name| told.contains(name))
+    }
 }
 
 /// The decrypted values of up to ten parameters; those that do not exist are missing. `elsewhere` is the URL of an SSM
@@ -58,11 +87,15 @@ pub(crate) async fn get_parameters(
         Some(url) => url.to_owned(),
         None => endpoint(config).await.map_err(|error| error.to_string())?,
     };
-    let answer = operation(config, &endpoint).invoke(names).await;
+    let answer = operation(config, &endpoint, names.clone()).invoke(names).await;
     answer.map(|answer| answer.parameters).map_err(|error| explain(&error).to_owned())
 }
 
-fn operation(config: &SdkConfig, endpoint: &str) -> Operation<Vec<String>, Answer, ErrorMetadata> {
+fn operation(
+    config: &SdkConfig,
+    endpoint: &str,
+    names: Vec<String>,
+) -> Operation<Vec<String>, Answer, ErrorMetadata> {
     let mut layer = Layer::new("ssm");
     if let (Some(retries), Some(timeouts)) = (config.retry_config(), config.timeout_config()) {
         layer.store_put(retries.clone());
@@ -96,7 +129,7 @@ fn operation(config: &SdkConfig, endpoint: &str) -> Operation<Vec<String>, Answe
             StaticRuntimePlugin::new().with_config(layer.freeze()).with_runtime_components(components),
         )
         .serializer(request)
-        .deserializer(answer)
+        .deserializer(move |response| answer(response, &names))
         .build()
 }
 
@@ -109,10 +142,16 @@ fn request(names: Vec<String>) -> Result<HttpRequest, BoxError> {
     Ok(request)
 }
 
-fn answer(response: &HttpResponse) -> Result<Answer, OrchestratorError<ErrorMetadata>> {
+fn answer(response: &HttpResponse, names: &[String]) -> Result<Answer, OrchestratorError<ErrorMetadata>> {
     let body = response.body().bytes().unwrap_or_default();
     if response.status().is_success() {
-        return serde_json::from_slice(body).map_err(OrchestratorError::other);
+        // Tried again as one that broke off.
+        let unread = |error: BoxError| OrchestratorError::response(error);
+        let answer: Answer = serde_json::from_slice(body).map_err(|error| unread(error.into()))?;
+        return match answer.speaks_of(names) {
+            true => Ok(answer),
+            false => Err(unread("it does not speak of every parameter".into())),
+        };
     }
     // Smithy, "AWS JSON 1.1 protocol", operation error serialization: the code stands in one of three places, maybe
     // with its namespace before it and an address behind.
@@ -129,7 +168,7 @@ fn explain(error: &SdkError<ErrorMetadata, HttpResponse>) -> &str {
     match error {
         SdkError::ServiceError(refused) => refused.err().code().unwrap_or("refused"),
         SdkError::TimeoutError(_) => "no answer in time",
-        SdkError::ResponseError(_) => "an unreadable answer",
+        SdkError::ResponseError(_) => "an incomplete answer",
         SdkError::ConstructionFailure(_) => "the call could not be made",
         _ => "no answer",
     }
@@ -171,9 +210,11 @@ mod tests {
 
     #[test]
     fn answers_are_read() {
-        let read = |status: u16, body: &'static str| {
-            answer(&HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body)))
+        let read_for = |names: &[&str], status: u16, body: &'static str| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            answer(&HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body)), &names)
         };
+        let read = |status, body| read_for(&["/a:2", "/b"], status, body);
         let parameters = r#"{"InvalidParameters":[],"Parameters":[{"ARN":"arn:aws:ssm:eu-west-1:1:parameter/a",
             "Name":"/a","Selector":":2","Type":"SecureString","Value":"s","Version":2},{"Name":"/b","Value":"t"}]}"#;
         let [a, b] = read(200, parameters).unwrap().parameters.try_into().unwrap();
@@ -182,7 +223,15 @@ mod tests {
             ("/a", "s", Some(":2"))
         );
         assert_eq!((a.arn.as_deref(), b.arn), (Some("arn:aws:ssm:eu-west-1:1:parameter/a"), None));
-        assert!(read(200, "{").is_err_and(|error| !error.is_operation_error()));
+        let arn = "arn:aws:ssm:eu-west-1:1:parameter/a";
+        assert!(read_for(&[arn, "/a", "/b"], 200, parameters).is_ok());
+        assert!(read_for(&["/c"], 200, r#"{"InvalidParameters":["/c"]}"#).is_ok());
+        // What is not spoken of may be there all the same.
+        for body in
+            ["{", "", "{}", r#"{"Parameters":[{"Name":"/b","Value":"t"}],"InvalidParameters":["/c"]}"#]
+        {
+            assert!(read(200, body).is_err_and(|error| error.is_response_error()), "{body}");
+        }
         for (status, body, code) in [
             (400, r#"{"__type":"com.amazonaws.ssm#InvalidKeyId","message":"x"}"#, "InvalidKeyId"),
             (
