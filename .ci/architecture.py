@@ -1,4 +1,4 @@
-"""Runs `sam build` with a stand-in for cargo, as samconfig.toml has it and after the README's edit for x86_64, and
+"""Runs `sam build` with a stand-in for cargo, as samconfig.toml has it and after the runbook's edit for x86_64, and
 compares the processor that cargo-lambda is asked to build for with the one that the built template gives the functions:
 whatever is deployed with that template must run there."""
 
@@ -60,8 +60,8 @@ def build(template, environment):
 
 def main():
     template = Path("template.yaml").read_text()
-    if template.count(ARM) != 1 or f"`{ARM}`" not in Path("README.md").read_text():
-        sys.exit(f"README says what to edit: template.yaml must say {ARM} once")
+    if template.count(ARM) != 1 or f"`{ARM}`" not in Path("docs/runbook.md").read_text():
+        sys.exit(f"docs/runbook.md says what to edit: template.yaml must say {ARM} once")
     config = tomlkit.parse(Path("samconfig.toml").read_text())
     environments = [name for name, of in config.items() if isinstance(of, dict)]
     for environment in environments:

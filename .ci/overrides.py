@@ -1,5 +1,5 @@
-"""Tries what the parameters' patterns allow on SAM's command line, written as the README says: a value that SAM cut
-short in silence would be deployed."""
+"""Tries what the parameters' patterns allow on SAM's command line, written as docs/configuration.md says: a value that
+SAM cut short in silence would be deployed."""
 
 import re
 import signal
@@ -56,7 +56,7 @@ for name, pattern in patterns.items():
     if not re.fullmatch(pattern, sample):
         faults.append(f"{name} does not take {sample}")
     allowed = {value for value in values if re.fullmatch(pattern, value)}
-    if name == "EventNames":  # README: these two are spelt otherwise
+    if name == "EventNames":  # docs/configuration.md: these two are spelt otherwise
         allowed = {value for value in allowed if "'" not in value and "\\" not in value}
         allowed |= {sample.replace("Opened", f"{spelt}Opened") for spelt in ("\\u0027", "\\u0022")}
     faults += [f"{name}: SAM does not hand on {value}" for value in sorted(allowed) if not arrives(name, value)][:3]

@@ -1,4 +1,4 @@
-"""Runs the README's commands that put back what Firehose wrote under errors/, as they stand there, over a folder in
+"""Runs the runbook's commands that put back what Firehose wrote under errors/, as they stand there, over a folder in
 place of the bucket."""
 
 import base64
@@ -67,7 +67,7 @@ def run(commands, objects):
 
 
 def main():
-    section = Path("README.md").read_text().split("\n### Rows under errors/\n")[1].split("\n### ")[0]
+    section = Path("docs/runbook.md").read_text().split("\n## Rows under errors/\n")[1].split("\n## ")[0]
     commands = "\n".join(re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE))
     lines = [f"{misplaced(row)}\n".encode() for row in ROWS]
     plain, packed = lines[0] + lines[1], gzip.compress(lines[2] + lines[3])
@@ -87,7 +87,7 @@ def main():
         ended, there = run(commands, {"plain": plain, "unreadable.gz": unreadable})
         if not ended.returncode or set(there) != {"errors/data/S3.AccessDenied/2026-11-22"}:
             sys.exit(f"something is put back or gone: {ended} {there}")
-    print("what Firehose could not place comes back by the README's commands")
+    print("what Firehose could not place comes back by the runbook's commands")
 
 
 main()

@@ -15,7 +15,7 @@ from moto.iam.exceptions import MalformedPolicyDocument
 from moto.iam.policy_validation import IAMPolicyDocumentValidator, IAMTrustPolicyDocumentValidator
 
 DIGEST = "0" * 64
-# As long as the README lets a stack's name be.
+# As long as docs/deploy.md lets a stack's name be.
 STACK = "vero-relay-" + "x" * 25
 STACK_ID = "11111111-2222-3333-4444-555555555555"
 PSEUDO = {

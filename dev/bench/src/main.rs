@@ -26,7 +26,7 @@ use crate::table::Row;
 
 const PARTS: [&str; 4] = ["cold", "warm", "batch", "core"];
 
-/// The README's plot.
+/// The plot of docs/performance.md.
 const PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/speed.svg");
 
 /// Of a core, of which Lambda gives a function of 256 MB so much.

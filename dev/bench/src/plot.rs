@@ -1,4 +1,4 @@
-//! `ingest` beside its twins as bars, for the README.
+//! `ingest` beside its twins as bars, for docs/performance.md.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ const LEFT: usize = 100;
 const LONGEST: f64 = 500.0;
 const LINE: usize = 24;
 
-/// Legible on white and on black, since the README is read on both.
+/// Legible on white and on black, since the page is read on both.
 const OURS: &str = "#d9480f";
 const THEIRS: &str = "#767676";
 

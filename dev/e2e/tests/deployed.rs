@@ -69,6 +69,9 @@ const ALARMS: [(&str, &str, bool); 18] = [
     ("ReplayErrors", "AWS/Lambda Errors", false),
 ];
 
+/// Each alarm's text ends with a link to its heading in there.
+const RUNBOOK: &str = include_str!("../../../docs/runbook.md");
+
 /// The calls that the code makes: the SDK's methods, each with the action that it needs.
 const CALLS: [(&str, &str); 7] = [
     ("change_message_visibility_batch", "sqs:ChangeMessageVisibility"),
@@ -257,7 +260,7 @@ async fn an_upgrade_keeps_the_url_and_whatever_is_queued() -> Result<()> {
     Ok(())
 }
 
-/// The README's way: both digests, the new URL in Vero, the new digest alone. Webhooks come all the while.
+/// The runbook's way: both digests, the new URL in Vero, the new digest alone. Webhooks come all the while.
 #[tokio::test]
 async fn a_token_is_rotated_without_a_lost_webhook() -> Result<()> {
     const NEW: &str = "a-new-token-for-this-test-0123456789-abcdef";
@@ -555,7 +558,9 @@ impl Deployed {
             let silence = if name == "Quiet" { "breaching" } else { "notBreaching" };
             assert_eq!(alarm["TreatMissingData"], silence, "{name}");
             let description = text(&alarm["AlarmDescription"]);
-            assert!(description.ends_with(&format!("README, Runbook, {name}.")), "{description}");
+            let link = format!("docs/runbook.md#{}", name.to_lowercase());
+            assert!(description.ends_with(&link), "{description}");
+            assert!(RUNBOOK.contains(&format!("\n## {name}\n")), "the runbook has no heading {name}");
             assert!(description.len() <= 1024, "CloudWatch takes no more: {description}");
         }
         let query = [("TopicArn", self.names["AlarmTopic"].as_str())];

@@ -1,4 +1,4 @@
-//! `cargo lambda watch` with its Function URL, as README shows it: the real one, which reads answers by others' types.
+//! `cargo lambda watch` with its Function URL, as docs/local.md shows it: the real one, which reads answers by others' types.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
@@ -13,7 +13,7 @@ use harness::{QueueSettings, Sqs};
 /// The first start builds the function.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Of the sample's token, as in README.
+/// Of the sample's token, as in docs/local.md.
 const TOKEN: &str = "local-token-for-cargo-lambda-invoke-0123456";
 const TOKEN_SHA256: &str = "33b4ede268bafdc0af425fff0a05058de7a7fa9dd3909c7d7a6c0ea7131244fd";
 const WEBHOOK: &str = include_str!("../../../events/vero-sent.json");

@@ -66,7 +66,7 @@ pub(crate) async fn update(
 }
 
 /// Uploads the binaries and `template.yaml` with each `CodeUri` pointing there, as `sam package` does it, and for this
-/// machine's processor, as the README says; nothing else is changed. Gives the template's URL, since CloudFormation takes no more than 51,200 bytes in the call itself.
+/// machine's processor, as docs/runbook.md#another-processor says; nothing else is changed. Gives the template's URL, since CloudFormation takes no more than 51,200 bytes in the call itself.
 async fn packaged(cloud: &Cloud, project: &Project, binaries: &[PathBuf], folder: &str) -> Result<String> {
     let path = project.root.join("template.yaml");
     let mut template =

@@ -69,8 +69,8 @@ impl Sample {
         self.webhook["type"].as_str().unwrap_or_default()
     }
 
-    /// How many messages a destination must receive of it. Written from the README, not from the code that it
-    /// checks.
+    /// How many messages a destination must receive of it. Written from docs/events.md, not from the code
+    /// that it checks.
     pub fn expected(&self, destination: Destination) -> usize {
         let user = &self.webhook["user"];
         let changes = self.webhook["changes"].as_object();

@@ -1,4 +1,4 @@
-//! What must arrive at Vero of an event. Written from the README, not from the code that it checks.
+//! What must arrive at Vero of an event. Written from docs/first-party.md, not from the code that it checks.
 
 use serde::Deserialize;
 use serde_json::Value;

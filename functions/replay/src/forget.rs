@@ -197,7 +197,7 @@ async fn rewrite(request: &Request, store: &Store, object: &Object, gzip: bool) 
         }
         writer.write_all(&packer.end()).await.map_err(failed)?;
         // Another run may have written it meanwhile, without a user whose rows this one still has. What is left of that
-        // risk is the moment between these two calls; README says to forget one after the other.
+        // risk is the moment between these two calls; docs/archive.md says to forget one after the other.
         if store.object(object.key()).await?.etag() != object.etag() {
             return Err(StoreError::overtaken(object.key()));
         }
