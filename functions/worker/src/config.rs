@@ -4,7 +4,7 @@ use relay_core::names::{EventNames, Naming, TrackTypes};
 use relay_platform::environment::{Environment, Fault, Faults, Form, missing};
 use relay_platform::metrics::Metrics;
 use relay_platform::secret::SecretSource;
-use url::Url;
+use reqwest::Url;
 
 use crate::destination::NAMES;
 

@@ -13,6 +13,7 @@ mod destination;
 mod event;
 mod secrets;
 mod settlement;
+mod start;
 mod tally;
 
 use std::time::{Duration, SystemTime};
@@ -21,12 +22,13 @@ use futures_util::future::join_all;
 use relay_core::delivery::{Outcome, Tries, settle};
 use relay_core::envelope::DeathCause;
 use relay_platform::aws::{Aws, Patience};
-use relay_platform::environment::{Environment, Faults};
+use relay_platform::environment::Environment;
 use relay_platform::metrics::Metrics;
 use serde_json::value::RawValue;
 
 pub use batch::{BatchResponse, NotAnSqsEvent};
 pub use config::Config;
+pub use start::StartError;
 pub use tally::metrics;
 
 use crate::batch::Received;
@@ -59,14 +61,14 @@ impl Worker {
     /// Reads the secrets and makes the clients, one a destination for the life of the process.
     ///
     /// # Errors
-    /// When a secret cannot be had.
-    pub async fn start(environment: &Environment, config: Config) -> Result<Self, Faults> {
+    /// When a secret cannot be had, or a client not be made.
+    pub async fn start(environment: &Environment, config: Config) -> Result<Self, StartError> {
         let aws = Aws::from_environment(environment, SQS);
         let secrets = LiveSecrets::read(&aws, &config).await?;
         let desk = Desk::new(aws.sqs(), &config);
         desk.warm_up().await;
         Ok(Worker {
-            lanes: destination::lanes(&config, &aws),
+            lanes: destination::lanes(&config, &aws)?,
             desk,
             delivery_log: DeliveryLog::new(&config, &aws),
             secrets,

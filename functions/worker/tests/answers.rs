@@ -121,5 +121,5 @@ async fn is_owed(form: &'static str, behaviour: Behaviour) {
     let line = lines.iter().find(|line| line["message"] == "still owed").unwrap();
     assert_eq!(line["reason"], "answer_unread", "{form}");
     // It began with a yes, so that Vero may well have the event.
-    assert!(setup.worker.logs().concat().contains("vero_track.maybe_doubled"), "{form}");
+    assert!(setup.worker.logs().concat().contains("VeroTrackMaybeDoubled"), "{form}");
 }

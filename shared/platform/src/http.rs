@@ -1,5 +1,5 @@
 //! HTTP/1.1 over connections that are kept for the next request: for the AWS SDK, whose own client brings HTTP/2, proxies
-//! and a second look at every certificate, which cost a cold start more than all the rest of it, and for destinations.
+//! and a second look at every certificate, which cost a cold start more than all the rest of it.
 //!
 //! Between invocations Lambda freezes the process, and the other side closes what is idle. After that each kept
 //! connection is reset at its next request, as if the other side were down. So none is kept longer than its time by the
@@ -21,7 +21,6 @@ use http::header::HOST;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Uri, response};
 use http_body_util::BodyExt;
-pub use hyper::body::Bytes;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
@@ -40,7 +39,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Why there is no answer, or not all of it.
 #[derive(Debug, thiserror::Error)]
-pub enum HttpError {
+pub(crate) enum HttpError {
     /// No connection came about: the other side has seen nothing of the request.
     #[error("no connection")]
     Connect(#[source] BoxError),
@@ -60,7 +59,7 @@ impl HttpError {
 
 /// A client. Its clones share their connections.
 #[derive(Debug, Clone)]
-pub struct Http {
+struct Http {
     tcp: Tcp,
     connect: Duration,
     idle: Duration,
@@ -69,11 +68,11 @@ pub struct Http {
 
 /// An answer whose body is still to be read.
 #[derive(Debug)]
-pub struct Response {
+struct Response {
     /// Its status and headers.
-    pub head: response::Parts,
+    head: response::Parts,
     /// A kept connection failed the request before: the other side may have taken it twice.
-    pub is_repeated: bool,
+    is_repeated: bool,
     body: Incoming,
     connection: Connection,
     http: Http,
@@ -87,7 +86,7 @@ struct Connection {
 
 impl Http {
     /// A client that waits so long for a connection, TLS included, and keeps it so long unused.
-    pub fn new(connect: Duration, idle: Duration) -> Self {
+    fn new(connect: Duration, idle: Duration) -> Self {
         let mut tcp = Tcp::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -95,14 +94,7 @@ impl Http {
     }
 
     /// Sends a request, and waits for its answer's head as long as the caller does.
-    ///
-    /// # Errors
-    /// [`HttpError`].
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Response, HttpError> {
-        self.exchange(request.map(SdkBody::from)).await
-    }
-
-    async fn exchange(&self, request: Request<SdkBody>) -> Result<Response, HttpError> {
+    async fn send(&self, request: Request<SdkBody>) -> Result<Response, HttpError> {
         let uri = request.uri().clone();
         let origin = uri.scheme().cloned().zip(uri.authority().cloned());
         let origin = origin.ok_or_else(|| HttpError::Connect("no absolute URL".into()))?;
@@ -184,7 +176,7 @@ impl Response {
     ///
     /// # Errors
     /// [`HttpError::Broken`], and [`HttpError::TooLong`] for more than `max` bytes.
-    pub async fn read(mut self, body: &mut Vec<u8>, max: usize) -> Result<(), HttpError> {
+    async fn read(mut self, body: &mut Vec<u8>, max: usize) -> Result<(), HttpError> {
         while let Some(frame) = self.body.frame().await {
             let Ok(data) = frame.map_err(HttpError::broken)?.into_data() else { continue };
             let room = max.saturating_sub(body.len());
@@ -251,7 +243,7 @@ impl HttpConnector for Http {
             let repeats: Option<Repeats> = request.extensions().get().cloned();
             // The SDK tries again after either.
             let broke = |error: HttpError| ConnectorError::io(error.into());
-            let response = http.exchange(request).await.map_err(broke)?;
+            let response = http.send(request).await.map_err(broke)?;
             if let Some(repeats) = repeats {
                 repeats.0.fetch_or(response.is_repeated, Ordering::Relaxed);
             }
@@ -276,8 +268,8 @@ mod tests {
         Http::new(Duration::from_secs(5), IDLE)
     }
 
-    fn post(url: &str) -> Request<Bytes> {
-        Request::post(format!("{url}/a?b=c")).body("hello".into()).unwrap()
+    fn post(url: &str) -> Request<SdkBody> {
+        Request::post(format!("{url}/a?b=c")).body(SdkBody::from("hello")).unwrap()
     }
 
     /// Sends a request, and tells whether it was sent twice.

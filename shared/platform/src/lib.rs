@@ -4,12 +4,12 @@
 pub mod aws;
 pub mod environment;
 pub mod firehose;
-pub mod http;
+mod http;
 pub mod log;
 pub mod metrics;
 pub mod queue;
 pub mod secret;
 mod ssm;
 pub mod start;
-mod tls;
+pub mod tls;
 pub mod trace;

@@ -17,7 +17,7 @@ const OVERRIDES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 ///
 /// # Errors
 /// None that ring is known for.
-pub(crate) fn config() -> Result<Arc<ClientConfig>, Error> {
+pub fn config() -> Result<Arc<ClientConfig>, Error> {
     static CONFIG: LazyLock<Result<Arc<ClientConfig>, Error>> = LazyLock::new(|| {
         let ring = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions()?;

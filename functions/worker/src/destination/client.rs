@@ -4,24 +4,16 @@ use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use flate2::read::MultiGzDecoder;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::request::Builder;
-use http::{HeaderMap, Request};
 use relay_core::delivery::{Addressed, Answer, Outcome, TransportError, retry_after};
-use relay_platform::http::{Bytes, Http, HttpError};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response};
 use tokio::time::{Instant, timeout_at};
 
-pub use http::Method;
-
 use super::caller::{Caller, Refused};
+use super::connections::Connections;
 use super::turn::Turn;
 use crate::secrets::Secrets;
-
-/// For a connection, TLS included.
-const CONNECT: Duration = Duration::from_millis(1_500);
-
-/// Idle connections are closed before the other side does it.
-const IDLE: Duration = Duration::from_secs(15);
+use crate::start::StartError;
 
 /// How much of an answer is read, unpacked too.
 const MAX_BODY: usize = 1024 * 1024;
@@ -35,7 +27,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Calls one destination over HTTP.
 #[derive(Debug)]
 pub struct Client {
-    http: Http,
+    connections: Connections,
     caller: Caller,
     /// Some destinations tell of refusals in the body of a 200.
     status_in_body: bool,
@@ -43,19 +35,17 @@ pub struct Client {
 
 impl Client {
     /// A client with connections of its own.
-    pub fn new(status_in_body: bool) -> Self {
-        Client { http: Http::new(CONNECT, IDLE), caller: Caller::new(true), status_in_body }
+    ///
+    /// # Errors
+    /// If the system's certificates cannot be used.
+    pub fn new(status_in_body: bool) -> Result<Self, StartError> {
+        Ok(Client { connections: Connections::new()?, caller: Caller::new(true), status_in_body })
     }
 
     /// Begins a request with JSON.
-    pub fn request(&self, method: Method, url: &str) -> Builder {
-        Request::builder()
-            .method(method)
-            .uri(url)
-            .header(USER_AGENT, concat!("vero-relay/", env!("CARGO_PKG_VERSION")))
-            .header(ACCEPT, "*/*")
-            .header(ACCEPT_ENCODING, "identity")
-            .header(CONTENT_TYPE, "application/json")
+    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
+        let request = self.connections.client().request(method, url);
+        request.header(ACCEPT_ENCODING, "identity").header(CONTENT_TYPE, "application/json")
     }
 
     /// Whether the next call would be the one that tries whether the destination is back.
@@ -67,40 +57,32 @@ impl Client {
     ///
     /// # Errors
     /// [`Refused`]: what to make of it is the caller's to say.
-    pub async fn call<B: Into<Bytes>>(
+    pub async fn call(
         &self,
         turn: &Turn<'_>,
         name: &'static str,
         addressed: Addressed,
-        make: impl Fn() -> http::Result<Request<B>>,
+        make: impl Fn() -> RequestBuilder,
     ) -> Result<Outcome, Refused> {
         let send = |patience| {
-            let request = make().map(|request| request.map(Into::into));
-            async move {
-                match request {
-                    Ok(request) => self.send(request, patience, turn.secrets).await,
-                    // Nothing that an endpoint which passed for one, and a key, can bring about.
-                    Err(_) => Answer::Failed(TransportError::Connect),
-                }
-            }
+            let request = make();
+            async move { self.send(request, patience, turn.secrets).await }
         };
         self.caller.call(turn, name, addressed, send).await
     }
 
-    async fn send(&self, request: Request<Bytes>, patience: Duration, secrets: &Secrets) -> Answer {
+    async fn send(&self, request: RequestBuilder, patience: Duration, secrets: &Secrets) -> Answer {
         let deadline = Instant::now() + patience;
-        let response = match timeout_at(deadline, self.http.send(request)).await {
+        let (response, is_repeated) = match timeout_at(deadline, self.connections.send(request)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(HttpError::Connect(_))) => return Answer::Failed(TransportError::Connect),
-            Ok(Err(_)) => return Answer::Failed(TransportError::Broken),
+            Ok(Err(error)) => return Answer::Failed(error),
             Err(_) => return Answer::Failed(TransportError::Timeout),
         };
-        let (status, is_repeated) = (response.head.status, response.is_repeated);
-        let headers = response.head.headers.clone();
+        let (status, headers) = (response.status(), response.headers().clone());
         let decides = self.status_in_body && status.is_success();
         let until = if decides { deadline } else { deadline.min(Instant::now() + BODY) };
         let mut body = Vec::new();
-        let is_whole = matches!(timeout_at(until, response.read(&mut body, MAX_BODY)).await, Ok(Ok(())));
+        let is_whole = timeout_at(until, read(response, &mut body)).await.unwrap_or(false);
         let body = match unpacked(&headers, body) {
             Some(body) if is_whole => String::from_utf8_lossy(&body).into_owned(),
             _ if decides => return Answer::Failed(TransportError::Unread),
@@ -111,6 +93,17 @@ impl Client {
         let (status, body) = (status.as_u16(), secrets.redacted(body));
         let answer = Answer::Response { status, retry_after, body, is_repeated };
         if decides { answer.with_status_of_body() } else { answer }
+    }
+}
+
+/// Reads a body; whether all of it came. What came is in `body` also when its end did not.
+async fn read(mut response: Response, body: &mut Vec<u8>) -> bool {
+    loop {
+        match response.chunk().await {
+            Ok(None) => return true,
+            Ok(Some(chunk)) if chunk.len() <= MAX_BODY - body.len() => body.extend_from_slice(&chunk),
+            Ok(Some(_)) | Err(_) => return false,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod archive;
 mod caller;
 mod client;
+mod connections;
 mod segment;
 mod turn;
 mod vero_track;
@@ -20,6 +21,7 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::Event;
 use crate::secrets::Secrets;
+use crate::start::StartError;
 pub use turn::Calls;
 use turn::Turn;
 
@@ -39,13 +41,16 @@ pub fn parts() -> impl Iterator<Item = &'static str> {
 pub const HOME_OF_FIRST_PARTY: &str = name::<vero_track::VeroTrack>();
 
 /// The destinations that are on.
-pub fn lanes(config: &Config, aws: &Aws) -> Vec<Box<dyn Lane>> {
+///
+/// # Errors
+/// If an HTTP client cannot be made.
+pub fn lanes(config: &Config, aws: &Aws) -> Result<Vec<Box<dyn Lane>>, StartError> {
     let lanes = [
-        lane(segment::Segment::new(config), config),
-        lane(vero_track::VeroTrack::new(config), config),
+        lane(segment::Segment::new(config)?, config),
+        lane(vero_track::VeroTrack::new(config)?, config),
         lane(archive::Archive::new(config, aws), config),
     ];
-    lanes.into_iter().flatten().collect()
+    Ok(lanes.into_iter().flatten().collect())
 }
 
 const fn name<D: Destination>() -> &'static str {

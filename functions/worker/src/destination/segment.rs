@@ -4,28 +4,26 @@ use std::io::Write;
 use std::ops::Range;
 use std::time::SystemTime;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING};
-use http::{HeaderValue, Request};
 use relay_core::delivery::{Addressed, Outcome, Trouble};
 use relay_core::envelope::{DeathCause, Source};
 use relay_core::mapping::segment::{batch_body, messages, plan_batches};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
-use relay_platform::http::Bytes;
+use reqwest::header::CONTENT_ENCODING;
+use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 
 use super::caller::Refused;
-use super::client::{Client, Method};
+use super::client::Client;
 use super::turn::Turn;
 use super::{Destination, Told, in_batches};
 use crate::config::Config;
 use crate::event::{Content, Event};
 use crate::secrets::Secrets;
+use crate::start::StartError;
 
 const NAME: &str = "segment";
 
@@ -45,24 +43,21 @@ pub(super) struct Segment {
 type Messages = Vec<String>;
 
 impl Segment {
-    pub(super) fn new(config: &Config) -> Option<Self> {
-        let url = format!("{}/v1/batch", config.segment.as_ref()?.endpoint);
-        Some(Segment { client: Client::new(false), url, naming: config.naming.clone() })
+    pub(super) fn new(config: &Config) -> Result<Option<Self>, StartError> {
+        let Some(access) = &config.segment else { return Ok(None) };
+        let url = format!("{}/v1/batch", access.endpoint);
+        Ok(Some(Segment { client: Client::new(false)?, url, naming: config.naming.clone() }))
     }
 
-    fn request(&self, events: &[Messages], secrets: &Secrets) -> http::Result<Request<Bytes>> {
+    fn request(&self, events: &[Messages], secrets: &Secrets) -> RequestBuilder {
         let sent_at = Timestamp::from_system(SystemTime::now()).iso();
         let body = batch_body(events.iter().flatten().map(String::as_str), &sent_at);
         let write_key = secrets.segment.expose_secret();
-        let mut credentials =
-            HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{write_key}:"))))?;
-        // Whoever logs headers leaves it out.
-        credentials.set_sensitive(true);
-        let request = self.client.request(Method::POST, &self.url).header(AUTHORIZATION, credentials);
+        let request = self.client.request(Method::POST, &self.url).basic_auth(write_key, Some(""));
         match gzipped(body.as_bytes()) {
-            Ok(gzipped) => request.header(CONTENT_ENCODING, "gzip").body(gzipped.into()),
+            Ok(gzipped) => request.header(CONTENT_ENCODING, "gzip").body(gzipped),
             // Writing into memory does not fail; if it did, the plain body would do.
-            Err(_) => request.body(body.into()),
+            Err(_) => request.body(body),
         }
     }
 

@@ -9,15 +9,17 @@ use relay_core::envelope::{DeathCause, Source};
 use relay_core::mapping::vero_track::{Call, Consent, Errand, Fate, Tags, call, errand};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
+use reqwest::Method;
 use secrecy::ExposeSecret;
 
 use super::caller::Refused;
-use super::client::{Client, Method};
+use super::client::Client;
 use super::turn::Turn;
 use super::{Destination, Told};
 use crate::config::Config;
 use crate::event::{Content, Event};
 use crate::secrets::Secrets;
+use crate::start::StartError;
 
 const NAME: &str = "vero_track";
 
@@ -44,9 +46,10 @@ pub(super) struct Item {
 }
 
 impl VeroTrack {
-    pub(super) fn new(config: &Config) -> Option<Self> {
-        let endpoint = config.vero.as_ref()?.endpoint.clone();
-        Some(VeroTrack { client: Client::new(true), endpoint, naming: config.naming.clone() })
+    pub(super) fn new(config: &Config) -> Result<Option<Self>, StartError> {
+        let Some(access) = &config.vero else { return Ok(None) };
+        let (client, endpoint) = (Client::new(true)?, access.endpoint.clone());
+        Ok(Some(VeroTrack { client, endpoint, naming: config.naming.clone() }))
     }
 
     /// Sends what one event asks for: the call, and once that is accepted, the tags.

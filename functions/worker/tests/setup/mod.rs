@@ -1,6 +1,8 @@
 //! The built `worker` and everything around it.
 #![allow(dead_code, reason = "each test file uses its share")]
 
+use std::collections::BTreeMap;
+
 use harness::{Function, Queue, QueueSettings, Receiver, Sqs, sqs_event};
 
 pub const KEY: &str = "SPY-WRITE-KEY";
@@ -44,6 +46,17 @@ pub async fn setup_with(more: &[(&str, &str)]) -> Setup {
 }
 
 impl Setup {
+    /// What the last batch's line counts: its metrics, and what is none.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        let mut batches = self.worker.log_entries().into_iter().filter(|line| line["message"] == "batch");
+        let line = batches.next_back().unwrap();
+        let others = line["counts"].as_str().map(|counts| serde_json::from_str(counts).unwrap());
+        let mut counts: BTreeMap<String, u64> = others.unwrap_or_default();
+        let fields = line.as_object().unwrap().iter();
+        counts.extend(fields.filter_map(|(name, value)| Some((name.clone(), value.as_u64()?))));
+        counts
+    }
+
     /// Invokes the worker with messages `m0`, `m1`, …; the answer is the list of ids that must come back.
     pub async fn invoke(&self, bodies: &[String]) -> Vec<String> {
         let ids: Vec<String> = (0..bodies.len()).map(|index| format!("m{index}")).collect();
