@@ -32,6 +32,11 @@ impl Binaries {
     }
 }
 
+/// The function behind the URL, alone.
+pub fn ingest() -> Result<PathBuf> {
+    build(["ingest"]).map(|[ingest]| ingest)
+}
+
 fn build<const N: usize>(packages: [&str; N]) -> Result<[PathBuf; N]> {
     eprintln!("Building {} for release, which takes minutes the first time", packages.join(" and "));
     let output = cargo()

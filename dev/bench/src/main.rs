@@ -1,5 +1,5 @@
 //! `cargo bench-relay`: builds the functions for release, measures them on the harness, and prints one table.
-//! A missed target is a line of it, not an error. With names of parts (`cold`, `warm`, `batch`, `core`) it measures these;
+//! A missed target is a line of it, not an error. With names of parts (`cold`, `warm`, `batch`, `core`, `unauthorized`) it measures these;
 //! without, it also says what a million webhooks cost and how a newsletter to five million goes, and draws `speed.svg`.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
@@ -15,6 +15,7 @@ mod plot;
 mod scene;
 mod table;
 mod twins;
+mod unauthorized;
 mod warm;
 
 use std::fs;
@@ -24,7 +25,7 @@ use anyhow::{Context, Result, ensure};
 use crate::binaries::Binaries;
 use crate::table::Row;
 
-const PARTS: [&str; 4] = ["cold", "warm", "batch", "core"];
+const PARTS: [&str; 5] = ["cold", "warm", "batch", "core", "unauthorized"];
 
 /// The plot of docs/performance.md.
 const PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/speed.svg");
@@ -44,6 +45,8 @@ its own               of the median answer, what it takes longer than SendMessag
 3,000 webhooks        as ingest queued them, in one batch, to both destinations, which answer at once
 its twin              started, answering and holding memory after 550 answers in turn with ingest, which the others'
                       use of the caches slows down; the JavaScript is not bundled
+no key, unknown token CPU time of the process for one request of a caller that is not known; 6 MB are nearly the most
+                      that a Function URL takes, of which the runtime reads the whole event before ingest sees any
 core                  the samples of events/, without a function around it; the first two lines by criterion, the
                       others in turn
 ";
@@ -53,6 +56,11 @@ async fn main() -> Result<()> {
     let parts: Vec<String> = std::env::args().skip(1).collect();
     ensure!(parts.iter().all(|part| PARTS.contains(&part.as_str())), "the parts are {}", PARTS.join(", "));
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|named| named == part);
+    if parts == ["unauthorized"] {
+        let rows = unauthorized::measure(&binaries::ingest()?).await?;
+        println!("{}\n{LEGEND}", table::render(&rows));
+        return Ok(());
+    }
     let binaries = Binaries::build()?;
     let mut rows: Vec<Row> = cold::sizes(&binaries)?;
     let mut contenders = Vec::new();
@@ -84,6 +92,10 @@ async fn main() -> Result<()> {
     if wanted("core") {
         eprintln!("Mapping webhooks, by criterion");
         rows.extend(core::measure()?);
+    }
+    if wanted("unauthorized") {
+        eprintln!("Sending what nobody has asked for");
+        rows.extend(unauthorized::measure(&binaries.ingest).await?);
     }
     println!("{}\n{LEGEND}", table::render(&rows));
     if let (Some(ingest), Some((worker, log_bytes_of_one, log_bytes))) = (own, worker) {

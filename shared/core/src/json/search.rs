@@ -65,7 +65,7 @@ impl Fields<'_> {
     fn skip_string(&mut self) -> bool {
         self.at += 1;
         loop {
-            self.seek(|byte| matches!(byte, b'"' | b'\\'));
+            self.at += super::plain_run(self.bytes.get(self.at..).unwrap_or_default());
             match self.byte() {
                 None => return false,
                 Some(b'"') => {

@@ -60,7 +60,7 @@ impl<'a> Split<'a> {
         self.at += 1;
         let mut has_escapes = false;
         loop {
-            self.seek(|byte| matches!(byte, b'"' | b'\\'));
+            self.at += super::plain_run(self.text.as_bytes().get(self.at..).unwrap_or_default());
             match self.byte() {
                 Some(b'"') | None => break,
                 Some(_) => {
