@@ -104,6 +104,7 @@ pub struct Function {
     process: Mutex<Arc<Process>>,
     invocations: AtomicU64,
     trace_header: Mutex<String>,
+    client_context: Mutex<Option<String>>,
 }
 
 impl Function {
@@ -123,6 +124,7 @@ impl Function {
             process: Mutex::new(Arc::new(process)),
             invocations: AtomicU64::default(),
             trace_header: Mutex::new(NOT_TRACED.to_owned()),
+            client_context: Mutex::default(),
         })
     }
 
@@ -154,7 +156,10 @@ impl Function {
         let (deadline_ms, limit) = deadline.into().resolve();
         let count = self.invocations.fetch_add(1, Ordering::Relaxed);
         let id = format!("8476a536-e9f4-11e8-9739-{count:012x}");
-        let mut outcome = process.api.invoke(id, event.into(), deadline_ms, lock(&self.trace_header).clone());
+        let mut headers = vec![("lambda-runtime-trace-id", lock(&self.trace_header).clone())];
+        let context = lock(&self.client_context).clone();
+        headers.extend(context.map(|context| ("lambda-runtime-client-context", context)));
+        let mut outcome = process.api.invoke(id, event.into(), deadline_ms, headers);
         tokio::select! {
             biased;
             outcome = &mut outcome => result(outcome),
@@ -172,6 +177,11 @@ impl Function {
     /// From now on invocations are part of this trace: an X-Ray trace header.
     pub fn trace(&self, header: &str) {
         *lock(&self.trace_header) = header.to_owned();
+    }
+
+    /// From now on invocations have this client context, which a caller of Lambda's Invoke may give.
+    pub fn client_context(&self, context: &str) {
+        *lock(&self.client_context) = Some(context.to_owned());
     }
 
     /// From spawning the process to its first request for an event; waits for that.

@@ -37,7 +37,7 @@ struct Invocation {
     id: String,
     event: Bytes,
     deadline_ms: u64,
-    trace_header: String,
+    headers: Vec<(&'static str, String)>,
 }
 
 pub(crate) struct RuntimeApi {
@@ -80,12 +80,12 @@ impl RuntimeApi {
         id: String,
         event: Bytes,
         deadline_ms: u64,
-        trace_header: String,
+        headers: Vec<(&'static str, String)>,
     ) -> oneshot::Receiver<Outcome> {
         let (tell, outcome) = oneshot::channel();
         lock(&self.shared.waiting).insert(id.clone(), tell);
         // The other end lives in `shared` too.
-        let _ = self.shared.queue.send(Invocation { id, event, deadline_ms, trace_header });
+        let _ = self.shared.queue.send(Invocation { id, event, deadline_ms, headers });
         outcome
     }
 }
@@ -120,18 +120,17 @@ impl Shared {
             }
             first
         });
-        let Invocation { id, event, deadline_ms, trace_header } =
+        let Invocation { id, event, deadline_ms, headers: more } =
             self.next.lock().await.recv().await.ok_or(Reset)?;
-        let headers = [
+        let deadline_ms = deadline_ms.to_string();
+        let arn = format!("arn:aws:lambda:{}:{}:function:{}", crate::REGION, crate::ACCOUNT, self.function);
+        let mut headers = vec![
             ("content-type", "application/json"),
             ("lambda-runtime-aws-request-id", id.as_str()),
-            ("lambda-runtime-deadline-ms", &deadline_ms.to_string()),
-            (
-                "lambda-runtime-invoked-function-arn",
-                &format!("arn:aws:lambda:{}:{}:function:{}", crate::REGION, crate::ACCOUNT, self.function),
-            ),
-            ("lambda-runtime-trace-id", &trace_header),
+            ("lambda-runtime-deadline-ms", &deadline_ms),
+            ("lambda-runtime-invoked-function-arn", &arn),
         ];
+        headers.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
         http::respond(200, &headers, http::full(event))
     }
 

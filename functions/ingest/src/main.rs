@@ -24,11 +24,5 @@ async fn main() -> ExitCode {
         let LambdaEvent { payload, context } = event;
         Ok::<_, Infallible>(ingest.handle(&payload, context.xray_trace_id.as_deref()).await)
     };
-    match run(service_fn(handle)).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the Lambda runtime gave up");
-            ExitCode::FAILURE
-        }
-    }
+    start::ended(run(service_fn(handle)).await)
 }

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use harness::{Fault, Function, Queue, QueueSettings, Sqs, UrlAnswer, When, url_event};
+use harness::{
+    Behaviour, Fault, Function, FunctionError, Queue, QueueSettings, Receiver, Sqs, UrlAnswer, When,
+    url_event,
+};
 use serde_json::{Value, json};
 
 const WEBHOOK_TOKEN: &str = "SPY-WEBHOOK-8Zt2mWq4yN1kXo7eRb0uJc5sLf9pHd3aVg";
@@ -323,6 +326,46 @@ async fn gives_nothing_away(fault: Option<Fault>, signed: bool) {
         assert!(!line.contains('@') && !line.contains("SPY"), "{line}");
         assert!(secrets.iter().chain(&texts).all(|text| !line.contains(text.as_str())), "{line}");
     }
+}
+
+/// Words of others wherever they can come in: error codes of SQS, of its entries and of SSM, and a caller's headers.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_others_say_is_logged_word_for_word() {
+    const FOREIGN: &str = "SPY-ana@example.org";
+    let aws = Receiver::start().await.unwrap();
+    let refusal = json!({"__type": format!("com.amazonaws.sqs#{FOREIGN}"), "message": FOREIGN}).to_string();
+    let refusal = Behaviour::answer(400, refusal)
+        .with_header("x-amzn-query-error", &format!("{FOREIGN};Sender"))
+        .with_header("x-amzn-errortype", FOREIGN);
+    let entry = json!({"Id": "0", "Code": FOREIGN, "Message": FOREIGN, "SenderFault": true});
+    let entries = json!({"Successful": [], "Failed": [entry]}).to_string();
+    aws.behave(refusal, When::always());
+    let elsewhere = [
+        ("AWS_ENDPOINT_URL", aws.url()),
+        ("QUEUE_URL", &format!("{}/1/main", aws.url())),
+        ("DEAD_LETTER_QUEUE_URL", &format!("{}/1/dead", aws.url())),
+        ("SEGMENT_SHARED_SECRET_PARAMETER", "/relay/shared-secret"),
+        ("RUST_LOG", "trace"),
+    ];
+    let setup = setup_with(&elsewhere).await;
+    assert_eq!(setup.vero(b"{}").await.status, 503);
+    assert_eq!(setup.vero(b"[{},{}]").await.status, 503);
+    aws.behave(Behaviour::answer(200, entries), When::first(1));
+    assert_eq!(setup.vero(b"[{},{}]").await.status, 503);
+    let path = format!("/segment/{SEGMENT_TOKEN}");
+    let signed = [("x-signature", "5099cab379b3be52908387457007040cc934ef86")];
+    assert_eq!(setup.ask("POST", &path, &signed, b"{}").await.status, 503);
+    for context in
+        [format!("\"{FOREIGN}\""), format!(r#"{{"client":{{"installation_id":{{"{FOREIGN}":1}}}}}}"#)]
+    {
+        setup.ingest.client_context(&context);
+        let response = setup.ingest.invoke(&url_event("GET", "/health", "", &[], b"", false)).await;
+        assert!(matches!(response, Err(FunctionError::Died(_))), "{response:?}");
+    }
+    let lines = setup.ingest.log_entries().into_iter().filter(|line| line["message"] != "unqueued_webhook");
+    let lines: Vec<String> = lines.map(|line| line.to_string()).collect();
+    assert!(lines.len() >= 6, "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains("SPY") && !line.contains('@')), "{lines:?}");
 }
 
 /// Every sample of the repository that somebody posts.

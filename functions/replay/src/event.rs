@@ -81,8 +81,9 @@ impl Invocation {
         let (request, progress) = match event.remove("request") {
             Some(Value::Object(request)) => {
                 let progress = event.remove("progress").filter(|progress| !progress.is_null());
-                if let Some(field) = event.keys().next() {
-                    return Err(BadRequest::new(field, "is no field beside `request`", CONTINUATION));
+                if !event.is_empty() {
+                    let problem = "has a field that is none of request, progress";
+                    return Err(BadRequest::new("event", problem, CONTINUATION));
                 }
                 (request, progress)
             }
@@ -124,6 +125,17 @@ impl Invocation {
     }
 }
 
+impl Task {
+    /// How far it has come, for a log.
+    pub fn shown_progress(&self) -> Option<Value> {
+        match self {
+            Task::Replay(_, progress) => serde_json::to_value(progress.shown()).ok(),
+            Task::Forget(_, progress) => serde_json::to_value(progress.shown()).ok(),
+            Task::Heal(_) => None,
+        }
+    }
+}
+
 fn object(text: &str) -> Result<Map<String, Value>, BadRequest> {
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
@@ -153,7 +165,7 @@ fn task(
     if request.contains_key("forget") {
         let task = Task::Forget(
             forget::Request::parse(request)?,
-            progress.map(read_progress).transpose()?.unwrap_or_default(),
+            read_progress(progress, forget::Progress::is_ours)?.unwrap_or_default(),
         );
         return Ok((task, original));
     }
@@ -170,13 +182,17 @@ fn task(
     }
     let task = Task::Replay(
         replay::Request::parse(request, bucket)?,
-        progress.map(read_progress).transpose()?.unwrap_or_else(replay::Progress::new),
+        read_progress(progress, replay::Progress::is_ours)?.unwrap_or_else(replay::Progress::new),
     );
     Ok((task, original))
 }
 
-fn read_progress<P: DeserializeOwned>(progress: Value) -> Result<P, BadRequest> {
-    serde_json::from_value(progress).map_err(|_| {
+fn read_progress<P: DeserializeOwned>(
+    progress: Option<Value>,
+    is_ours: impl Fn(&P) -> bool,
+) -> Result<Option<P>, BadRequest> {
+    let Some(progress) = progress else { return Ok(None) };
+    serde_json::from_value(progress).ok().filter(is_ours).map(Some).ok_or_else(|| {
         let problem = "must be what an earlier invocation said of how far it came";
         BadRequest::new("progress", problem, CONTINUATION)
     })
@@ -245,7 +261,10 @@ mod tests {
             (json!({"Records": [{"body": "{}"}, {"body": "{}"}]}), "`Records` must be one message"),
             (record(&json!("x")), "`event` must be a JSON object"),
             (json!({"request": 1}), "`request` must be an object"),
-            (json!({"request": replay(), "cursor": 1}), "`cursor` is no field beside `request`"),
+            (
+                json!({"request": replay(), "cursor": 1}),
+                "`event` has a field that is none of request, progress",
+            ),
             (json!({"request": replay(), "progress": {"lines": 1}}), "`progress` must be what an earlier"),
             (json!({"request": {"source": "log"}, "progress": {}}), "`progress` is not for the log"),
             (too_large, "`event` is too large"),

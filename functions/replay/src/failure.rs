@@ -1,5 +1,7 @@
 //! Why an invocation failed, and what to do about it.
 
+use std::fmt;
+
 use lambda_runtime::Diagnostic;
 use relay_platform::queue::SendError;
 
@@ -32,7 +34,7 @@ pub enum Cause {
 }
 
 /// Why an invocation failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum Failure {
     /// The event cannot be meant.
     #[error("the event cannot be used: {0}")]
@@ -48,9 +50,16 @@ pub enum Failure {
 }
 
 impl Failure {
+    fn error_type(&self) -> &'static str {
+        match self {
+            Failure::Event(_) => "BadRequest",
+            Failure::Stopped { .. } => "Stopped",
+        }
+    }
+
     /// A task that stopped, and where it goes on: without the request, which may hold addresses.
     pub fn stopped(cause: Cause, invocation: &Invocation) -> Self {
-        let go_on = match (&cause, invocation.progress()) {
+        let go_on = match (&cause, invocation.task.shown_progress()) {
             (Cause::TooMuch, _) => "Ask for a shorter range with from and to".to_owned(),
             (_, Some(progress)) => {
                 format!(
@@ -64,12 +73,16 @@ impl Failure {
     }
 }
 
+/// The Lambda runtime logs this, too; [`Diagnostic::from`] says the rest.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.error_type())
+    }
+}
+
 impl From<Failure> for Diagnostic {
     fn from(failure: Failure) -> Self {
-        let error_type = match failure {
-            Failure::Event(_) => "BadRequest",
-            Failure::Stopped { .. } => "Stopped",
-        };
+        let error_type = failure.error_type();
         let error_message = failure.to_string();
         // Whoever invoked asynchronously sees nothing but the log.
         tracing::error!("{error_message}");

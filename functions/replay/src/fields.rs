@@ -3,13 +3,13 @@
 use relay_core::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
-/// What is wrong with an event, in words that tell how to mend it. Holds no value of the event's: there may be
-/// addresses among them.
+/// What is wrong with an event, in words that tell how to mend it. Holds no value of the event's, nor a name that is not
+/// known here: there may be addresses among them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {problem}, for example {example}")]
 pub struct BadRequest {
     /// The field.
-    pub field: String,
+    pub field: &'static str,
     /// What is wrong with it, and what it must be.
     pub problem: String,
     /// What would do.
@@ -18,26 +18,29 @@ pub struct BadRequest {
 
 impl BadRequest {
     /// A fault of a field.
-    pub fn new(field: impl Into<String>, problem: impl Into<String>, example: &'static str) -> Self {
-        BadRequest { field: field.into(), problem: problem.into(), example }
+    pub fn new(field: &'static str, problem: impl Into<String>, example: &'static str) -> Self {
+        BadRequest { field, problem: problem.into(), example }
     }
 }
 
 /// The fields that nobody has taken yet.
 #[derive(Debug)]
 pub struct Fields {
+    of: &'static str,
     fields: Map<String, Value>,
+    known: Vec<&'static str>,
     example: &'static str,
 }
 
 impl Fields {
-    /// The fields of an object; `example` is a whole event that would do.
-    pub fn of(fields: Map<String, Value>, example: &'static str) -> Self {
-        Fields { fields, example }
+    /// The fields of an object that is called so; `example` is a whole event that would do.
+    pub fn of(of: &'static str, fields: Map<String, Value>, example: &'static str) -> Self {
+        Fields { of, fields, known: Vec::new(), example }
     }
 
     /// Takes a field; null is as good as none.
-    pub fn take(&mut self, field: &str) -> Option<Value> {
+    pub fn take(&mut self, field: &'static str) -> Option<Value> {
+        self.known.push(field);
         self.fields.remove(field).filter(|value| !value.is_null())
     }
 
@@ -45,7 +48,7 @@ impl Fields {
     ///
     /// # Errors
     /// If it is something else, or empty.
-    pub fn text(&mut self, field: &str, example: &'static str) -> Result<Option<String>, BadRequest> {
+    pub fn text(&mut self, field: &'static str, example: &'static str) -> Result<Option<String>, BadRequest> {
         match self.take(field) {
             None => Ok(None),
             Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
@@ -59,7 +62,7 @@ impl Fields {
     /// If it is something else.
     pub fn texts(
         &mut self,
-        field: &str,
+        field: &'static str,
         max: usize,
         example: &'static str,
     ) -> Result<Option<Vec<String>>, BadRequest> {
@@ -77,7 +80,7 @@ impl Fields {
     ///
     /// # Errors
     /// If it is something else.
-    pub fn flag(&mut self, field: &str) -> Result<bool, BadRequest> {
+    pub fn flag(&mut self, field: &'static str) -> Result<bool, BadRequest> {
         match self.take(field) {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(flag),
@@ -91,7 +94,7 @@ impl Fields {
     /// If it is something else.
     pub fn number(
         &mut self,
-        field: &str,
+        field: &'static str,
         max: u64,
         example: &'static str,
     ) -> Result<Option<u64>, BadRequest> {
@@ -106,7 +109,7 @@ impl Fields {
     ///
     /// # Errors
     /// If it is something else.
-    pub fn time(&mut self, field: &str) -> Result<Option<Timestamp>, BadRequest> {
+    pub fn time(&mut self, field: &'static str) -> Result<Option<Timestamp>, BadRequest> {
         const EXAMPLE: &str = "\"2026-11-20T00:00:00Z\" or \"2026-11-20\"";
         let Some(value) = self.take(field) else { return Ok(None) };
         let time = value.as_str().and_then(|text| {
@@ -121,12 +124,10 @@ impl Fields {
     /// # Errors
     /// If there is any.
     pub fn end(self) -> Result<(), BadRequest> {
-        match self.fields.into_iter().next() {
-            None => Ok(()),
-            Some((field, _)) => {
-                let field: String = field.chars().take(64).collect();
-                Err(BadRequest::new(field, "is no field of such an event", self.example))
-            }
+        if self.fields.is_empty() {
+            return Ok(());
         }
+        let problem = format!("has a field that is none of {}", self.known.join(", "));
+        Err(BadRequest::new(self.of, problem, self.example))
     }
 }

@@ -18,7 +18,7 @@ use crate::fields::{BadRequest, Fields};
 use crate::lines::Line;
 use crate::replay::Ended;
 use crate::report::Reporter;
-use crate::store::{Next, Object, Store, StoreError};
+use crate::store::{Next, Object, Store, StoreError, shown};
 
 const EXAMPLE: &str = r#"{"forget":{"user_id":"123","email":"a@example.com"},"dry_run":true}"#;
 const ARCHIVE: &str = "data/";
@@ -44,13 +44,13 @@ impl Request {
     /// # Errors
     /// The first field that is at fault.
     pub fn parse(event: Map<String, Value>) -> Result<Self, BadRequest> {
-        let mut fields = Fields::of(event, EXAMPLE);
+        let mut fields = Fields::of("event", event, EXAMPLE);
         let Some(Value::Object(user)) = fields.take("forget") else {
             return Err(BadRequest::new("forget", "must be an object that says whom", EXAMPLE));
         };
         let dry_run = fields.flag("dry_run")?;
         fields.end()?;
-        let mut user = Fields::of(user, EXAMPLE);
+        let mut user = Fields::of("forget", user, EXAMPLE);
         let user_id = user.text("user_id", "\"123\"")?;
         let email = user.text("email", "\"a@example.com\"")?;
         user.end()?;
@@ -76,6 +76,18 @@ pub struct Progress {
     /// What was found.
     #[serde(default)]
     pub counts: Counts,
+}
+
+impl Progress {
+    /// Whether an earlier invocation may have said so: a caller brings it, and it is logged.
+    pub fn is_ours(&self) -> bool {
+        self.after.as_ref().is_none_or(|key| shown(key) == key)
+    }
+
+    /// The same for a log.
+    pub fn shown(&self) -> Self {
+        Progress { after: self.after.as_deref().map(|key| shown(key).to_owned()), ..self.clone() }
+    }
 }
 
 /// What was found.
@@ -151,7 +163,10 @@ async fn look(request: &Request, store: &Store, object: &Object) -> Result<Found
                 None => found.unreadable += 1,
             },
             Next::Line(Line::TooLong) => {
-                tracing::error!(object = object.key(), "a line over 1 MiB: the object is left as it is");
+                tracing::error!(
+                    object = shown(object.key()),
+                    "a line over 1 MiB: the object is left as it is"
+                );
                 found.is_whole = false;
             }
             Next::Corrupt(error) => {

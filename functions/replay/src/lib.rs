@@ -114,7 +114,11 @@ impl Replay {
             Err(cause) => return Err(Failure::stopped(cause, &invocation)),
         };
         let message = if answer["continues"] == true { "handed over" } else { "done" };
-        report::log(invocation.task.name(), message, &answer);
+        let mut told = answer.clone();
+        if let Task::Replay(_, progress) = &invocation.task {
+            told["by_type"] = json!(progress.counts.shown().by_type);
+        }
+        report::log(invocation.task.name(), message, &told);
         Ok(answer)
     }
 

@@ -24,7 +24,7 @@ const OPERATION: Duration = Duration::from_secs(10);
 
 /// What S3 did not do. Its own messages are left out, since they may quote the request.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} {key}: {cause}")]
+#[error("{what} {}: {cause}", shown(key))]
 pub struct StoreError {
     what: &'static str,
     key: String,
@@ -61,6 +61,14 @@ impl StoreError {
     fn corrupt(key: &str) -> Self {
         StoreError { what: "cannot unpack", key: key.to_owned(), cause: "its gzip is cut off or garbled" }
     }
+}
+
+/// A key as a log may have it: of the objects that Firehose, Athena and this function make. Any other is somebody's text.
+pub fn shown(key: &str) -> &str {
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'=' | b'/');
+    let is_ours = ["data/", "athena/", "requeued/"].iter().any(|prefix| key.starts_with(prefix));
+    if is_ours && key.bytes().all(is_plain) { key } else { "(an object whose key is not shown)" }
 }
 
 /// Why the client cannot be made.

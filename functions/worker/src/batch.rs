@@ -29,7 +29,7 @@ pub struct MessageId<'a>(Cow<'a, str>);
 
 impl std::fmt::Display for MessageId<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(relay_platform::known::id(&self.0))
     }
 }
 

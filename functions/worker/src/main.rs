@@ -24,11 +24,5 @@ async fn main() -> ExitCode {
     let handle = move |event: LambdaEvent<Box<RawValue>>| async move {
         worker.handle(&event.payload, event.context.deadline()).await
     };
-    match run(service_fn(handle)).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the Lambda runtime gave up");
-            ExitCode::FAILURE
-        }
-    }
+    start::ended(run(service_fn(handle)).await)
 }

@@ -69,6 +69,8 @@ impl Tally {
     /// Counts what became of an event at a destination, and logs what the operator must know.
     pub fn count(&mut self, event: &Event<'_>, destination: &str, outcome: &Outcome) {
         let id = &event.envelope.id;
+        // An envelope may name anything.
+        let destination = destination::parts().find(|name| *name == destination).unwrap_or("unknown");
         let received_at = event.envelope.received_at;
         let attempt = tries_before(event.envelope.attempt) + 1;
         if matches!(outcome, Outcome::Owed(_) | Outcome::Paused | Outcome::NotStarted) {

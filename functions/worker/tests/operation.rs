@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use harness::{Behaviour, Fault, Function, Queue, QueueSettings, Receiver, Sqs, When, sqs_event};
+use harness::{
+    Behaviour, Fault, Function, FunctionError, Queue, QueueSettings, Receiver, Sqs, When, sqs_event,
+};
 use relay_core::timestamp::Timestamp;
 use serde_json::{Value, json};
 
@@ -497,4 +499,53 @@ fn texts(bodies: &[String]) -> Vec<String> {
         collect(&body["payload"], &mut texts);
     }
     texts
+}
+
+/// Words of others wherever they can come in: error codes of SQS, Firehose and SSM, a blueprint, ids and names in a
+/// message, and a caller's headers.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_others_say_is_logged_word_for_word() {
+    const FOREIGN: &str = "SPY-ana@example.org";
+    let aws = Receiver::start().await.unwrap();
+    let refusal = json!({"__type": format!("com.amazonaws#{FOREIGN}"), "message": FOREIGN}).to_string();
+    let refusal = Behaviour::answer(400, refusal)
+        .with_header("x-amzn-query-error", &format!("{FOREIGN};Sender"))
+        .with_header("x-amzn-errortype", FOREIGN);
+    aws.behave(refusal, When::always());
+    let elsewhere = [
+        ("AWS_ENDPOINT_URL", aws.url()),
+        ("QUEUE_URL", &format!("{}/1/main", aws.url())),
+        ("DEAD_LETTER_QUEUE_URL", &format!("{}/1/dead", aws.url())),
+        ("SEGMENT_WRITE_KEY", SEGMENT_KEY),
+        ("SEGMENT_WRITE_KEY_PARAMETER", ""),
+        ("VERO_AUTH_TOKEN_PARAMETER", ""),
+        ("ARCHIVE_STREAM", "archive"),
+        ("DELIVERIES_STREAM", "deliveries"),
+        ("RUST_LOG", "trace"),
+    ];
+    let setup = setup_with(&elsewhere).await;
+    let mut named: Value = serde_json::from_str(&sent("e1")).unwrap();
+    named["destinations"] = json!([FOREIGN, "segment"]);
+    let bodies = [sent("e0"), named.to_string(), FOREIGN.to_owned(), sent("SPY ana@example.org")];
+    let records: Vec<(&str, &str)> = bodies.iter().map(|body| (FOREIGN, body.as_str())).collect();
+    let mut event = sqs_event(&records);
+    event["Records"][0]["body"] = Value::Null;
+    setup.worker.invoke(&event).await.unwrap();
+    setup.invoke(&[sent("e0")]).await;
+    assert!(setup.worker.invoke(&json!({FOREIGN: FOREIGN})).await.is_err());
+    setup.worker.client_context(&format!("\"{FOREIGN}\""));
+    assert!(matches!(setup.worker.invoke(&event).await, Err(FunctionError::Died(_))));
+    let mut lines = setup.worker.logs();
+    assert!(lines.len() >= 8, "{lines:?}");
+
+    // What SSM holds or answers.
+    let blueprint = format!(r#"{{"events":{{"{FOREIGN}":{{"rename":5}}}}}}"#);
+    let mistaken = setup_with(&[("BLUEPRINT", &blueprint)]).await;
+    let refused = setup_with(&[("AWS_ENDPOINT_URL_SSM", aws.url())]).await;
+    for setup in [mistaken, refused] {
+        let error = setup.worker.init_error().await.unwrap();
+        lines.extend(setup.worker.logs());
+        lines.push(error.body.to_string());
+    }
+    assert!(lines.iter().all(|line| !line.contains("SPY") && !line.contains('@')), "{lines:#?}");
 }

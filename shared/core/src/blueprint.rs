@@ -62,7 +62,8 @@ pub struct Rule {
     pub consent: Vec<String>,
 }
 
-/// A mistake in a blueprint.
+/// A mistake in a blueprint, for a log: it quotes no value, since the document may be another than was meant, and no name
+/// that could be an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("has a mistake at `{path}`: {problem}")]
 pub struct Mistake {
@@ -105,7 +106,7 @@ impl Blueprint {
     /// # Errors
     /// The first [`Mistake`] in it.
     pub fn parse(json: &str) -> Result<Self, Mistake> {
-        let mistake = |path: String, problem: String| Mistake { path, problem };
+        let mistake = |path: String, problem: String| Mistake { path: shown(path), problem };
         let document: Value = serde_json::from_str(json)
             .map_err(|error| mistake(".".to_owned(), format!("the document is no JSON ({error})")))?;
         // serde would read an array as a struct, field by field.
@@ -117,7 +118,7 @@ impl Blueprint {
             return Err(mistake(path, "it is no object".to_owned()));
         }
         let mut blueprint: Blueprint = serde_path_to_error::deserialize(document)
-            .map_err(|error| mistake(error.path().to_string(), error.inner().to_string()))?;
+            .map_err(|error| mistake(error.path().to_string(), expected(&error.inner().to_string())))?;
         blueprint.check()?;
         for (name, preset) in Blueprint::default().events {
             let rule = blueprint.events.entry(name).or_default();
@@ -150,7 +151,8 @@ impl Blueprint {
     }
 
     fn check(&self) -> Result<(), Mistake> {
-        let mistake = |path: String, problem: &str| Err(Mistake { path, problem: problem.to_owned() });
+        let mistake =
+            |path: String, problem: &str| Err(Mistake { path: shown(path), problem: problem.to_owned() });
         let is_call =
             |name: &str| [UNSUBSCRIBE, RESUBSCRIBE].iter().any(|call| name.trim().eq_ignore_ascii_case(call));
         const NO_EVENT: &str = "is a call of its own, which no blueprint changes";
@@ -190,6 +192,19 @@ impl Blueprint {
             }
         }
         Ok(())
+    }
+}
+
+fn shown(path: String) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || " _.-[]?".contains(c);
+    if path.chars().all(is_plain) { path } else { "(a place whose name is not shown)".to_owned() }
+}
+
+/// What serde expected. Before that it says what it found, word for word.
+fn expected(error: &str) -> String {
+    match error.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "it cannot be read".to_owned(),
     }
 }
 
@@ -253,15 +268,15 @@ mod tests {
             ("", ".", "no JSON"),
             ("{} x", ".", "no JSON"),
             ("[]", ".", "no object"),
-            (r#"{"events":[]}"#, "events", "invalid type"),
+            (r#"{"events":[]}"#, "events", "expected a map"),
             (r#"{"events":{"A":[]}}"#, "events.A", "no object"),
-            (r#"{"evnts":{}}"#, "evnts", "unknown field `evnts`"),
-            (
-                r#"{"events":{"Signed Up":{"rename":5}}}"#,
-                "events.Signed Up.rename",
-                "invalid type: integer `5`",
-            ),
-            (r#"{"events":{"A":{"renam":"B"}}}"#, "events.A.renam", "unknown field"),
+            (r#"{"evnts":{}}"#, "evnts", "expected one of `events`"),
+            (r#"{"ana@example.org":{}}"#, "(a place whose name is not shown)", "expected one of `events`"),
+            (r#"{"events":{"ana@example.org":5}}"#, "(a place whose name is not shown)", "no object"),
+            (r#"{"consent":"ana@example.org"}"#, "consent", "expected a sequence"),
+            (r#"{"deny":"a, expected ana@example.org"}"#, "deny", "expected a sequence"),
+            (r#"{"events":{"Signed Up":{"rename":5}}}"#, "events.Signed Up.rename", "expected a string"),
+            (r#"{"events":{"A":{"renam":"B"}}}"#, "events.A.renam", "expected one of"),
             (r#"{"events":{"A":{"rename":" "}}}"#, "events.A.rename", "is empty"),
             (&long, "events.A.rename", "over 254"),
             (r#"{"events":{"A":{"rename":"visited_SITE"}}}"#, "events.A.rename", "keeps for itself"),
@@ -271,14 +286,15 @@ mod tests {
                 "events.A.properties.a",
                 "own property",
             ),
-            (r#"{"events":{"A":{"consent":["x",1]}}}"#, "events.A.consent[1]", "invalid type"),
+            (r#"{"events":{"A":{"consent":["x",1]}}}"#, "events.A.consent[1]", "expected a string"),
             (r#"{"events":{"Unsubscribe":{"drop":true}}}"#, "events.Unsubscribe", "call of its own"),
             (r#"{"allow":["resubscribe"]}"#, "allow", "no blueprint changes"),
-            (r#"{"consent":"x"}"#, "consent", "invalid type"),
+            (r#"{"consent":"x"}"#, "consent", "expected a sequence"),
         ] {
             let mistake = Blueprint::parse(document).err().unwrap_or_else(|| panic!("{document}"));
             assert_eq!(mistake.path, path, "{document}: {mistake}");
             assert!(mistake.problem.contains(problem), "{document}: {mistake}");
+            assert!(!mistake.to_string().contains('@'), "{mistake}");
         }
     }
 }

@@ -11,6 +11,7 @@ use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
 use tokio::time::timeout;
 
 use crate::http::{HttpError, Repeats};
+use crate::known;
 
 /// Firehose takes up to 500 records in one call (API reference, PutRecordBatch).
 const MAX_RECORDS: usize = 500;
@@ -38,11 +39,11 @@ pub enum PutError {
     #[error("Firehose's answer does not speak of every record")]
     Unacknowledged,
     /// Firehose refused.
-    #[error("Firehose refused: {code} ({status})")]
+    #[error("Firehose refused: {} ({status})", known::aws_code(code))]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// AWS's error code.
+        /// AWS's error code, as it came: nothing for a log.
         code: String,
         /// As of [`Put`].
         is_repeated: bool,

@@ -5,6 +5,7 @@ pub mod aws;
 pub mod environment;
 pub mod firehose;
 mod http;
+pub mod known;
 pub mod log;
 pub mod metrics;
 pub mod queue;

@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt};
 use md5::{Digest, Md5};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::known;
 use crate::trace::TraceHeader;
 
 /// SQS takes up to 10 messages in one call (API reference, SendMessageBatch).
@@ -171,7 +172,7 @@ impl Queue {
             }
             for failed in answer.failed() {
                 if let Some(index) = index_of([failed.id()].into_iter(), count).next() {
-                    results[index] = Err(SendError::Refused(failed.code().to_owned()));
+                    results[index] = Err(SendError::Refused(known::aws_code(failed.code()).to_owned()));
                 }
             }
             // What SQS calls the sender's fault will not get better by itself.
@@ -260,7 +261,7 @@ fn explain<E: ProvideErrorMetadata, R>(error: SdkError<E, R>) -> SendError {
         SdkError::DispatchFailure(failure) if failure.is_timeout() => SendError::Timeout,
         SdkError::ServiceError(service) => {
             // The code only: AWS's messages may quote the request.
-            SendError::Refused(service.err().code().unwrap_or("without a code").to_owned())
+            SendError::Refused(service.err().code().map_or("without a code", known::aws_code).to_owned())
         }
         _ => SendError::Unreachable,
     }

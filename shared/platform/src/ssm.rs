@@ -26,6 +26,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::known;
+
 /// A parameter as SSM hands it out (API reference, Parameter).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -166,7 +168,11 @@ fn answer(response: &HttpResponse, names: &[String]) -> Result<Answer, Orchestra
 /// What the operator is told.
 fn explain(error: &SdkError<ErrorMetadata, HttpResponse>) -> &str {
     match error {
-        SdkError::ServiceError(refused) => refused.err().code().unwrap_or("refused"),
+        SdkError::ServiceError(refused) => match refused.err().code() {
+            // The status, for want of a code.
+            Some(status) if status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit()) => status,
+            code => code.map_or("refused", known::aws_code),
+        },
         SdkError::TimeoutError(_) => "no answer in time",
         SdkError::ResponseError(_) => "an incomplete answer",
         SdkError::ConstructionFailure(_) => "the call could not be made",

@@ -17,6 +17,20 @@ pub async fn fail(error: &(dyn std::error::Error + Sync)) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Ends the process when the Lambda runtime has ended. What it says is left out: it may quote an invocation's headers,
+/// such as a caller's client context.
+pub fn ended<E>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => {
+            tracing::error!(
+                "the Lambda runtime gave up over an invocation or a connection that it could not read"
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn post(message: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     std::env::var("AWS_LAMBDA_RUNTIME_API")?; // the client panics without it
     const ERROR_TYPE: &str = "Configuration.Invalid";

@@ -135,8 +135,11 @@ fn it_must_say_whom() {
         (json!({"forget": "123"}), "`forget` must be an object"),
         (json!({"forget": {"user_id": 123}}), "`user_id` must be a text"),
         (json!({"forget": {"user_id": ""}}), "`user_id` must be a text"),
-        (json!({"forget": {"id": "123"}}), "`id` is no field"),
-        (json!({"forget": {"user_id": "1"}, "from": "2026-11-20"}), "`from` is no field"),
+        (json!({"forget": {"id": "123"}}), "`forget` has a field that is none of user_id, email"),
+        (
+            json!({"forget": {"user_id": "1"}, "from": "2026-11-20"}),
+            "`event` has a field that is none of forget, dry_run",
+        ),
     ] {
         let error = request(event).unwrap_err();
         assert!(error.starts_with(start), "{error}");

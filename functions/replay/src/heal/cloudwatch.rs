@@ -3,6 +3,7 @@
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::error::ProvideErrorMetadata;
 use relay_core::timestamp::Timestamp;
+use relay_platform::known;
 
 use super::log_lines::FILTER;
 use super::{Log, LogError, Page};
@@ -34,7 +35,8 @@ impl Log for LogGroup {
             .set_next_token(token);
         let answer = call.send().await.map_err(|error| {
             // The code only: AWS's messages may quote the request.
-            let code = error.as_service_error().map(|error| error.code().unwrap_or("without a code"));
+            let code =
+                error.as_service_error().map(|error| error.code().map_or("without a code", known::aws_code));
             LogError(code.unwrap_or("no answer in time").to_owned())
         })?;
         let next = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);

@@ -16,6 +16,7 @@ use object_store::{ObjectStoreExt, PutPayload};
 use relay_core::archive::Archived;
 use relay_core::envelope::Envelope;
 use relay_core::timestamp::Timestamp;
+use relay_platform::known;
 use relay_platform::queue::{Outgoing, SendError};
 use serde::Serialize;
 
@@ -28,7 +29,7 @@ use crate::pace::Pace;
 use crate::replay::{Ended, IdHash, days, partition};
 use crate::report::Reporter;
 use crate::sender::{Outbox, message, send_surely};
-use crate::store::{Next, Store, StoreError};
+use crate::store::{Next, Store, StoreError, shown};
 use log_lines::{Assembly, Unqueued};
 
 /// How many bytes of envelopes are looked at together.
@@ -149,7 +150,10 @@ pub async fn run(
     healing.counts.incomplete = incomplete.len() as u64;
     healing.counts.unreadable += unreadable;
     for id in incomplete {
-        tracing::warn!(id, "parts of an unqueued webhook are missing: it is left where it is");
+        tracing::warn!(
+            id = known::id(&id),
+            "parts of an unqueued webhook are missing: it is left where it is"
+        );
     }
     Ok(Ended::Done)
 }
@@ -180,7 +184,10 @@ impl<O: Outbox> Healing<'_, O> {
             match candidate(&envelope) {
                 Some(candidate) => candidates.push(candidate),
                 None => {
-                    tracing::error!(id, "an unqueued webhook is no envelope: it is left where it is");
+                    tracing::error!(
+                        id = known::id(&id),
+                        "an unqueued webhook is no envelope: it is left where it is"
+                    );
                     self.counts.unreadable += 1;
                 }
             }
@@ -247,7 +254,7 @@ impl<O: Outbox> Healing<'_, O> {
                         Next::End => break,
                     }
                 }
-                tracing::debug!(key, "looked for unqueued webhooks");
+                tracing::debug!(key = shown(&key), "looked for unqueued webhooks");
                 self.reporter.tick("heal", self.counts);
                 if archived.len() == wanted.len() {
                     return Ok(Some(archived));

@@ -31,7 +31,7 @@ impl Request {
     /// # Errors
     /// The first field that is at fault.
     pub fn parse(event: Map<String, Value>, now: Timestamp) -> Result<Self, BadRequest> {
-        let mut fields = Fields::of(event, EXAMPLE);
+        let mut fields = Fields::of("event", event, EXAMPLE);
         if fields.text("source", "\"log\"")?.as_deref() != Some("log") {
             return Err(BadRequest::new("source", "must be log; for a replay it is left out", EXAMPLE));
         }

@@ -19,7 +19,7 @@ use crate::clock::Limit;
 use crate::lines::Line;
 use crate::report::Reporter;
 use crate::sender::{Outbox, Sender, message};
-use crate::store::{Next, Object, Store, StoreError};
+use crate::store::{Next, Object, Store, StoreError, shown};
 use selection::{Columns, Selection, Wanted, csv_fields, is_whole_record};
 
 /// The most ids that a result of Athena's may have: as hashes they are kept in memory.
@@ -51,6 +51,17 @@ impl Progress {
     /// At the beginning.
     pub fn new() -> Self {
         Progress { run: Run::new(), cursor: None, counts: Counts::default() }
+    }
+
+    /// Whether an earlier invocation may have said so: a caller brings it, and it is logged.
+    pub fn is_ours(&self) -> bool {
+        self.cursor.as_ref().is_none_or(Cursor::is_ours) && self.counts.are_ours()
+    }
+
+    /// The same for a log.
+    pub fn shown(&self) -> Self {
+        let shown = |cursor: &Cursor| Cursor { object: shown(&cursor.object).to_owned(), ..cursor.clone() };
+        Progress { cursor: self.cursor.as_ref().map(shown), counts: self.counts.shown(), ..self.clone() }
     }
 }
 
@@ -108,6 +119,15 @@ pub async fn run<O: Outbox>(
         replay.sender.rest().await;
     }
     Ok(ended)
+}
+
+/// Counts for a log, made when they are written.
+struct Shown<'c>(&'c Counts);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.shown().serialize(serializer)
+    }
 }
 
 struct Replay<'r, O> {
@@ -172,7 +192,7 @@ impl<O: Outbox> Replay<'_, O> {
             if self.sender.is_full() {
                 self.flush().await?;
             }
-            self.reporter.tick("replay", &self.counts);
+            self.reporter.tick("replay", &Shown(&self.counts));
             // Only here, after a line: whoever goes on must come further than this.
             if self.limit.is_over() {
                 return Ok(Ended::TimeIsUp);

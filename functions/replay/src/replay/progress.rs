@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use relay_core::envelope::{Envelope, EventId};
+use relay_core::first_party::CallType;
+use relay_core::names;
 use relay_core::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::store::Object;
+use crate::store::{Object, shown};
 
 /// Types that are counted by name; the others together. They come from senders, who may think of any number.
 const MAX_TYPES: usize = 100;
@@ -28,6 +30,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// Whether an earlier invocation may have said so.
+    pub fn is_ours(&self) -> bool {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'"' | b'-' | b'/');
+        shown(&self.object) == self.object && self.etag.iter().all(|etag| etag.bytes().all(is_plain))
+    }
+
     /// Whether all keys that begin so are done.
     pub fn is_beyond_prefix(&self, prefix: &str) -> bool {
         !self.object.starts_with(prefix) && self.object.as_str() > prefix
@@ -64,6 +72,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Whether an earlier invocation may have said so.
+    pub fn are_ours(&self) -> bool {
+        self.by_type.keys().all(|kind| is_plain(kind) || kind == OTHER_TYPES)
+    }
+
     /// Counts an event that was asked for.
     pub fn count_match(&mut self, kind: Option<&str>) {
         self.matched += 1;
@@ -74,11 +87,26 @@ impl Counts {
         };
         *self.by_type.entry(kind.to_owned()).or_default() += 1;
     }
+
+    /// The same for a log: types that are not known here are counted together.
+    pub fn shown(&self) -> Self {
+        let mut by_type = BTreeMap::new();
+        for (kind, count) in &self.by_type {
+            let kind = if is_known(kind) { kind } else { OTHER_TYPES };
+            *by_type.entry(kind.to_owned()).or_default() += count;
+        }
+        Counts { by_type, ..self.clone() }
+    }
 }
 
-/// A type that may stand in a log line: anything else could be an address.
+/// A type that may stand in an answer: anything else could be an address.
 fn is_plain(kind: &str) -> bool {
     EventId::parse(kind).is_some()
+}
+
+/// A type that may stand in a log line.
+fn is_known(kind: &str) -> bool {
+    names::documented(kind).is_some() || CallType::named(kind).is_some() || kind == OTHER_TYPES
 }
 
 /// A replay by its own id, which it keeps however often it goes on.

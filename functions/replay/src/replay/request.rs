@@ -133,7 +133,7 @@ impl Request {
     /// # Errors
     /// The first field that is at fault.
     pub fn parse(event: Map<String, Value>, bucket: &str) -> Result<Self, BadRequest> {
-        let mut fields = Fields::of(event, EXAMPLE);
+        let mut fields = Fields::of("event", event, EXAMPLE);
         let (from, to) = range(&mut fields)?;
         let request = Request {
             from,
@@ -153,7 +153,7 @@ impl Request {
 }
 
 fn range(fields: &mut Fields) -> Result<(Timestamp, Timestamp), BadRequest> {
-    let mut required = |field: &str, problem: &str| {
+    let mut required = |field: &'static str, problem: &str| {
         fields.time(field)?.ok_or_else(|| BadRequest::new(field, problem, EXAMPLE))
     };
     let from = required("from", "is missing: it must be the first time of receipt")?;
@@ -276,7 +276,10 @@ mod tests {
             (json!({"result": "s3://archive/data/x.csv"}), "`result` must be a CSV under athena/"),
             (json!({"max_per_second": 0}), "`max_per_second` must be a whole number from 1 to 10000"),
             (json!({"dry_run": "yes"}), "`dry_run` must be true or false"),
-            (json!({"dryrun": true}), "`dryrun` is no field of such an event, for example {\"from\""),
+            (
+                json!({"dryrun": true}),
+                "`event` has a field that is none of from, to, types, users, ids, result, sources, destinations, new_ids, dry_run, max_per_second",
+            ),
         ] {
             let error = with(fault).unwrap_err();
             assert!(error.starts_with(start), "{error}");
