@@ -10,7 +10,7 @@ use local::{Project, digest};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-const TOKEN: &str = "8Zt2mWq4yN1kXo7eRb0uJc5sLf9pHd3aVgTi6YEQxwM";
+const TOKEN: &str = "a-token-for-these-cases-0123456789-abcdefghijk";
 const WRITE_KEY: &str = "SPY-WRITE-KEY";
 
 /// A request, and all that must come of it. Of each message, call and letter only what is named is looked at; a null is

@@ -95,7 +95,6 @@ impl Drop for Watch {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs cargo-lambda, as .ci/run has it"]
 async fn a_webhook_is_taken_by_way_of_cargo_lambda_watch() {
     let sqs = Sqs::start().await.unwrap();
     let queue = sqs.queue("queue", QueueSettings::default());

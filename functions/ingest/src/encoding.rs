@@ -26,7 +26,7 @@ pub enum Undecodable {
 
 /// How much of a body is looked at for its write key, unpacked, when its header names none; of what is packed, no more
 /// either. Some SDKs name it in the body alone, and behind the batch: those of Kotlin, Swift and C#, and old ones of
-/// Python, which stop at 475,000 bytes and an event more (`segment.md`, 1.3 and 4.4).
+/// Python, which stop at 475,000 bytes and an event more (analytics-python, consumer.py).
 pub const MAX_HEAD: usize = 512 * 1024;
 
 /// The beginning of a body.

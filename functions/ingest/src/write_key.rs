@@ -6,7 +6,7 @@ use relay_core::json::Unchecked;
 
 const NAME: &str = "writeKey";
 
-/// The most bytes of an event that are looked at: no SDK makes a larger one (`segment.md`, 1.3).
+/// The most bytes of an event that are looked at: no SDK makes a larger one (Segment's HTTP API: 32 KB an event).
 const MAX_EVENT: usize = 64 * 1024;
 
 /// The key that the body names: at its top, else in its first event. Of several the first counts, and what follows it

@@ -180,7 +180,10 @@ impl Tally {
 /// Whether a count is in the line as a metric.
 fn is_metric(what: &str) -> bool {
     [POISON, RECEIVED, UNRECORDED].contains(&what)
-        || what.rsplit_once('.').is_some_and(|(_, what)| METRICS.iter().any(|(metric, _)| *metric == what))
+        || what.rsplit_once('.').is_some_and(|(destination, what)| {
+            destination::parts().any(|part| part == destination)
+                && METRICS.iter().any(|(metric, _)| *metric == what)
+        })
 }
 
 /// The beginning of a destination's metrics: its name in CloudWatch's usual spelling.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-/// What marks such a line, in its field `message` (contract, §2). Text elsewhere in a line never does.
+/// What marks such a line, in its field `message`. Text elsewhere in a line never does.
 pub const MESSAGE: &str = "unqueued_webhook";
 
 /// CloudWatch's filter for such lines (CloudWatch Logs user guide, "Filter pattern syntax").

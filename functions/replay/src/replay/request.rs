@@ -60,7 +60,7 @@ impl Destinations {
         Destinations(bits.fold(0, |all, bit| all | bit))
     }
 
-    /// Those that can have a use for events of a source (contract, §3 and §5): what came by way of Segment or its SDKs
+    /// Those that can have a use for events of a source: what came by way of Segment or its SDKs
     /// does not go back there, and webhooks bring no tags.
     pub fn of_source(source: Source) -> Self {
         match source {
