@@ -102,6 +102,8 @@ struct Perishable<S> {
     socket: S,
     number: usize,
     stale: Arc<AtomicUsize>,
+    /// It was used again after that.
+    is_spent: bool,
 }
 
 impl<S: Socket> AsyncRead for Perishable<S> {
@@ -116,6 +118,7 @@ impl<S: Socket> AsyncRead for Perishable<S> {
         if is_stale && buffer.filled().len() > before {
             // Nobody gets to see what came.
             buffer.set_filled(before);
+            self.is_spent = true;
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         Poll::Ready(Ok(()))
@@ -210,7 +213,7 @@ async fn accept(
                     // Without it small answers wait for the client's delayed acknowledgement.
                     let _ = stream.set_nodelay(true);
                     if let Ok(socket) = layer.lay(stream).await {
-                        speak(Perishable { socket, number, stale }, handler).await;
+                        speak(Perishable { socket, number, stale, is_spent: false }, handler).await;
                     }
                 });
             }
@@ -235,7 +238,8 @@ async fn speak(socket: Perishable<impl Socket>, handler: Arc<impl Handler>) {
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     let broken = poll_fn(|context| connection.poll_without_shutdown(context)).await.is_err();
     let mut socket = connection.into_parts().io.into_inner();
-    if broken {
+    // hyper takes an error between two requests for an end.
+    if broken || socket.is_spent {
         // The system then sends RST in place of FIN when the socket is dropped.
         let _ = socket.socket.tcp().set_zero_linger();
     } else {

@@ -336,8 +336,12 @@ impl Handler for Shared {
             }
             Some(Behaviour::Status { code, headers, body, body_after }) => {
                 Self::answer(&received, code, accepts(code, &body));
-                let headers: Vec<(&str, &str)> =
+                let length = body.len().to_string();
+                let mut headers: Vec<(&str, &str)> =
                     headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                if !body_after.is_zero() {
+                    headers.push(("content-length", &length));
+                }
                 let body = match body_after {
                     Duration::ZERO => http::full(body),
                     _ => streamed(stream::once(async move {

@@ -104,11 +104,14 @@ async fn resets_the_connections_that_were_kept_at_their_next_request() {
     let mut kept = TcpStream::connect(receiver.url().trim_start_matches("http://")).await.unwrap();
     let request = format!("POST {TRACK} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
     kept.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = [0; 1_000];
-    assert!(kept.read(&mut answer).await.unwrap() > 0);
+    let mut answer = Vec::new();
+    // Head and body may come apart.
+    while !answer.ends_with(b"}") {
+        assert!(kept.read_buf(&mut answer).await.unwrap() > 0);
+    }
     receiver.go_stale().await;
     assert!(kept.write_all(request.as_bytes()).await.is_ok(), "nobody has told it yet");
-    assert_eq!(kept.read(&mut answer).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(kept.read_buf(&mut answer).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!(receiver.count(), 1, "and the destination saw nothing");
     assert_eq!(post(&receiver, TRACK, &json!({})).await.unwrap().status, 200);
 }
