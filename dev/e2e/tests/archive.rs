@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 /// A cold start, a busy machine and MiniStack's polling together.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// Two stacks would install MiniStack into the same folder at the same time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -50,7 +50,7 @@ async fn queries_find_what_was_posted() -> Result<()> {
     for webhook in USER {
         posted.insert(stack.post(webhook).await?, webhook.to_owned());
     }
-    assert_eq!(stack.archived(posted.len(), PATIENCE).await?, posted.len());
+    assert_eq!(stack.archived(posted.len(), DEADLINE_AFTER).await?, posted.len());
     let rows = stack.query("select id, payload from data").await?.rows;
     assert_eq!(rows.into_iter().map(pair).collect::<BTreeMap<_, _>>(), posted, "to the letter");
 
@@ -149,8 +149,8 @@ async fn reconciliation_names_what_replay_then_delivers() -> Result<()> {
     let to = Timestamp::from_system(now).iso();
     let order = json!({"from": at, "to": to, "destinations": ["segment", "vero_track"], "result": owed.url});
     assert_eq!(stack.replay(&order).await?["by_type"], json!({"opened": 2}));
-    assert_eq!(stack.deliveries(&third, 2, PATIENCE).await.len(), 2, "to each, once");
-    assert_eq!(stack.deliveries(&second, 1, PATIENCE).await.len(), 1, "to Vero, as before");
+    assert_eq!(stack.deliveries(&third, 2, DEADLINE_AFTER).await.len(), 2, "to each, once");
+    assert_eq!(stack.deliveries(&second, 1, DEADLINE_AFTER).await.len(), 1, "to Vero, as before");
     wait_for(&stack, &format!("select count(*) from deliveries where id = '{third}'"), "3").await
 }
 
@@ -181,14 +181,14 @@ async fn replay_goes_on_by_its_queue_and_queues_what_only_the_log_has() -> Resul
     for queued in [1, 0] {
         assert_eq!(stack.replay(&json!({"source": "log"})).await?["sent"], queued, "once");
     }
-    assert_eq!(stack.deliveries(&in_log, 2, PATIENCE).await.len(), 2);
-    assert_eq!(stack.archived(1, PATIENCE).await?, 1);
+    assert_eq!(stack.deliveries(&in_log, 2, DEADLINE_AFTER).await.len(), 2);
+    assert_eq!(stack.archived(1, DEADLINE_AFTER).await?, 1);
 
     let to = Timestamp::from_system(SystemTime::now()).iso();
     let order = json!({"request": {"from": at, "to": to, "destinations": ["vero_track"]}});
     let message = json!({"QueueUrl": names["ReplayQueue"], "MessageBody": order.to_string()});
     stack.json("sqs", "AmazonSQS.SendMessage", message).await?;
-    assert_eq!(stack.deliveries(&in_log, 3, PATIENCE).await.len(), 3);
+    assert_eq!(stack.deliveries(&in_log, 3, DEADLINE_AFTER).await.len(), 3);
     assert_eq!(stack.dead_letters().await?, 0);
     Ok(())
 }
@@ -214,7 +214,7 @@ async fn enqueue(stack: &Stack, id: &str, at: &str, destination: Option<&str>, w
 }
 
 async fn wait_for(stack: &Stack, sql: &str, expected: &str) -> Result<()> {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + DEADLINE_AFTER;
     loop {
         let answer = stack.query(sql).await?;
         let answer = text(&Table { columns: Vec::new(), ..answer });

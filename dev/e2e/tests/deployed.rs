@@ -160,7 +160,7 @@ const TRACING_ASKS_FOR: [(&str, &str); 2] =
     [("xray:PutTelemetryRecords", "*"), ("xray:PutTraceSegments", "*")];
 
 /// A cold start, a busy machine and MiniStack's polling together.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// Two stacks would install MiniStack into the same folder at the same time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -221,7 +221,7 @@ async fn without_an_archive_the_rest_is_as_it_was() -> Result<()> {
     }
     assert!(stack.s3(&format!("/{}", with["ArchiveBucket"])).await.is_ok(), "the bucket stays");
     let id = stack.post(r#"{"type":"opened","user":{"id":1}}"#).await?;
-    assert_eq!(stack.deliveries(&id, 2, PATIENCE).await.len(), 2);
+    assert_eq!(stack.deliveries(&id, 2, DEADLINE_AFTER).await.len(), 2);
     Ok(())
 }
 
@@ -254,7 +254,7 @@ async fn an_upgrade_keeps_the_url_and_whatever_is_queued() -> Result<()> {
     deployed.stack.lambda("PUT", &source, Some(json!({"Enabled": true}))).await?;
     ids.push(deployed.stack.post(&webhook(4)).await?);
     for id in ids {
-        assert_eq!(deployed.stack.deliveries(&id, 2, PATIENCE).await.len(), 2, "{id}");
+        assert_eq!(deployed.stack.deliveries(&id, 2, DEADLINE_AFTER).await.len(), 2, "{id}");
     }
     assert_eq!(deployed.stack.dead_letters().await?, 0);
     Ok(())
@@ -286,7 +286,7 @@ async fn a_token_is_rotated_without_a_lost_webhook() -> Result<()> {
     let refused = stack.post_by(&old, webhook).await.unwrap_err().to_string();
     assert!(refused.contains("401"), "{refused}");
     for id in ids {
-        assert_eq!(stack.deliveries(&id, 2, PATIENCE).await.len(), 2, "{id}");
+        assert_eq!(stack.deliveries(&id, 2, DEADLINE_AFTER).await.len(), 2, "{id}");
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ const TYPES: [(&str, &str, Option<&str>); 12] = [
 ];
 
 /// A cold start, a busy machine and MiniStack's polling together.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// Two stacks would install MiniStack into the same folder at the same time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -41,7 +41,7 @@ async fn a_webhook_of_each_type_reaches_its_destinations() -> anyhow::Result<()>
     }
 
     for (id, file, segment, vero) in posted {
-        let deliveries = stack.deliveries(&id, 1 + usize::from(vero.is_some()), PATIENCE).await;
+        let deliveries = stack.deliveries(&id, 1 + usize::from(vero.is_some()), DEADLINE_AFTER).await;
         assert_eq!(names(&deliveries, Destination::Segment), [segment], "{file} at Segment");
         assert_eq!(names(&deliveries, Destination::VeroTrack), Vec::from_iter(vero), "{file} at Vero Track");
         for delivery in deliveries {
@@ -76,7 +76,7 @@ async fn a_burst_of_webhooks_arrives() -> anyhow::Result<()> {
     let ids: Vec<String> = posts.buffer_unordered(AT_ONCE).try_collect().await?;
     for id in ids {
         let mut destinations: Vec<&str> = Vec::new();
-        for delivery in stack.deliveries(&id, 2, PATIENCE).await {
+        for delivery in stack.deliveries(&id, 2, DEADLINE_AFTER).await {
             destinations.push(if delivery.destination == Destination::Segment { "segment" } else { "vero" });
         }
         destinations.sort_unstable();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use harness::{QueueSettings, Sqs};
 
 /// The first start builds the function.
-const PATIENCE: Duration = Duration::from_secs(900);
+const DEADLINE_AFTER: Duration = Duration::from_secs(900);
 
 /// Of the sample's token, as in docs/local.md.
 const TOKEN: &str = "local-token-for-cargo-lambda-invoke-0123456";
@@ -54,7 +54,7 @@ impl Watch {
                     others += 1;
                     assert!(others < 50, "{other:?}");
                 }
-                Err(error) => assert!(begin.elapsed() < PATIENCE, "{error}"),
+                Err(error) => assert!(begin.elapsed() < DEADLINE_AFTER, "{error}"),
             }
             let ended = watch.cargo_lambda.try_wait().unwrap();
             assert!(ended.is_none(), "is cargo-lambda installed? {ended:?}");
@@ -65,7 +65,7 @@ impl Watch {
     /// Status and body of an answer of the Function URL.
     fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.set_read_timeout(Some(DEADLINE_AFTER))?;
         let length = body.len();
         write!(
             connection,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::stack::Stack;
 
 /// MiniStack reads an object for each row.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// What a query answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Stack {
         });
         let id = self.athena("StartQueryExecution", query).await?["QueryExecutionId"].take();
         let id = json!({"QueryExecutionId": id});
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE_AFTER;
         let url = loop {
             let execution = self.athena("GetQueryExecution", id.clone()).await?["QueryExecution"].take();
             let status = &execution["Status"];
@@ -89,8 +89,8 @@ impl Stack {
     }
 
     /// Waits until the archive holds at least so many events, and gives how many it holds.
-    pub async fn archived(&self, count: usize, patience: Duration) -> Result<usize> {
-        let deadline = Instant::now() + patience;
+    pub async fn archived(&self, count: usize, wait: Duration) -> Result<usize> {
+        let deadline = Instant::now() + wait;
         loop {
             let table = self.query("select count(distinct id) from data").await?;
             let archived = table.rows.first().and_then(|row| row.first()?.as_ref()?.parse().ok());

@@ -13,7 +13,7 @@ use crate::zip;
 
 pub(crate) const STACK: &str = "vero-relay";
 const BUCKET: &str = "code";
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// Values of the template's parameters, by name.
 pub(crate) type Parameters<'p> = Vec<(&'p str, &'p str)>;
@@ -111,7 +111,7 @@ async fn change(cloud: &Cloud, action: &str, template: &str, parameters: &Parame
 
 /// Waits until the stack is complete, and gives CloudFormation's description of it.
 async fn wait(cloud: &Cloud) -> Result<String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE_AFTER;
     loop {
         let stack = cloud.cloudformation("DescribeStacks", &[("StackName", STACK)]).await?;
         let status = tags(&stack, "StackStatus").next().unwrap_or("UNKNOWN");

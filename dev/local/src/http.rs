@@ -18,14 +18,14 @@ pub type Request = hyper::Request<Bytes>;
 pub type Response = hyper::Response<Bytes>;
 
 /// Longer than anything here takes; MiniStack takes a second for its first Lambda call.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// Sends a request to a server on this machine.
 pub async fn send(address: SocketAddr, request: Request) -> Result<Response> {
     let what = format!("{} {}", request.method(), request.uri().path());
-    tokio::time::timeout(PATIENCE, exchange(address, request))
+    tokio::time::timeout(DEADLINE_AFTER, exchange(address, request))
         .await
-        .with_context(|| format!("{address} did not answer {what} within {} s", PATIENCE.as_secs()))?
+        .with_context(|| format!("{address} did not answer {what} within {} s", DEADLINE_AFTER.as_secs()))?
         .with_context(|| format!("{what} at {address} failed"))
 }
 

@@ -12,7 +12,7 @@ use crate::journal::Destination;
 use crate::samples::{self, Posted};
 use crate::stack::Stack;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE_AFTER: Duration = Duration::from_secs(30);
 const LOSES: Destination = Destination::Segment;
 
 /// Plays it with samples that have arrived, and says what was not as it should be.
@@ -26,7 +26,7 @@ pub async fn replay(stack: &Stack, posted: &[Posted]) -> Result<Vec<String>> {
     let all = posted.len();
 
     println!("\nThe archive, by its query `funnel` at Athena:\n");
-    expect("events in the archive", stack.archived(all, PATIENCE).await?, all);
+    expect("events in the archive", stack.archived(all, DEADLINE_AFTER).await?, all);
     println!("{}", stack.query(&stack.named_query("funnel").await?).await?);
     let days =
         "select min(day), cast(cast(cast(max(day) as date) + interval '1' day as date) as varchar) from data";

@@ -27,7 +27,7 @@ const MESSAGE_TYPES: [&str; 10] = [
 ];
 
 /// How long the last sample may take to arrive, and how long to watch for what should not.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE_AFTER: Duration = Duration::from_secs(30);
 const AFTERMATH: Duration = Duration::from_secs(1);
 
 /// A webhook as Vero sends it.
@@ -113,7 +113,7 @@ pub async fn post(stack: &Stack, samples: Vec<Sample>) -> Vec<Posted> {
 
 /// Waits for the samples to arrive, and says what is missing and what should not be there.
 pub async fn check(stack: &Stack, posted: &[Posted]) -> Result<Vec<String>> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE_AFTER;
     while !missing(stack, posted).is_empty() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -186,8 +186,8 @@ impl Stack {
     }
 
     /// Waits until a webhook has made `count` deliveries, and gives what has arrived by then.
-    pub async fn deliveries(&self, id: &str, count: usize, patience: Duration) -> Vec<Delivery> {
-        let deadline = Instant::now() + patience;
+    pub async fn deliveries(&self, id: &str, count: usize, wait: Duration) -> Vec<Delivery> {
+        let deadline = Instant::now() + wait;
         loop {
             let deliveries = self.journal.of(id);
             if deliveries.len() >= count || Instant::now() > deadline {

@@ -12,7 +12,7 @@ use local::{Project, Settings, Stack, install, samples};
 use tokio::process::Command;
 
 const AWS_CLI: &str = include_str!("../requirements-awscli.txt");
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// What makes a block one of these: a call of such a service, or of a function that the docs make of such calls.
 const COMMANDS: [&str; 8] =
@@ -68,7 +68,7 @@ async fn the_docs_commands_work_with_the_cli_that_the_docs_install() -> Result<(
 
     let stack = Stack::start(&Settings::default()).await?;
     let posted = samples::post(&stack, samples::Sample::all(&project)?).await;
-    stack.archived(posted.len(), PATIENCE).await?;
+    stack.archived(posted.len(), DEADLINE_AFTER).await?;
     for _ in 0..2 {
         ensure!(stack.post("not JSON").await.is_err(), "what is no JSON is refused");
     }
@@ -89,7 +89,7 @@ async fn the_docs_commands_work_with_the_cli_that_the_docs_install() -> Result<(
             .with_context(|| format!("no block with {words} was run"))?;
         assert!(output.contains(expected), "{words} does not print {expected}: {output}");
     }
-    assert_eq!(stack.deliveries(&unqueued, 2, PATIENCE).await.len(), 2, "what was in the log arrives");
+    assert_eq!(stack.deliveries(&unqueued, 2, DEADLINE_AFTER).await.len(), 2, "what was in the log arrives");
     Ok(())
 }
 
@@ -181,7 +181,8 @@ impl Shell {
         bash.arg("-c").arg(format!("exec 2>&1\n{}{block}", self.before)).current_dir(&self.root);
         // Nothing of whoever runs the test.
         bash.env_clear().env("PATH", &self.path).env("HOME", self.home.path()).kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, bash.output()).await.context(block.to_owned())??;
+        let output =
+            tokio::time::timeout(DEADLINE_AFTER, bash.output()).await.context(block.to_owned())??;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{block}\n\nfails: {}\n{text}", output.status);
         Ok(text)

@@ -22,7 +22,7 @@ const REGION: &str = "us-east-1";
 /// The stack, and the nearest neighbour that it could have.
 const STACK: &str = "vero-relay";
 const NEIGHBOUR: &str = "vero-relay-shop";
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// What no request tells of here: calls of Lambda and Firehose themselves, which MiniStack makes within, and those of
 /// functions in need. Each by role, actions, and a resource of the template with what follows its name.
@@ -127,15 +127,15 @@ async fn use_everything(project: &Project, stack: &Stack) -> Result<()> {
     let too_large =
         format!(r#"{{"type":"opened","user":{{"id":7}},"campaign":{{"name":"{}"}}}}"#, "x".repeat(40_000));
     stack.post(&too_large).await?;
-    stack.archived(posted.len() + 1, PATIENCE).await?;
-    let deadline = Instant::now() + PATIENCE;
+    stack.archived(posted.len() + 1, DEADLINE_AFTER).await?;
+    let deadline = Instant::now() + DEADLINE_AFTER;
     while stack.dead_letters().await? < 2 {
         ensure!(Instant::now() < deadline, "two letters are dead");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let result = stack.query(&stack.named_query("reconciliation").await?).await?.url;
-    let [from, to] =
-        [SystemTime::now() - PATIENCE * 60, SystemTime::now()].map(|at| Timestamp::from_system(at).iso());
+    let [from, to] = [SystemTime::now() - DEADLINE_AFTER * 60, SystemTime::now()]
+        .map(|at| Timestamp::from_system(at).iso());
     let mut range = json!({"from": from, "to": to, "destinations": ["segment"]});
     let report = stack.replay(&range).await?;
     ensure!(report["sent"].as_u64() > Some(0), "{report}");

@@ -16,7 +16,7 @@ use crate::front::{Behind, Front};
 use crate::run::{Run, Wanted};
 
 /// Longer than any takes that does not try again and again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// A program under `clients/`, ready to run. Its arguments are host, write key and name, then its options.
 pub struct Client {
@@ -66,13 +66,13 @@ impl Client {
             .envs([("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")])
             .env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::null()).kill_on_drop(true);
-        let complaint = match tokio::time::timeout(PATIENCE, command.output()).await {
+        let complaint = match tokio::time::timeout(DEADLINE_AFTER, command.output()).await {
             Ok(output) => {
                 let output = output.with_context(|| format!("cannot run {:?}", self.command))?;
                 let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
                 (!output.status.success()).then(|| format!("the client failed ({}): {error}", output.status))
             }
-            Err(_) => Some(format!("the client did not end within {PATIENCE:?}")),
+            Err(_) => Some(format!("the client did not end within {DEADLINE_AFTER:?}")),
         };
         Ok(Run {
             sdk: self.option.map_or_else(|| self.sdk.to_owned(), |option| format!("{}, {option}", self.sdk)),

@@ -9,7 +9,7 @@ use crate::expect::{Call, Event};
 use crate::front::Exchange;
 
 /// How long the last event may take to arrive, and how long to watch for what should not.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 const AFTERMATH: Duration = Duration::from_secs(2);
 
 /// What is to become of a run.
@@ -39,7 +39,7 @@ pub struct Run {
 
 /// Waits until every event has arrived, and then for what should not.
 pub async fn settle(runs: &[Run], calls: impl Fn() -> Vec<Call>) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE_AFTER;
     let taken = || runs.iter().filter(|run| run.exchanges.iter().all(Exchange::is_success));
     while Instant::now() < deadline {
         let calls = calls();

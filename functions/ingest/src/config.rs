@@ -1,6 +1,6 @@
 //! What `ingest` is configured with.
 
-use relay_platform::environment::{Environment, Fault, Faults, Form, missing};
+use relay_platform::environment::{ConfigError, ConfigErrors, Environment, Expected, missing};
 use relay_platform::metrics::Metrics;
 use relay_platform::secret::SecretSource;
 
@@ -8,16 +8,18 @@ use crate::cors::Origins;
 use crate::signature::SharedSecret;
 use crate::token::Tokens;
 
-const DIGESTS: Form = Form {
-    is: "hex SHA-256 digests of tokens, separated by commas",
+const DIGESTS: Expected = Expected {
+    form: "hex SHA-256 digests of tokens, separated by commas",
     example: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 (printf %s \"$TOKEN\" | sha256sum)",
 };
-const ORIGINS: Form = Form {
-    is: "origins separated by commas, each a scheme and a host without a path",
+const ORIGINS: Expected = Expected {
+    form: "origins separated by commas, each a scheme and a host without a path",
     example: "https://shop.example.com,https://www.example.com",
 };
-const SHARED_SECRET: Form =
-    Form { is: "the shared secret of the Webhooks destination in Segment", example: "a-long-random-text" };
+const SHARED_SECRET: Expected = Expected {
+    form: "the shared secret of the Webhooks destination in Segment",
+    example: "a-long-random-text",
+};
 
 /// The configuration of `ingest`.
 #[derive(Debug)]
@@ -47,47 +49,47 @@ impl Config {
     ///
     /// # Errors
     /// What must be mended before a single event can be taken: the queues, and one token or key at the least. Any
-    /// other fault is only logged: a function that does not start loses webhooks.
-    pub fn read(environment: &Environment) -> Result<Self, Faults> {
+    /// other error is only logged: a function that does not start loses webhooks.
+    pub fn read(environment: &Environment) -> Result<Self, ConfigErrors> {
         const TOKENS: &str = "WEBHOOK_TOKEN_SHA256";
-        let (mut faults, mut lesser) = (Faults::default(), Faults::default());
+        let (mut errors, mut lesser) = (ConfigErrors::default(), ConfigErrors::default());
         const VARIABLES: [&str; 4] =
             [TOKENS, "SEGMENT_TOKEN_SHA256", "WRITE_KEY_SHA256", "BROWSER_KEY_SHA256"];
         let tokens = VARIABLES.map(|variable| Tokens::parse(environment.get(variable).unwrap_or_default()));
         for (variable, list) in VARIABLES.iter().zip(&tokens).filter(|(_, list)| list.unreadable() > 0) {
             let problem =
                 format!("holds {} entries that are no SHA-256 digest of a token", list.unreadable());
-            lesser.0.push(Fault { problem, ..missing(variable, DIGESTS) });
+            lesser.0.push(ConfigError { problem, ..missing(variable, DIGESTS) });
         }
         if !tokens.iter().any(Tokens::is_usable) {
-            faults.0.push(lesser.0.pop().unwrap_or_else(|| missing(TOKENS, DIGESTS)));
+            errors.0.push(lesser.0.pop().unwrap_or_else(|| missing(TOKENS, DIGESTS)));
         }
         for (index, list) in tokens.iter().enumerate() {
             for (other, _) in
                 VARIABLES.iter().zip(&tokens).skip(index + 1).filter(|(_, other)| list.overlaps(other))
             {
                 let problem = format!("holds a digest that {other} holds too; each needs tokens of its own");
-                lesser.0.push(Fault { problem, ..missing(VARIABLES[index], DIGESTS) });
+                lesser.0.push(ConfigError { problem, ..missing(VARIABLES[index], DIGESTS) });
             }
         }
         let [webhook_tokens, segment_tokens, write_keys, browser_keys] = tokens;
         let (origins, others) = Origins::parse(environment.get("CORS_ORIGINS").unwrap_or_default());
         if others > 0 {
             let problem = format!("holds {others} entries that are no origin");
-            lesser.0.push(Fault { problem, ..missing("CORS_ORIGINS", ORIGINS) });
+            lesser.0.push(ConfigError { problem, ..missing("CORS_ORIGINS", ORIGINS) });
         }
         let shared_secret = match SecretSource::of(environment, "SEGMENT_SHARED_SECRET", SHARED_SECRET) {
             Ok(None) => SharedSecret::Off,
             Ok(Some(source)) => SharedSecret::Source(source),
-            Err(fault) => {
-                lesser.0.push(fault);
+            Err(error) => {
+                lesser.0.push(error);
                 SharedSecret::Unusable
             }
         };
         let metrics = lesser.note(Metrics::from_environment(environment));
         let config = Config {
-            queue_url: faults.note(environment.queue_url("QUEUE_URL")),
-            dead_letter_queue_url: faults.note(environment.queue_url("DEAD_LETTER_QUEUE_URL")),
+            queue_url: errors.note(environment.queue_url("QUEUE_URL")),
+            dead_letter_queue_url: errors.note(environment.queue_url("DEAD_LETTER_QUEUE_URL")),
             webhook_tokens,
             segment_tokens,
             write_keys,
@@ -96,9 +98,9 @@ impl Config {
             shared_secret,
             metrics,
         };
-        for fault in &lesser.0 {
-            tracing::error!("{fault}");
+        for error in &lesser.0 {
+            tracing::error!("{error}");
         }
-        if faults.0.is_empty() { Ok(config) } else { Err(faults) }
+        if errors.0.is_empty() { Ok(config) } else { Err(errors) }
     }
 }

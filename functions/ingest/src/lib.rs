@@ -23,10 +23,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use relay_core::timestamp::Timestamp;
-use relay_platform::aws::{Aws, Patience};
+use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
 use relay_platform::metrics::Metrics;
-use relay_platform::queue::{Outgoing, Queue, SendError};
+use relay_platform::queue::{OutboundMessage, Queue, SendError};
 use relay_platform::trace::TraceHeader;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -46,7 +46,7 @@ use crate::token::Digest;
 
 /// The answer is out within 4 s whatever SQS does, of the 5 s that Vero waits: three attempts of a second if SQS
 /// hangs, and as many as fit if it refuses at once.
-const SQS: Patience = Patience {
+const SQS: Timeouts = Timeouts {
     connect: Duration::from_millis(800),
     attempt: Duration::from_secs(1),
     operation: Duration::from_secs(3),
@@ -308,7 +308,7 @@ async fn send<'r>(
     received: Vec<&'r Received>,
     Passage { trace, deadline }: &Passage,
 ) -> Vec<(&'r Received, SendError)> {
-    let outgoing = |received: &Received| Outgoing {
+    let outbound = |received: &Received| OutboundMessage {
         body: received.body.clone(),
         attributes: received.attributes.clone(),
         delay: Duration::ZERO,
@@ -316,8 +316,8 @@ async fn send<'r>(
     };
     let results = match received[..] {
         [] => return Vec::new(),
-        [one] => vec![queue.send(outgoing(one), *deadline).await],
-        _ => queue.send_all(received.iter().copied().map(outgoing).collect(), *deadline).await,
+        [one] => vec![queue.send(outbound(one), *deadline).await],
+        _ => queue.send_all(received.iter().copied().map(outbound).collect(), *deadline).await,
     };
     received
         .into_iter()

@@ -15,7 +15,7 @@ async fn main() -> ExitCode {
     log::init(&environment);
     let config = match Config::read(&environment) {
         Ok(config) => config,
-        Err(faults) => return start::fail(&faults).await,
+        Err(errors) => return start::fail(&errors).await,
     };
     let ingest = Ingest::new(&environment, config);
     ingest.warm_up().await;

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::token::from_hex;
 
 /// SSM's share of the time that an answer may take.
-const PATIENCE: Duration = Duration::from_millis(800);
+const TIMEOUT: Duration = Duration::from_millis(800);
 
 /// A signature that does not fit may mean that the secret has changed: then it is read again, not more often.
 const REREAD_AFTER: Duration = Duration::from_secs(60);
@@ -75,14 +75,14 @@ impl Signatures {
         {
             return Checked::Invalid;
         }
-        match timeout(PATIENCE, read_all(&self.aws, [Some(source)])).await {
+        match timeout(TIMEOUT, read_all(&self.aws, [Some(source)])).await {
             Ok(Ok([Some(secret)])) => {
                 let (secret, _) = known.insert((secret, Instant::now()));
                 if fits(secret, bytes, signature) { Checked::Valid } else { Checked::Invalid }
             }
             other => {
                 let error = match other {
-                    Ok(Err(faults)) => faults.to_string(),
+                    Ok(Err(errors)) => errors.to_string(),
                     _ => "SSM did not answer in time".to_owned(),
                 };
                 tracing::error!(

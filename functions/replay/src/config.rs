@@ -1,6 +1,6 @@
 //! What `replay` is configured with.
 
-use relay_platform::environment::{Environment, Faults, Form, missing};
+use relay_platform::environment::{ConfigErrors, Environment, Expected, missing};
 use relay_platform::metrics::Metrics;
 
 /// The configuration of `replay`.
@@ -18,36 +18,37 @@ pub struct Config {
     pub metrics: Metrics,
 }
 
-const BUCKET: Form = Form { is: "the name of an S3 bucket", example: "vero-relay-archive-123456789012" };
-const LOG_GROUP: Form =
-    Form { is: "the name of a CloudWatch log group", example: "/aws/lambda/vero-relay-ingest" };
+const BUCKET: Expected =
+    Expected { form: "the name of an S3 bucket", example: "vero-relay-archive-123456789012" };
+const LOG_GROUP: Expected =
+    Expected { form: "the name of a CloudWatch log group", example: "/aws/lambda/vero-relay-ingest" };
 
 impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// All faults at once.
-    pub fn read(environment: &Environment) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
-        let mut name = |variable, form, allowed: fn(char) -> bool| {
+    /// All errors at once.
+    pub fn read(environment: &Environment) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        let mut name = |variable, expected, allowed: fn(char) -> bool| {
             let check = |name: &str| match name.chars().all(allowed) {
                 true => Ok(name.to_owned()),
                 false => Err("has characters that no such name has"),
             };
-            let name = environment.parsed(variable, form, check);
-            faults.note(name.and_then(|name| name.ok_or_else(|| missing(variable, form))))
+            let name = environment.parsed(variable, expected, check);
+            errors.note(name.and_then(|name| name.ok_or_else(|| missing(variable, expected))))
         };
         let bucket = name("ARCHIVE_BUCKET", BUCKET, |c| c.is_ascii_alphanumeric() || ".-".contains(c));
         let log_group =
             name("INGEST_LOG_GROUP", LOG_GROUP, |c| c.is_ascii_alphanumeric() || "_/.#-".contains(c));
         let config = Config {
-            queue_url: faults.note(environment.queue_url("QUEUE_URL")),
-            replay_queue_url: faults.note(environment.queue_url("REPLAY_QUEUE_URL")),
+            queue_url: errors.note(environment.queue_url("QUEUE_URL")),
+            replay_queue_url: errors.note(environment.queue_url("REPLAY_QUEUE_URL")),
             bucket,
             log_group,
-            metrics: faults.note(Metrics::from_environment(environment)),
+            metrics: errors.note(Metrics::from_environment(environment)),
         };
-        if faults.0.is_empty() { Ok(config) } else { Err(faults) }
+        if errors.0.is_empty() { Ok(config) } else { Err(errors) }
     }
 }
 
@@ -58,14 +59,14 @@ mod tests {
     #[test]
     fn all_faults_at_once() {
         let environment = Environment::of([("QUEUE_URL", "queue"), ("ARCHIVE_BUCKET", "s3://archive")]);
-        let faults = Config::read(&environment).unwrap_err().to_string();
-        for fault in [
+        let errors = Config::read(&environment).unwrap_err().to_string();
+        for error in [
             "QUEUE_URL is no http or https URL",
             "REPLAY_QUEUE_URL is missing",
             "ARCHIVE_BUCKET has characters that no such name has. It must be the name of an S3 bucket",
             "INGEST_LOG_GROUP is missing",
         ] {
-            assert!(faults.contains(fault), "{faults}");
+            assert!(errors.contains(error), "{errors}");
         }
     }
 }

@@ -22,9 +22,9 @@ mod store;
 use std::time::{Duration, SystemTime};
 
 use relay_core::timestamp::Timestamp;
-use relay_platform::aws::{Aws, Patience};
+use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
-use relay_platform::queue::{Outgoing, Queue};
+use relay_platform::queue::{OutboundMessage, Queue};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ use crate::sender::send_surely;
 use crate::store::Store;
 
 /// Inside a batch's time in `sender`.
-const SQS: Patience = Patience {
+const SQS: Timeouts = Timeouts {
     connect: Duration::from_millis(800),
     attempt: Duration::from_millis(1_200),
     operation: Duration::from_secs(3),
@@ -49,7 +49,7 @@ const SQS: Patience = Patience {
 };
 
 /// FilterLogEvents looks through a range of the log for seconds before it gives a page.
-const LOGS: Patience = Patience {
+const LOGS: Timeouts = Timeouts {
     connect: Duration::from_secs(1),
     attempt: Duration::from_secs(15),
     operation: Duration::from_secs(18),
@@ -163,7 +163,7 @@ impl Replay {
 
     async fn hand_over(&self, invocation: &Invocation, delay: Duration) -> Result<(), Cause> {
         let body = invocation.continuation().to_string();
-        let message = Outgoing { body, attributes: Vec::new(), delay, trace: None };
+        let message = OutboundMessage { body, attributes: Vec::new(), delay, trace: None };
         send_surely(&self.own_queue, vec![message]).await.map_err(Cause::NotHandedOver)
     }
 

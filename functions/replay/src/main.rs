@@ -14,7 +14,7 @@ async fn main() -> ExitCode {
     log::init(&environment);
     let config = match Config::read(&environment) {
         Ok(config) => config,
-        Err(faults) => return start::fail(&faults).await,
+        Err(errors) => return start::fail(&errors).await,
     };
     let replay = match Replay::new(&environment, config) {
         Ok(replay) => replay,

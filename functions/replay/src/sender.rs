@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relay_core::envelope::Envelope;
-use relay_platform::queue::{Outgoing, Queue, SendError};
+use relay_platform::queue::{OutboundMessage, Queue, SendError};
 use tokio::time::{Instant, sleep};
 
 use crate::pace::Pace;
@@ -23,27 +23,27 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1
 /// Where messages go.
 pub trait Outbox {
     /// Sends messages; the answer has their order.
-    fn send(&self, messages: Vec<Outgoing>) -> impl Future<Output = Vec<Result<(), SendError>>>;
+    fn send(&self, messages: Vec<OutboundMessage>) -> impl Future<Output = Vec<Result<(), SendError>>>;
 }
 
 impl Outbox for Queue {
-    async fn send(&self, messages: Vec<Outgoing>) -> Vec<Result<(), SendError>> {
+    async fn send(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), SendError>> {
         self.send_all(messages, Instant::now() + CALL).await
     }
 }
 
 /// An envelope as a message, with the attributes that `ingest` gives it.
-pub fn message(envelope: &Envelope<'_>) -> Outgoing {
+pub fn message(envelope: &Envelope<'_>) -> OutboundMessage {
     let mut attributes = vec![("source", envelope.source.as_str().to_owned())];
     attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
-    Outgoing { body: envelope.to_json(), attributes, delay: Duration::ZERO, trace: None }
+    OutboundMessage { body: envelope.to_json(), attributes, delay: Duration::ZERO, trace: None }
 }
 
 /// Sends messages, and again those that are not known to have arrived. It ends with all of them sent, or with an error.
 ///
 /// # Errors
 /// Why one of them is not known to be sent. Others may be.
-pub async fn send_surely(outbox: &impl Outbox, messages: Vec<Outgoing>) -> Result<(), SendError> {
+pub async fn send_surely(outbox: &impl Outbox, messages: Vec<OutboundMessage>) -> Result<(), SendError> {
     let mut left = messages;
     let mut pauses = PAUSES.into_iter();
     loop {
@@ -71,7 +71,7 @@ pub async fn send_surely(outbox: &impl Outbox, messages: Vec<Outgoing>) -> Resul
 pub struct Sender<'o, O> {
     outbox: &'o O,
     pace: Pace,
-    batch: Vec<Outgoing>,
+    batch: Vec<OutboundMessage>,
     bytes: usize,
 }
 
@@ -82,7 +82,7 @@ impl<'o, O: Outbox> Sender<'o, O> {
     }
 
     /// Adds a message to the batch.
-    pub fn add(&mut self, message: Outgoing) {
+    pub fn add(&mut self, message: OutboundMessage) {
         self.bytes += message.body.len();
         self.batch.push(message);
     }
@@ -131,7 +131,7 @@ pub mod fake {
     }
 
     impl Outbox for Memory {
-        async fn send(&self, messages: Vec<Outgoing>) -> Vec<Result<(), SendError>> {
+        async fn send(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), SendError>> {
             let refused = self.refusals.borrow_mut().pop().unwrap_or(0);
             let taken = messages.len().saturating_sub(refused);
             let results = messages.into_iter().enumerate().map(|(index, message)| {
@@ -150,8 +150,8 @@ pub mod fake {
 mod tests {
     use super::*;
 
-    fn messages(count: usize) -> Vec<Outgoing> {
-        let message = |n: usize| Outgoing {
+    fn messages(count: usize) -> Vec<OutboundMessage> {
+        let message = |n: usize| OutboundMessage {
             body: n.to_string(),
             attributes: Vec::new(),
             delay: Duration::ZERO,

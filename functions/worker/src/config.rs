@@ -1,7 +1,7 @@
 //! What `worker` is configured with.
 
 use relay_core::names::{EventNames, Naming, TrackTypes};
-use relay_platform::environment::{Environment, Fault, Faults, Form, missing};
+use relay_platform::environment::{ConfigError, ConfigErrors, Environment, Expected, missing};
 use relay_platform::metrics::Metrics;
 use relay_platform::secret::SecretSource;
 use reqwest::Url;
@@ -44,76 +44,81 @@ pub struct Config {
     pub metrics: Metrics,
 }
 
-const WRITE_KEY: Form =
-    Form { is: "the write key of a Segment source", example: "QUI5ydwIGeFFTa1IvCBUhxL9PyW5B0jE" };
-const AUTH_TOKEN: Form =
-    Form { is: "a Track API key of the Vero project", example: "ZGY5Nzk0MTQ5MGY0YmE4OTUyMDk1" };
-const SEGMENT_URL: Form = Form {
-    is: "a base URL with https (or http on loopback), without credentials or query",
+const WRITE_KEY: Expected =
+    Expected { form: "the write key of a Segment source", example: "QUI5ydwIGeFFTa1IvCBUhxL9PyW5B0jE" };
+const AUTH_TOKEN: Expected =
+    Expected { form: "a Track API key of the Vero project", example: "ZGY5Nzk0MTQ5MGY0YmE4OTUyMDk1" };
+const SEGMENT_URL: Expected = Expected {
+    form: "a base URL with https (or http on loopback), without credentials or query",
     example: "https://events.eu1.segmentapis.com",
 };
-const VERO_URL: Form = Form { is: SEGMENT_URL.is, example: "https://api.getvero.com" };
-const TYPES: Form =
-    Form { is: "webhook types separated by commas, or all, or none", example: "opened,clicked" };
-const EVENT_NAMES: Form =
-    Form { is: "a JSON object from webhook types to event names", example: r#"{"sent":"Newsletter Sent"}"# };
+const VERO_URL: Expected = Expected { form: SEGMENT_URL.form, example: "https://api.getvero.com" };
+const TYPES: Expected =
+    Expected { form: "webhook types separated by commas, or all, or none", example: "opened,clicked" };
+const EVENT_NAMES: Expected = Expected {
+    form: "a JSON object from webhook types to event names",
+    example: r#"{"sent":"Newsletter Sent"}"#,
+};
 /// The form of a blueprint.
-pub const BLUEPRINT: Form = Form {
-    is: "a JSON object as events/blueprint.schema.json describes it",
+pub const BLUEPRINT: Expected = Expected {
+    form: "a JSON object as events/blueprint.schema.json describes it",
     example: r#"{"events":{"Order Completed":{"rename":"Bought"}}}"#,
 };
-const STREAM: Form = Form {
-    is: "the name of a Firehose delivery stream: 1 to 64 characters of [A-Za-z0-9_.-]",
+const STREAM: Expected = Expected {
+    form: "the name of a Firehose delivery stream: 1 to 64 characters of [A-Za-z0-9_.-]",
     example: "vero-relay-archive",
 };
-const PAUSED: Form = Form { is: "names of destinations separated by commas", example: "segment,vero_track" };
+const PAUSED: Expected =
+    Expected { form: "names of destinations separated by commas", example: "segment,vero_track" };
 
 impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// All faults at once.
-    pub fn read(environment: &Environment) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
-        let mut access = |key, key_form, endpoint, default: &str, endpoint_form| {
-            let secret = faults.note(SecretSource::of(environment, key, key_form));
-            let url = faults.note(environment.parsed(endpoint, endpoint_form, base_url));
+    /// All errors at once.
+    pub fn read(environment: &Environment) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        let mut access = |key, key_expected, endpoint, default: &str, endpoint_expected| {
+            let secret = errors.note(SecretSource::of(environment, key, key_expected));
+            let url = errors.note(environment.parsed(endpoint, endpoint_expected, base_url));
             secret.map(|secret| Access { endpoint: url.unwrap_or_else(|| default.to_owned()), secret })
         };
         let segment =
             access("SEGMENT_WRITE_KEY", WRITE_KEY, "SEGMENT_ENDPOINT", "https://api.segment.io", SEGMENT_URL);
         let vero =
             access("VERO_AUTH_TOKEN", AUTH_TOKEN, "VERO_ENDPOINT", "https://api.getvero.com", VERO_URL);
-        let archive_stream = faults.note(environment.parsed("ARCHIVE_STREAM", STREAM, stream));
-        if segment.is_none() && vero.is_none() && archive_stream.is_none() && faults.0.is_empty() {
+        let archive_stream = errors.note(environment.parsed("ARCHIVE_STREAM", STREAM, stream));
+        if segment.is_none() && vero.is_none() && archive_stream.is_none() && errors.0.is_empty() {
             let problem = "is missing, and so are VERO_AUTH_TOKEN and ARCHIVE_STREAM: at least one destination must be on";
-            faults.0.push(Fault { problem: problem.to_owned(), ..missing("SEGMENT_WRITE_KEY", WRITE_KEY) });
+            errors
+                .0
+                .push(ConfigError { problem: problem.to_owned(), ..missing("SEGMENT_WRITE_KEY", WRITE_KEY) });
         }
-        let names = faults.note(environment.parsed("EVENT_NAMES", EVENT_NAMES, |json| {
+        let names = errors.note(environment.parsed("EVENT_NAMES", EVENT_NAMES, |json| {
             EventNames::parse(json).map_err(|problem| format!("cannot be used: {problem}"))
         }));
-        let types = faults.note(environment.parsed("VERO_TRACK_TYPES", TYPES, |list| {
+        let types = errors.note(environment.parsed("VERO_TRACK_TYPES", TYPES, |list| {
             TrackTypes::parse(list).map_err(|problem| format!("cannot be used: {problem}"))
         }));
         let suppress_loops = environment.flag("SUPPRESS_LOOPS", true);
         let naming =
-            Naming::new(names.unwrap_or_default(), types.unwrap_or_default(), faults.note(suppress_loops));
+            Naming::new(names.unwrap_or_default(), types.unwrap_or_default(), errors.note(suppress_loops));
         let config = Config {
-            queue_url: faults.note(environment.queue_url("QUEUE_URL")),
-            dead_letter_queue_url: faults.note(environment.queue_url("DEAD_LETTER_QUEUE_URL")),
+            queue_url: errors.note(environment.queue_url("QUEUE_URL")),
+            dead_letter_queue_url: errors.note(environment.queue_url("DEAD_LETTER_QUEUE_URL")),
             segment,
             vero,
             naming,
             archive_stream,
-            deliveries_stream: faults.note(environment.parsed("DELIVERIES_STREAM", STREAM, stream)),
-            blueprint: faults.note(SecretSource::of(environment, "BLUEPRINT", BLUEPRINT)),
-            forward_deletes: faults.note(environment.flag("FORWARD_DELETES", false)),
-            paused: faults
+            deliveries_stream: errors.note(environment.parsed("DELIVERIES_STREAM", STREAM, stream)),
+            blueprint: errors.note(SecretSource::of(environment, "BLUEPRINT", BLUEPRINT)),
+            forward_deletes: errors.note(environment.flag("FORWARD_DELETES", false)),
+            paused: errors
                 .note(environment.parsed("PAUSED_DESTINATIONS", PAUSED, paused))
                 .unwrap_or_default(),
-            metrics: faults.note(Metrics::from_environment(environment)),
+            metrics: errors.note(Metrics::from_environment(environment)),
         };
-        if faults.0.is_empty() { Ok(config) } else { Err(faults) }
+        if errors.0.is_empty() { Ok(config) } else { Err(errors) }
     }
 }
 
@@ -164,7 +169,7 @@ mod tests {
     const QUEUES: [(&str, &str); 2] =
         [("QUEUE_URL", "http://127.0.0.1/1/q"), ("DEAD_LETTER_QUEUE_URL", "http://127.0.0.1/1/d")];
 
-    fn faults<const N: usize>(more: [(&str, &str); N]) -> String {
+    fn errors<const N: usize>(more: [(&str, &str); N]) -> String {
         let mut all = QUEUES.to_vec();
         all.extend(more);
         let environment = match all[..] {
@@ -173,22 +178,22 @@ mod tests {
             [a, b, c, d] => Environment::of([a, b, c, d]),
             _ => panic!("one or two variables"),
         };
-        Config::read(&environment).map(|_| ()).err().map(|faults| faults.to_string()).unwrap_or_default()
+        Config::read(&environment).map(|_| ()).err().map(|errors| errors.to_string()).unwrap_or_default()
     }
 
     #[test]
     fn one_destination_is_enough_and_none_is_not() {
-        assert_eq!(faults([("SEGMENT_WRITE_KEY", "k")]), "");
-        assert_eq!(faults([("VERO_AUTH_TOKEN_PARAMETER", "/a/b")]), "");
-        assert!(faults([]).contains("at least one destination must be on"));
-        assert!(faults([("SEGMENT_WRITE_KEY", " ")]).contains("at least one destination must be on"));
+        assert_eq!(errors([("SEGMENT_WRITE_KEY", "k")]), "");
+        assert_eq!(errors([("VERO_AUTH_TOKEN_PARAMETER", "/a/b")]), "");
+        assert!(errors([]).contains("at least one destination must be on"));
+        assert!(errors([("SEGMENT_WRITE_KEY", " ")]).contains("at least one destination must be on"));
     }
 
     #[test]
     fn a_secret_has_one_source() {
-        let faults = faults([("VERO_AUTH_TOKEN", "hush"), ("VERO_AUTH_TOKEN_PARAMETER", "/a/b")]);
-        assert!(faults.contains("VERO_AUTH_TOKEN and VERO_AUTH_TOKEN_PARAMETER are both set"), "{faults}");
-        assert!(!faults.contains("hush"));
+        let errors = errors([("VERO_AUTH_TOKEN", "hush"), ("VERO_AUTH_TOKEN_PARAMETER", "/a/b")]);
+        assert!(errors.contains("VERO_AUTH_TOKEN and VERO_AUTH_TOKEN_PARAMETER are both set"), "{errors}");
+        assert!(!errors.contains("hush"));
     }
 
     #[test]
@@ -204,10 +209,10 @@ mod tests {
             ("https://example.com?x=1", "has a query"),
             ("example.com", "is no URL"),
         ] {
-            let faults = faults([("SEGMENT_WRITE_KEY", "k"), ("SEGMENT_ENDPOINT", url)]);
+            let errors = errors([("SEGMENT_WRITE_KEY", "k"), ("SEGMENT_ENDPOINT", url)]);
             assert!(
-                if problem.is_empty() { faults.is_empty() } else { faults.contains(problem) },
-                "{url}: {faults}"
+                if problem.is_empty() { errors.is_empty() } else { errors.contains(problem) },
+                "{url}: {errors}"
             );
         }
         assert_eq!(base_url("http://localhost:8080/base//"), Ok("http://localhost:8080/base".to_owned()));
@@ -222,8 +227,8 @@ mod tests {
             ("METRICS_NAMESPACE", "AWS/SQS", "METRICS_NAMESPACE is none that CloudWatch takes"),
             ("PAUSED_DESTINATIONS", "segmnt", "PAUSED_DESTINATIONS names a destination that does not exist"),
         ] {
-            let faults = faults([("SEGMENT_WRITE_KEY", "k"), (name, value)]);
-            assert!(faults.contains(problem), "{faults}");
+            let errors = errors([("SEGMENT_WRITE_KEY", "k"), (name, value)]);
+            assert!(errors.contains(problem), "{errors}");
         }
     }
 }

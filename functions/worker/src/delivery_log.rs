@@ -19,7 +19,7 @@ use crate::event::{Content, Event};
 const TRIES: u32 = 2;
 
 /// For one of them: settling takes about as long.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+const TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Half of what Firehose takes as one record.
 const RECORD_BYTES: usize = 500_000;
@@ -63,7 +63,7 @@ impl DeliveryLog {
         let calls = calls(&records).into_iter().map(async |records| {
             let mut left: Vec<&str> = records.iter().map(String::as_str).collect();
             for _ in 0..TRIES {
-                match timeout_at(deadline, stream.put(&left, PATIENCE)).await {
+                match timeout_at(deadline, stream.put(&left, TIMEOUT)).await {
                     Ok(Ok(put)) => {
                         left =
                             put.refused.iter().filter_map(|(place, _)| left.get(*place).copied()).collect();

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use relay_core::delivery::{Outcome, Tries, settle};
 use relay_core::envelope::DeathCause;
-use relay_platform::aws::{Aws, Patience};
+use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
 use relay_platform::metrics::Metrics;
 use serde_json::value::RawValue;
@@ -41,7 +41,7 @@ use crate::settlement::{Decision, Desk};
 use crate::tally::{Tally, UNRECORDED};
 
 /// Well inside the time that the budget keeps for settling.
-const SQS: Patience = Patience {
+const SQS: Timeouts = Timeouts {
     connect: Duration::from_millis(800),
     attempt: Duration::from_millis(1_200),
     operation: Duration::from_millis(3_500),

@@ -14,7 +14,7 @@ async fn main() -> ExitCode {
     log::init(&environment);
     let config = match Config::read(&environment) {
         Ok(config) => config,
-        Err(faults) => return start::fail(&faults).await,
+        Err(errors) => return start::fail(&errors).await,
     };
     let worker = match Worker::start(&environment, config).await {
         Ok(worker) => worker,

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use relay_core::blueprint::Blueprint;
 use relay_core::mapping::vero_track::Rules;
 use relay_platform::aws::Aws;
-use relay_platform::environment::{Fault, Faults};
+use relay_platform::environment::{ConfigError, ConfigErrors};
 use relay_platform::secret::{SecretSource, read_all};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
@@ -30,7 +30,7 @@ const VALIDITY_OF_FAILED: Duration = Duration::from_secs(60);
 const DOUBT: Duration = Duration::from_secs(60);
 
 /// SSM's share of the time that an invocation has.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The keys of the destinations, empty of one that is off, and how first-party events are mapped.
 #[derive(Debug, Default)]
@@ -77,10 +77,10 @@ impl LiveSecrets {
     ///
     /// # Errors
     /// The variables whose parameters cannot be read, and a blueprint's mistake.
-    pub async fn read(aws: &Aws, config: &Config) -> Result<Self, Faults> {
+    pub async fn read(aws: &Aws, config: &Config) -> Result<Self, ConfigErrors> {
         let sources = Sources::of(config);
         let Reading { segment, vero, blueprint } = sources.read(aws).await?;
-        let blueprint = blueprint.map_err(|fault| Faults(vec![fault]))?;
+        let blueprint = blueprint.map_err(|error| ConfigErrors(vec![error]))?;
         let rules = Rules { blueprint, forward_deletes: config.forward_deletes };
         let secrets = Arc::new(Secrets { segment, vero, rules });
         let schedule = Schedule::after_reading(SystemTime::now());
@@ -93,8 +93,8 @@ impl LiveSecrets {
         if !self.sources.need_ssm() || !self.state().schedule.begin(SystemTime::now()) {
             return last;
         }
-        let reading = match timeout(PATIENCE, self.sources.read(&self.aws)).await {
-            Ok(reading) => reading.map_err(|faults| faults.to_string()),
+        let reading = match timeout(TIMEOUT, self.sources.read(&self.aws)).await {
+            Ok(reading) => reading.map_err(|errors| errors.to_string()),
             Err(_) => Err("SSM did not answer in time".to_owned()),
         };
         let Reading { segment, vero, blueprint } = match reading {
@@ -105,8 +105,8 @@ impl LiveSecrets {
                 return last;
             }
         };
-        let blueprint = blueprint.unwrap_or_else(|fault| {
-            tracing::warn!(error = %fault, "the blueprint cannot be used: the last one is used on");
+        let blueprint = blueprint.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "the blueprint cannot be used: the last one is used on");
             last.rules.blueprint.clone()
         });
         let rules = Rules { blueprint, ..last.rules };
@@ -140,7 +140,7 @@ struct Sources {
 struct Reading {
     segment: SecretString,
     vero: SecretString,
-    blueprint: Result<Blueprint, Fault>,
+    blueprint: Result<Blueprint, ConfigError>,
 }
 
 impl Sources {
@@ -158,15 +158,15 @@ impl Sources {
         self.all().iter().flatten().any(|source| matches!(source, SecretSource::Parameter { .. }))
     }
 
-    async fn read(&self, aws: &Aws) -> Result<Reading, Faults> {
+    async fn read(&self, aws: &Aws) -> Result<Reading, ConfigErrors> {
         let [segment, vero, blueprint] = read_all(aws, self.all()).await?;
         let blueprint = blueprint.map_or_else(
             || Ok(Blueprint::default()),
             |json| {
-                Blueprint::parse(json.expose_secret()).map_err(|mistake| Fault {
+                Blueprint::parse(json.expose_secret()).map_err(|mistake| ConfigError {
                     variable: "BLUEPRINT".to_owned(),
                     problem: mistake.to_string(),
-                    form: BLUEPRINT,
+                    expected: BLUEPRINT,
                 })
             },
         );

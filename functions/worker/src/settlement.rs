@@ -8,7 +8,7 @@ use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use futures_util::stream::{self, StreamExt};
 use relay_core::delivery::{Burial, MAX_DELAY, Outcome, Resend, Settlement};
 use relay_core::envelope::{DeadLetter, DeathCause, Envelope};
-use relay_platform::queue::{Outgoing, Queue, SendError};
+use relay_platform::queue::{OutboundMessage, Queue, SendError};
 
 use crate::batch::{Message, MessageId};
 use crate::budget::Budget;
@@ -42,7 +42,7 @@ pub struct Decision<'a> {
 /// What is sent of a message's event.
 #[derive(Debug)]
 struct Part {
-    outgoing: Outgoing,
+    outbound: OutboundMessage,
     /// The destinations that it is about.
     destinations: Vec<String>,
 }
@@ -62,8 +62,8 @@ impl<'a> Decision<'a> {
     pub fn poison(message: &'a Message<'a>, reason: &'static str) -> Self {
         tracing::error!(message_id = %message.id, reason, "to the dead-letter queue");
         let attributes = vec![("reason", reason.to_owned())];
-        let outgoing = outgoing(message, message.body.to_string(), attributes, Duration::ZERO);
-        Decision::send(message, Vec::new(), vec![Part { outgoing, destinations: Vec::new() }])
+        let outbound = outbound(message, message.body.to_string(), attributes, Duration::ZERO);
+        Decision::send(message, Vec::new(), vec![Part { outbound, destinations: Vec::new() }])
     }
 
     /// An event that is none goes to the dead-letter queue with the reason.
@@ -72,15 +72,15 @@ impl<'a> Decision<'a> {
         let cause = DeathCause { reason, ..DeathCause::default() };
         let letter = DeadLetter { envelope, destinations: None, cause };
         let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
-        let outgoing = outgoing(message, letter.to_json(), attributes, Duration::ZERO);
-        Decision::send(message, Vec::new(), vec![Part { outgoing, destinations: Vec::new() }])
+        let outbound = outbound(message, letter.to_json(), attributes, Duration::ZERO);
+        Decision::send(message, Vec::new(), vec![Part { outbound, destinations: Vec::new() }])
     }
 
     /// A later release's envelope waits for it, as it is.
     pub fn later(message: &'a Message<'a>) -> Self {
         tracing::warn!(message_id = %message.id, "an envelope of a later release is put back to wait");
-        let outgoing = outgoing(message, message.body.to_string(), Vec::new(), MAX_DELAY);
-        Decision::send(message, vec![Part { outgoing, destinations: Vec::new() }], Vec::new())
+        let outbound = outbound(message, message.body.to_string(), Vec::new(), MAX_DELAY);
+        Decision::send(message, vec![Part { outbound, destinations: Vec::new() }], Vec::new())
     }
 
     /// What was decided for an event of which the destinations said so.
@@ -94,8 +94,8 @@ impl<'a> Decision<'a> {
         attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
         let copies = resend.into_iter().map(|Resend { destinations, attempt, delay }| {
             let envelope = Envelope { destinations: Some(destinations.clone()), attempt, ..envelope.clone() };
-            let outgoing = outgoing(message, envelope.to_json(), attributes.clone(), delay);
-            Part { outgoing, destinations }
+            let outbound = outbound(message, envelope.to_json(), attributes.clone(), delay);
+            Part { outbound, destinations }
         });
         let letters = dead.into_iter().map(|Burial { destination, cause, attempt }| {
             let mut attributes = attributes.clone();
@@ -103,8 +103,8 @@ impl<'a> Decision<'a> {
             let envelope = &Envelope { attempt, ..envelope.clone() };
             let named = event.named_as(&destination);
             let letter = DeadLetter { envelope, destinations: Some(&named), cause };
-            let outgoing = outgoing(message, letter.to_json(), attributes, Duration::ZERO);
-            Part { outgoing, destinations: vec![destination] }
+            let outbound = outbound(message, letter.to_json(), attributes, Duration::ZERO);
+            Part { outbound, destinations: vec![destination] }
         });
         let names = |of: fn(&Outcome) -> bool| -> Vec<String> {
             outcomes.iter().filter(|(_, outcome)| of(outcome)).map(|(name, _)| name.clone()).collect()
@@ -118,13 +118,13 @@ impl<'a> Decision<'a> {
 }
 
 /// What follows a received message, as part of the same trace.
-fn outgoing(
+fn outbound(
     received: &Message<'_>,
     body: String,
     attributes: Vec<(&'static str, String)>,
     delay: Duration,
-) -> Outgoing {
-    Outgoing { body, attributes, delay, trace: received.trace.clone() }
+) -> OutboundMessage {
+    OutboundMessage { body, attributes, delay, trace: received.trace.clone() }
 }
 
 /// Where messages are settled.
@@ -262,7 +262,7 @@ struct Sent {
 async fn send(queue: &Queue, parts: Vec<(usize, Part)>, deadline: tokio::time::Instant) -> Vec<Sent> {
     let (about, messages): (Vec<_>, Vec<_>) = parts
         .into_iter()
-        .map(|(owner, Part { outgoing, destinations })| ((owner, destinations), outgoing))
+        .map(|(owner, Part { outbound, destinations })| ((owner, destinations), outbound))
         .unzip();
     let results = queue.send_all(messages, deadline).await;
     let sent = about.into_iter().zip(results);

@@ -19,7 +19,7 @@ use crate::ssm::{self, Parameter};
 
 /// The clock of every call to AWS.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a connection, TLS included.
     pub connect: Duration,
     /// For one attempt.
@@ -44,16 +44,16 @@ pub struct Aws {
 
 impl Aws {
     /// From the environment.
-    pub fn from_environment(environment: &Environment, patience: Patience) -> Self {
+    pub fn from_environment(environment: &Environment, limits: Timeouts) -> Self {
         let is_set = |name| environment.flag(name, false).unwrap_or(false);
         let endpoint = |service: &str| endpoint(environment, service);
         let timeouts = TimeoutConfig::builder()
-            .operation_attempt_timeout(patience.attempt)
-            .operation_timeout(patience.operation)
+            .operation_attempt_timeout(limits.attempt)
+            .operation_timeout(limits.operation)
             .build();
         // Short steps at first, since SQS is a few milliseconds away; `operation` ends the whole.
         let retries = RetryConfig::standard()
-            .with_max_attempts(patience.attempts)
+            .with_max_attempts(limits.attempts)
             .with_initial_backoff(Duration::from_millis(100))
             .with_max_backoff(Duration::from_millis(800));
         for (name, other) in
@@ -66,7 +66,7 @@ impl Aws {
         }
         let mut shared = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(http::client(patience.connect, IDLE))
+            .http_client(http::client(limits.connect, IDLE))
             .sleep_impl(TokioSleep::new())
             .timeout_config(timeouts)
             .retry_config(retries)

@@ -8,53 +8,53 @@ use std::fmt;
 #[derive(Clone)]
 pub struct Environment(HashMap<String, String>);
 
-/// A fault in the configuration, in words that tell how to mend it.
+/// An error in the configuration, in words that tell how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{variable} {problem}. It must be {}, for example {}", form.is, form.example)]
-pub struct Fault {
+#[error("{variable} {problem}. It must be {}, for example {}", expected.form, expected.example)]
+pub struct ConfigError {
     /// The variable's name.
     pub variable: String,
     /// What is wrong with it.
     pub problem: String,
     /// What it must look like.
-    pub form: Form,
+    pub expected: Expected,
 }
 
 /// What a variable must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Form {
+pub struct Expected {
     /// In words, to follow "It must be".
-    pub is: &'static str,
+    pub form: &'static str,
     /// A value that would do.
     pub example: &'static str,
 }
 
-/// All faults of a configuration, in one line.
+/// All errors of a configuration, in one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
+pub struct ConfigErrors(pub Vec<ConfigError>);
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigErrors {}
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let faults: Vec<String> = self.0.iter().map(Fault::to_string).collect();
-        write!(f, "The configuration is faulty: {}.", faults.join("; "))
+        let errors: Vec<String> = self.0.iter().map(ConfigError::to_string).collect();
+        write!(f, "The configuration is faulty: {}.", errors.join("; "))
     }
 }
 
-impl Faults {
-    /// Unwraps a value; a fault is noted and gives the type's default, so that all faults are found at once.
-    pub fn note<T: Default>(&mut self, result: Result<T, Fault>) -> T {
-        result.unwrap_or_else(|fault| {
-            self.0.push(fault);
+impl ConfigErrors {
+    /// Unwraps a value; an error is noted and gives the type's default, so that all errors are found at once.
+    pub fn note<T: Default>(&mut self, result: Result<T, ConfigError>) -> T {
+        result.unwrap_or_else(|error| {
+            self.0.push(error);
             T::default()
         })
     }
 }
 
 /// The form of `QUEUE_URL` and `DEAD_LETTER_QUEUE_URL`.
-pub const QUEUE_URL: Form = Form {
-    is: "the URL of an SQS queue",
+pub const QUEUE_URL: Expected = Expected {
+    form: "the URL of an SQS queue",
     example: "https://sqs.eu-west-1.amazonaws.com/123456789012/vero-relay",
 };
 
@@ -84,10 +84,10 @@ impl Environment {
     /// Whether a variable says `true` (or `1`).
     ///
     /// # Errors
-    /// A [`Fault`] if it says something else than true or false.
-    pub fn flag(&self, name: &str, default: bool) -> Result<bool, Fault> {
-        const FORM: Form = Form { is: "true or false", example: "true" };
-        self.parsed(name, FORM, |value| match value.to_ascii_lowercase().as_str() {
+    /// A [`ConfigError`] if it says something else than true or false.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool, ConfigError> {
+        const FLAG: Expected = Expected { form: "true or false", example: "true" };
+        self.parsed(name, FLAG, |value| match value.to_ascii_lowercase().as_str() {
             "true" | "1" => Ok(true),
             "false" | "0" => Ok(false),
             _ => Err("is neither true nor false"),
@@ -99,22 +99,22 @@ impl Environment {
     /// the variable's name.
     ///
     /// # Errors
-    /// A [`Fault`] with those words. The value itself is never in it: it may be a secret.
+    /// A [`ConfigError`] with those words. The value itself is never in it: it may be a secret.
     pub fn parsed<T, E: Into<String>>(
         &self,
         name: &str,
-        form: Form,
+        expected: Expected,
         parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Result<Option<T>, Fault> {
-        let fault = |problem: E| Fault { variable: name.to_owned(), problem: problem.into(), form };
-        self.get(name).map(parse).transpose().map_err(fault)
+    ) -> Result<Option<T>, ConfigError> {
+        let error = |problem: E| ConfigError { variable: name.to_owned(), problem: problem.into(), expected };
+        self.get(name).map(parse).transpose().map_err(error)
     }
 
     /// The URL of a queue.
     ///
     /// # Errors
-    /// A [`Fault`] if it is missing or no URL.
-    pub fn queue_url(&self, name: &str) -> Result<String, Fault> {
+    /// A [`ConfigError`] if it is missing or no URL.
+    pub fn queue_url(&self, name: &str) -> Result<String, ConfigError> {
         let check = |url: &str| match url.split_once("://") {
             Some(("http" | "https", rest)) if !rest.is_empty() && !url.contains(char::is_whitespace) => {
                 Ok(url.to_owned())
@@ -125,9 +125,9 @@ impl Environment {
     }
 }
 
-/// The fault of a variable that must be set and is not.
-pub fn missing(name: &str, form: Form) -> Fault {
-    Fault { variable: name.to_owned(), problem: "is missing".to_owned(), form }
+/// The error of a variable that must be set and is not.
+pub fn missing(name: &str, expected: Expected) -> ConfigError {
+    ConfigError { variable: name.to_owned(), problem: "is missing".to_owned(), expected }
 }
 
 #[cfg(test)]
@@ -136,14 +136,14 @@ mod tests {
 
     #[test]
     fn faults_name_variable_form_and_example() {
-        let mut faults = Faults::default();
+        let mut errors = ConfigErrors::default();
         let environment =
             Environment::of([("QUEUE_URL", " "), ("DEAD_LETTER_QUEUE_URL", "queue"), ("FLAG", "maybe")]);
-        faults.note(environment.queue_url("QUEUE_URL"));
-        faults.note(environment.queue_url("DEAD_LETTER_QUEUE_URL"));
-        faults.note(environment.flag("FLAG", true));
+        errors.note(environment.queue_url("QUEUE_URL"));
+        errors.note(environment.queue_url("DEAD_LETTER_QUEUE_URL"));
+        errors.note(environment.flag("FLAG", true));
         assert_eq!(
-            faults.to_string(),
+            errors.to_string(),
             "The configuration is faulty: QUEUE_URL is missing. It must be the URL of an SQS queue, for example \
              https://sqs.eu-west-1.amazonaws.com/123456789012/vero-relay; DEAD_LETTER_QUEUE_URL is no http or https \
              URL. It must be the URL of an SQS queue, for example \

@@ -8,7 +8,6 @@ use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchError;
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
-use tokio::time::timeout;
 
 use crate::http::{HttpError, Repeats};
 use crate::known;
@@ -76,7 +75,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`PutError`]; but for `Unreachable` and `Refused` the records may be in the stream all the same.
-    pub async fn put(&self, records: &[&str], patience: Duration) -> Result<Put, PutError> {
+    pub async fn put(&self, records: &[&str], timeout: Duration) -> Result<Put, PutError> {
         // Data is all that a record has, so that none is ever incomplete.
         let record = |data: &&str| Record::builder().data(Blob::new(*data)).build().ok();
         let repeats = Repeats::default();
@@ -89,7 +88,7 @@ impl Stream {
             .customize()
             .mutate_request(move |request| request.add_extension(repeats.clone()))
             .send();
-        let answer = timeout(patience, call).await.map_err(|_| PutError::Timeout)?;
+        let answer = tokio::time::timeout(timeout, call).await.map_err(|_| PutError::Timeout)?;
         let is_repeated = witness.happened();
         let answer = answer.map_err(|error| explain(error, is_repeated))?;
         let entries = answer.request_responses();

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use crate::environment::{Environment, Fault, Form};
+use crate::environment::{ConfigError, Environment, Expected};
 
 /// What metrics' log events are marked with, so that no log level silences them.
 pub(crate) const TARGET: &str = "metrics";
@@ -17,8 +17,8 @@ pub(crate) const TARGET: &str = "metrics";
 const MAX_VALUES: usize = 100;
 
 const NAMESPACE: &str = "METRICS_NAMESPACE";
-const NAMESPACE_FORM: Form = Form {
-    is: "a CloudWatch namespace: up to 255 letters, digits and any of .-_/#: and blank, not beginning with AWS/ or a colon",
+const EXPECTED: Expected = Expected {
+    form: "a CloudWatch namespace: up to 255 letters, digits and any of .-_/#: and blank, not beginning with AWS/ or a colon",
     example: "vero-relay",
 };
 
@@ -31,7 +31,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Metrics { namespace: NAMESPACE_FORM.example.to_owned() }
+        Metrics { namespace: EXPECTED.example.to_owned() }
     }
 }
 
@@ -39,10 +39,10 @@ impl Metrics {
     /// In the namespace that `METRICS_NAMESPACE` names; by default `vero-relay`.
     ///
     /// # Errors
-    /// A [`Fault`] if CloudWatch would not take that name.
-    pub fn from_environment(environment: &Environment) -> Result<Self, Fault> {
+    /// A [`ConfigError`] if CloudWatch would not take that name.
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || ".-_/#: ".contains(c);
-        let namespace = environment.parsed(NAMESPACE, NAMESPACE_FORM, |name| {
+        let namespace = environment.parsed(NAMESPACE, EXPECTED, |name| {
             match name.len() <= 255
                 && name.chars().all(is_allowed)
                 && !name.starts_with("AWS/")

@@ -10,7 +10,7 @@ use aws_sdk_sqs::types::{
 };
 use futures_util::stream::{self, StreamExt};
 use md5::{Digest, Md5};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::known;
 use crate::trace::TraceHeader;
@@ -24,7 +24,7 @@ const MAX_CALL_BYTES: usize = 1_000_000;
 /// Calls in flight, each over a connection of its own: 160 messages at a time.
 const IN_FLIGHT: usize = 16;
 
-/// What SQS turned down by its own fault within a 200, or did not acknowledge, is sent again this many times.
+/// What SQS turned down by its own error within a 200, or did not acknowledge, is sent again this many times.
 const RETRIES: u32 = 2;
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -33,7 +33,7 @@ const TRACE_HEADER: MessageSystemAttributeNameForSends = MessageSystemAttributeN
 
 /// A message on its way to a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
+pub struct OutboundMessage {
     /// The message body, in characters that SQS takes.
     pub body: String,
     /// Attributes for the operator's eye, name and value. None decides anything.
@@ -76,9 +76,9 @@ impl Queue {
 
     /// Opens the connection, so that the first message need not wait for DNS, TCP and TLS. Whether SQS likes
     /// the call does not matter.
-    pub async fn warm_up(&self, patience: Duration) {
+    pub async fn warm_up(&self, timeout: Duration) {
         let call = self.client.get_queue_attributes().queue_url(&self.url).send();
-        if !matches!(timeout(patience, call).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(timeout, call).await, Ok(Ok(_))) {
             tracing::debug!("the warm-up call to SQS did not succeed");
         }
     }
@@ -87,7 +87,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`SendError`]; then the message may still have reached the queue.
-    pub async fn send(&self, message: Outgoing, deadline: Instant) -> Result<(), SendError> {
+    pub async fn send(&self, message: OutboundMessage, deadline: Instant) -> Result<(), SendError> {
         let digest = digest(&message.body);
         let mut call = self.client.send_message().queue_url(&self.url).message_body(message.body);
         if !message.delay.is_zero() {
@@ -116,12 +116,20 @@ impl Queue {
 
     /// Sends messages in as few calls as SQS allows, side by side; the answer has their order. What is not
     /// known to be sent at the deadline counts as not sent.
-    pub async fn send_all(&self, messages: Vec<Outgoing>, deadline: Instant) -> Vec<Result<(), SendError>> {
+    pub async fn send_all(
+        &self,
+        messages: Vec<OutboundMessage>,
+        deadline: Instant,
+    ) -> Vec<Result<(), SendError>> {
         let calls = packed(messages).into_iter().map(|call| self.send_call(call, deadline));
         stream::iter(calls).buffered(IN_FLIGHT).collect::<Vec<_>>().await.into_iter().flatten().collect()
     }
 
-    async fn send_call(&self, messages: Vec<Outgoing>, deadline: Instant) -> Vec<Result<(), SendError>> {
+    async fn send_call(
+        &self,
+        messages: Vec<OutboundMessage>,
+        deadline: Instant,
+    ) -> Vec<Result<(), SendError>> {
         let count = messages.len();
         let mut results = vec![Err(SendError::Timeout); count];
         // Making a request takes time, too.
@@ -175,7 +183,7 @@ impl Queue {
                     results[index] = Err(SendError::Refused(known::aws_code(failed.code()).to_owned()));
                 }
             }
-            // What SQS calls the sender's fault will not get better by itself.
+            // What SQS calls the sender's error will not get better by itself.
             let hopeless: Vec<&str> =
                 answer.failed().iter().filter(|entry| entry.sender_fault()).map(|entry| entry.id()).collect();
             entries.retain(|entry| {
@@ -202,7 +210,7 @@ fn is_acknowledged(id: Option<&str>, told: Option<&str>, digest: &str) -> bool {
     id.filter(is_told).is_some() && told.filter(is_told).is_none_or(|told| told.eq_ignore_ascii_case(digest))
 }
 
-fn entry(index: usize, message: Outgoing) -> Result<SendMessageBatchRequestEntry, SendError> {
+fn entry(index: usize, message: OutboundMessage) -> Result<SendMessageBatchRequestEntry, SendError> {
     let mut entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(message.body);
     if !message.delay.is_zero() {
         entry = entry.delay_seconds(seconds(message.delay));
@@ -237,8 +245,8 @@ fn seconds(delay: Duration) -> i32 {
 }
 
 /// Groups messages, in order, into calls that SQS takes.
-fn packed(messages: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
-    let mut calls: Vec<Vec<Outgoing>> = Vec::new();
+fn packed(messages: Vec<OutboundMessage>) -> Vec<Vec<OutboundMessage>> {
+    let mut calls: Vec<Vec<OutboundMessage>> = Vec::new();
     let mut bytes = 0;
     for message in messages {
         match calls.last_mut() {
@@ -291,13 +299,14 @@ mod tests {
 
     #[test]
     fn calls_keep_to_both_limits() {
-        let message = |bytes| Outgoing {
+        let message = |bytes| OutboundMessage {
             body: "x".repeat(bytes),
             attributes: vec![],
             delay: Duration::ZERO,
             trace: None,
         };
-        let lengths = |messages: Vec<Outgoing>| packed(messages).iter().map(Vec::len).collect::<Vec<_>>();
+        let lengths =
+            |messages: Vec<OutboundMessage>| packed(messages).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(lengths(vec![]), Vec::<usize>::new());
         assert_eq!(lengths(vec![message(10); 25]), [10, 10, 5]);
         assert_eq!(lengths(vec![message(262_144); 7]), [3, 3, 1]);

@@ -17,7 +17,7 @@ use relay_core::archive::Archived;
 use relay_core::envelope::Envelope;
 use relay_core::timestamp::Timestamp;
 use relay_platform::known;
-use relay_platform::queue::{Outgoing, SendError};
+use relay_platform::queue::{OutboundMessage, SendError};
 use serde::Serialize;
 
 pub use cloudwatch::LogGroup;
@@ -173,7 +173,7 @@ struct Candidate {
     id: IdHash,
     mark: Path,
     partitions: Vec<String>,
-    message: Outgoing,
+    message: OutboundMessage,
 }
 
 impl<O: Outbox> Healing<'_, O> {

@@ -46,7 +46,7 @@ impl Archive {
         for _ in 0..=QUICK_TRIES {
             let records: Vec<&str> = todo.iter().map(|index| rows[*index].as_str()).collect();
             let not_taken = NotTaken::default();
-            let put = |patience| self.put(&records, patience, &not_taken);
+            let put = |timeout| self.put(&records, timeout, &not_taken);
             let outcome = match self.caller.call(turn, NAME, Addressed::Base, put).await {
                 Ok(Outcome::NotStarted) => break,
                 Ok(outcome) => outcome,
@@ -75,8 +75,8 @@ impl Archive {
         outcomes
     }
 
-    async fn put(&self, records: &[&str], patience: Duration, not_taken: &NotTaken) -> Answer {
-        let answer = self.stream.put(records, patience).await;
+    async fn put(&self, records: &[&str], timeout: Duration, not_taken: &NotTaken) -> Answer {
+        let answer = self.stream.put(records, timeout).await;
         match answer {
             // A stream over its limits may say so record by record, within a 200.
             Ok(Put { refused, is_repeated }) if refused.len() == records.len() => {

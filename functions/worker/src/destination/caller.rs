@@ -1,4 +1,4 @@
-//! One destination's calls: the patience, the quick second try and the breaker that go with each.
+//! One destination's calls: the timeout, the quick second try and the breaker that go with each.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -63,7 +63,7 @@ impl Caller {
                 return Ok(owed.map_or(obstacle, Outcome::Owed));
             }
             turn.count(name);
-            let verdict = send(turn.patience()).await.verdict(addressed);
+            let verdict = send(turn.timeout()).await.verdict(addressed);
             self.record(&verdict);
             let maybe_doubled = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
             let trouble = match verdict {

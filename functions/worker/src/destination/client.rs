@@ -64,15 +64,15 @@ impl Client {
         addressed: Addressed,
         make: impl Fn() -> RequestBuilder,
     ) -> Result<Outcome, Refused> {
-        let send = |patience| {
+        let send = |timeout| {
             let request = make();
-            async move { self.send(request, patience, turn.secrets).await }
+            async move { self.send(request, timeout, turn.secrets).await }
         };
         self.caller.call(turn, name, addressed, send).await
     }
 
-    async fn send(&self, request: RequestBuilder, patience: Duration, secrets: &Secrets) -> Answer {
-        let deadline = Instant::now() + patience;
+    async fn send(&self, request: RequestBuilder, timeout: Duration, secrets: &Secrets) -> Answer {
+        let deadline = Instant::now() + timeout;
         let (response, is_repeated) = match timeout_at(deadline, self.connections.send(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Answer::Failed(error),

@@ -67,7 +67,7 @@ impl<'i> Turn<'i> {
     }
 
     /// How long the next request may take.
-    pub fn patience(&self) -> Duration {
+    pub fn timeout(&self) -> Duration {
         REQUEST.min(self.budget.longest_call)
     }
 
@@ -80,10 +80,10 @@ impl<'i> Turn<'i> {
     pub fn is_over(&self) -> Option<Outcome> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match &*trouble {
-            Some(trouble) if self.started.elapsed() + self.patience() > FAILING => {
+            Some(trouble) if self.started.elapsed() + self.timeout() > FAILING => {
                 Some(Outcome::Owed(Trouble { maybe_taken: false, excerpt: None, ..trouble.clone() }))
             }
-            _ if !self.budget.allows(self.patience()) => Some(Outcome::NotStarted),
+            _ if !self.budget.allows(self.timeout()) => Some(Outcome::NotStarted),
             _ => None,
         }
     }
