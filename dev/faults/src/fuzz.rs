@@ -260,11 +260,11 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
             let event = FirstParty::read(payload, envelope.received_at, envelope.through_segment);
             ensure!(event.is_ok() == received.dead.is_none(), "ingest and worker disagree");
             let Ok(event) = event else { continue };
-            if let Ok(errand) = vero_track::errand(&envelope.id, &event, &RULES, Duration::ZERO) {
+            if let Ok(requests) = vero_track::requests(&envelope.id, &event, &RULES, Duration::ZERO) {
                 told = true;
-                serde_json::from_str::<Json<'_>>(&errand.call.body("token"))
+                serde_json::from_str::<Json<'_>>(&requests.call.body("token"))
                     .context("a call that is no JSON")?;
-                if let Tags::Edit(call) = &errand.tags {
+                if let Tags::Edit(call) = &requests.tags {
                     serde_json::from_str::<Json<'_>>(&call.body("token")).context("tags that are no JSON")?;
                 }
             }

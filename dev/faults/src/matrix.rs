@@ -126,7 +126,7 @@ struct Cell {
 }
 
 /// What a cell came to.
-struct Outcome {
+struct DeliveryOutcome {
     lost: usize,
     doubled: usize,
     dead: usize,
@@ -146,12 +146,13 @@ pub async fn run(programs: &Programs, only: &str) -> Result<Report> {
         let outcome = cell.run(programs).await?;
         anyhow::Ok((number, cell, outcome))
     });
-    let mut outcomes: Vec<(usize, Cell, Outcome)> = runs.buffer_unordered(CELLS).try_collect().await?;
+    let mut outcomes: Vec<(usize, Cell, DeliveryOutcome)> =
+        runs.buffer_unordered(CELLS).try_collect().await?;
     outcomes.sort_by_key(|(number, ..)| *number);
     Ok(report(&outcomes))
 }
 
-fn report(outcomes: &[(usize, Cell, Outcome)]) -> Report {
+fn report(outcomes: &[(usize, Cell, DeliveryOutcome)]) -> Report {
     let mut report = Report {
         title: "Fault matrix".into(),
         head: vec!["fault", "at", "all requests", "every third", "first ten", "longest invocation"],
@@ -185,7 +186,7 @@ ended after {FAULTY_PASSES} passes; a closed port meets batches in place of requ
 }
 
 impl Cell {
-    async fn run(&self, programs: &Programs) -> Result<Outcome> {
+    async fn run(&self, programs: &Programs) -> Result<DeliveryOutcome> {
         let rig = Rig::start(programs).await?;
         let receiver = rig.receiver(self.destination);
         let ids = rig.enqueue(EVENTS)?;
@@ -227,7 +228,7 @@ impl Cell {
         failures.extend(account.failures(self.fault.may_double));
         failures.extend(self.unjust_burials(&rig, &account));
         self.redrive(&rig, &ids, &mut failures).await?;
-        Ok(Outcome {
+        Ok(DeliveryOutcome {
             lost: account.lost.len(),
             doubled: account.doubled,
             dead: account.dead.len(),

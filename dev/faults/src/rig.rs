@@ -36,7 +36,7 @@ impl Destination {
         }
     }
 
-    /// The one that is to notice nothing of its troubles.
+    /// The one that is to notice nothing of its errors.
     pub fn neighbour(self) -> Self {
         match self {
             Self::Segment => Self::Vero,

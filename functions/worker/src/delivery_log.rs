@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use relay_core::archive::delivery_row;
-use relay_core::delivery::Outcome;
+use relay_core::delivery::DeliveryOutcome;
 use relay_core::timestamp::Timestamp;
 use relay_platform::aws::Aws;
 use relay_platform::firehose::{Stream, calls};
@@ -41,7 +41,7 @@ impl DeliveryLog {
     pub fn rows<'o>(
         &self,
         event: &Event<'_>,
-        outcomes: impl Iterator<Item = (&'o str, &'o Outcome)>,
+        outcomes: impl Iterator<Item = (&'o str, &'o DeliveryOutcome)>,
     ) -> Vec<String> {
         if self.stream.is_none() {
             return Vec::new();

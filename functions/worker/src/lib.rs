@@ -6,6 +6,7 @@
 //! became of each.
 
 mod batch;
+mod batch_metrics;
 mod budget;
 mod config;
 mod delivery_log;
@@ -14,31 +15,30 @@ mod event;
 mod secrets;
 mod settlement;
 mod start;
-mod tally;
 
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use relay_core::delivery::{Outcome, Tries, settle};
-use relay_core::envelope::DeathCause;
+use relay_core::delivery::{DeliveryOutcome, Tries, settle};
+use relay_core::envelope::DeadLetterReason;
 use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
 use relay_platform::metrics::Metrics;
 use serde_json::value::RawValue;
 
 pub use batch::{BatchResponse, NotAnSqsEvent};
+pub use batch_metrics::metrics;
 pub use config::Config;
 pub use start::StartError;
-pub use tally::metrics;
 
 use crate::batch::Received;
+use crate::batch_metrics::{BatchMetrics, UNRECORDED};
 use crate::budget::Budget;
 use crate::delivery_log::DeliveryLog;
-use crate::destination::{Lane, Ran};
+use crate::destination::{RunReport, Runner};
 use crate::event::{Event, Sorted};
 use crate::secrets::{LiveSecrets, Secrets};
-use crate::settlement::{Decision, Desk};
-use crate::tally::{Tally, UNRECORDED};
+use crate::settlement::{Decision, Settler};
 
 /// Well inside the time that the budget keeps for settling.
 const SQS: Timeouts = Timeouts {
@@ -50,8 +50,8 @@ const SQS: Timeouts = Timeouts {
 
 /// The function, ready for batches.
 pub struct Worker {
-    lanes: Vec<Box<dyn Lane>>,
-    desk: Desk,
+    runners: Vec<Box<dyn Runner>>,
+    settler: Settler,
     delivery_log: DeliveryLog,
     secrets: LiveSecrets,
     metrics: Metrics,
@@ -65,11 +65,11 @@ impl Worker {
     pub async fn start(environment: &Environment, config: Config) -> Result<Self, StartError> {
         let aws = Aws::from_environment(environment, SQS);
         let secrets = LiveSecrets::read(&aws, &config).await?;
-        let desk = Desk::new(aws.sqs(), &config);
-        desk.warm_up().await;
+        let settler = Settler::new(aws.sqs(), &config);
+        settler.warm_up().await;
         Ok(Worker {
-            lanes: destination::lanes(&config, &aws)?,
-            desk,
+            runners: destination::runners(&config, &aws)?,
+            settler,
             delivery_log: DeliveryLog::new(&config, &aws),
             secrets,
             metrics: config.metrics,
@@ -91,27 +91,27 @@ impl Worker {
             tracing::error!(message_id = %id, "the message has no body: it returns");
         }
         let secrets = self.secrets.current().await;
-        let mut tally = Tally::new(messages.len() + unreadable.len());
+        let mut batch_metrics = BatchMetrics::new(messages.len() + unreadable.len());
         let mut decisions: Vec<Decision<'_>> = Vec::with_capacity(messages.len());
         let mut events = Vec::with_capacity(messages.len());
         for message in &messages {
             match Event::read(message) {
                 Sorted::Event(event) => {
-                    tally.count_received(&event.envelope);
+                    batch_metrics.count_received(&event.envelope);
                     events.push(event);
                 }
                 Sorted::Poison(reason) => {
-                    tally.count_poison();
+                    batch_metrics.count_poison();
                     decisions.push(Decision::poison(message, reason));
                 }
                 Sorted::Invalid(envelope, reason) => {
-                    tally.count_poison();
+                    batch_metrics.count_poison();
                     decisions.push(Decision::invalid(message, &envelope, reason));
                 }
                 Sorted::Later => decisions.push(Decision::later(message)),
             }
         }
-        let outcomes = self.deliver(&events, &budget, &secrets, &mut tally).await;
+        let outcomes = self.deliver(&events, &budget, &secrets, &mut batch_metrics).await;
         let mut rows = Vec::new();
         for (event, outcomes) in events.iter().zip(outcomes) {
             rows.extend(self.delivery_log.rows(event, outcomes.iter().map(|(name, told)| (&**name, told))));
@@ -120,12 +120,12 @@ impl Worker {
             decisions.push(Decision::settled(event, &outcomes, settlement));
         }
         let (mut returned, unrecorded) = tokio::join!(
-            self.desk.carry_out(decisions, &budget, &mut tally),
+            self.settler.settle(decisions, &budget, &mut batch_metrics),
             self.delivery_log.write(&rows, budget.ends.into()),
         );
-        tally.add(UNRECORDED, unrecorded);
+        batch_metrics.add(UNRECORDED, unrecorded);
         returned.extend(unreadable);
-        tally.log(returned.len(), &self.metrics);
+        batch_metrics.log(returned.len(), &self.metrics);
         Ok(BatchResponse::of(returned))
     }
 
@@ -135,20 +135,20 @@ impl Worker {
         events: &[Event<'_>],
         budget: &Budget,
         secrets: &Secrets,
-        tally: &mut Tally,
-    ) -> Vec<Vec<(String, Outcome)>> {
-        let mut all: Vec<Vec<(String, Outcome)>> = vec![Vec::new(); events.len()];
-        let runs = self.lanes.iter().map(|lane| {
+        batch_metrics: &mut BatchMetrics,
+    ) -> Vec<Vec<(String, DeliveryOutcome)>> {
+        let mut all: Vec<Vec<(String, DeliveryOutcome)>> = vec![Vec::new(); events.len()];
+        let runs = self.runners.iter().map(|runner| {
             let mine: Vec<usize> =
-                (0..events.len()).filter(|index| !lane.owed(&events[*index]).is_empty()).collect();
+                (0..events.len()).filter(|index| !runner.owed(&events[*index]).is_empty()).collect();
             async move {
                 let mine_of_all = mine.iter().map(|index| &events[*index]).collect();
-                (mine, lane.run(mine_of_all, budget, secrets).await)
+                (mine, runner.run(mine_of_all, budget, secrets).await)
             }
         });
-        for (mine, Ran { told, calls }) in join_all(runs).await {
+        for (mine, RunReport { told, calls }) in join_all(runs).await {
             for (name, calls) in calls {
-                tally.count_calls(name, calls);
+                batch_metrics.count_calls(name, calls);
                 if calls.unauthorized > 0 {
                     self.secrets.doubt();
                 }
@@ -158,17 +158,17 @@ impl Worker {
             }
         }
         for (event, outcomes) in events.iter().zip(&mut all) {
-            let is_on = |name: &str| self.lanes.iter().any(|lane| lane.names().contains(&name));
+            let is_on = |name: &str| self.runners.iter().any(|runner| runner.names().contains(&name));
             let mut off: Vec<String> =
                 event.destinations().filter(|name| !is_on(name)).map(str::to_owned).collect();
             if event.envelope.destinations.is_none() && outcomes.is_empty() {
                 // It was accepted, so it must not vanish because its one destination is off.
                 off.push(destination::HOME_OF_FIRST_PARTY.to_owned());
             }
-            let cause = DeathCause { reason: "destination_off", ..DeathCause::default() };
-            outcomes.extend(off.into_iter().map(|name| (name, Outcome::Dead(cause.clone()))));
+            let cause = DeadLetterReason::new("destination_off");
+            outcomes.extend(off.into_iter().map(|name| (name, DeliveryOutcome::Rejected(cause.clone()))));
             for (name, outcome) in outcomes {
-                tally.count(event, name, outcome);
+                batch_metrics.count(event, name, outcome);
             }
         }
         all

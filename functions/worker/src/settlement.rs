@@ -6,15 +6,15 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{Burial, MAX_DELAY, Outcome, Resend, Settlement};
-use relay_core::envelope::{DeadLetter, DeathCause, Envelope};
+use relay_core::delivery::{DeliveryOutcome, MAX_DELAY, Resend, Settlement, Undeliverable};
+use relay_core::envelope::{DeadLetter, DeadLetterReason, Envelope};
 use relay_platform::queue::{OutboundMessage, Queue, SendError};
 
 use crate::batch::{Message, MessageId};
+use crate::batch_metrics::BatchMetrics;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::Event;
-use crate::tally::Tally;
 
 /// A cold start need not wait longer than this for a connection.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ impl<'a> Decision<'a> {
     /// An event that is none goes to the dead-letter queue with the reason.
     pub fn invalid(message: &'a Message<'a>, envelope: &Envelope<'_>, reason: &'static str) -> Self {
         tracing::error!(id = %envelope.id, reason, "to the dead-letter queue");
-        let cause = DeathCause { reason, ..DeathCause::default() };
+        let cause = DeadLetterReason::new(reason);
         let letter = DeadLetter { envelope, destinations: None, cause };
         let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
         let outbound = outbound(message, letter.to_json(), attributes, Duration::ZERO);
@@ -84,7 +84,11 @@ impl<'a> Decision<'a> {
     }
 
     /// What was decided for an event of which the destinations said so.
-    pub fn settled(event: &Event<'a>, outcomes: &[(String, Outcome)], settlement: Settlement) -> Self {
+    pub fn settled(
+        event: &Event<'a>,
+        outcomes: &[(String, DeliveryOutcome)],
+        settlement: Settlement,
+    ) -> Self {
         let message = event.message;
         let Settlement::Acknowledge { resend, dead } = settlement else {
             return Decision::comes_back(message);
@@ -97,7 +101,7 @@ impl<'a> Decision<'a> {
             let outbound = outbound(message, envelope.to_json(), attributes.clone(), delay);
             Part { outbound, destinations }
         });
-        let letters = dead.into_iter().map(|Burial { destination, cause, attempt }| {
+        let letters = dead.into_iter().map(|Undeliverable { destination, cause, attempt }| {
             let mut attributes = attributes.clone();
             attributes.push(("reason", cause.reason.to_owned()));
             let envelope = &Envelope { attempt, ..envelope.clone() };
@@ -106,12 +110,12 @@ impl<'a> Decision<'a> {
             let outbound = outbound(message, letter.to_json(), attributes, Duration::ZERO);
             Part { outbound, destinations: vec![destination] }
         });
-        let names = |of: fn(&Outcome) -> bool| -> Vec<String> {
+        let names = |of: fn(&DeliveryOutcome) -> bool| -> Vec<String> {
             outcomes.iter().filter(|(_, outcome)| of(outcome)).map(|(name, _)| name.clone()).collect()
         };
         Decision {
-            accepted: names(|outcome| matches!(outcome, Outcome::Accepted { .. })),
-            counted: names(Outcome::is_maybe_doubled),
+            accepted: names(|outcome| matches!(outcome, DeliveryOutcome::Accepted { .. })),
+            counted: names(DeliveryOutcome::is_maybe_doubled),
             ..Decision::send(message, copies.collect(), letters.collect())
         }
     }
@@ -129,17 +133,17 @@ fn outbound(
 
 /// Where messages are settled.
 #[derive(Debug)]
-pub struct Desk {
+pub struct Settler {
     client: Client,
     queue_url: String,
     queue: Queue,
     dead_letters: Queue,
 }
 
-impl Desk {
+impl Settler {
     /// Makes the queues' clients.
     pub fn new(client: Client, config: &Config) -> Self {
-        Desk {
+        Settler {
             queue: Queue::new(client.clone(), config.queue_url.clone()),
             dead_letters: Queue::new(client.clone(), config.dead_letter_queue_url.clone()),
             queue_url: config.queue_url.clone(),
@@ -157,11 +161,11 @@ impl Desk {
     ///
     /// Of one message dead letters go first: where it comes back because of one, no copy may be under way as well. A
     /// message without any does not wait for those of others.
-    pub async fn carry_out<'a>(
+    pub async fn settle<'a>(
         &self,
         decisions: Vec<Decision<'a>>,
         budget: &Budget,
-        tally: &mut Tally,
+        batch_metrics: &mut BatchMetrics,
     ) -> Vec<MessageId<'a>> {
         let deadline = tokio::time::Instant::from_std(budget.ends);
         let mut owners = Vec::with_capacity(decisions.len());
@@ -195,7 +199,7 @@ impl Desk {
                 Ok(()) => true,
                 Err(error) => {
                     tracing::error!(message_id = %owner.message.id, %error, "could not be put back: the message returns");
-                    tally.add("unsent", 1);
+                    batch_metrics.add("unsent", 1);
                     owner.is_unsent = true;
                     !matches!(error, SendError::Refused(_))
                 }
@@ -207,7 +211,7 @@ impl Desk {
         for owner in owners.iter().filter(|owner| owner.is_unsent) {
             // It returns as it was, owed to these too.
             for destination in owner.done.iter().filter(|name| !owner.counted.contains(name)) {
-                tally.count_doubling(destination);
+                batch_metrics.count_doubling(destination);
             }
         }
         let comes_back = owners.into_iter().filter(|owner| owner.comes_back || owner.is_unsent);

@@ -170,7 +170,7 @@ async fn a_refused_key_is_read_again_once_a_minute_at_most() {
         assert_eq!(setup.readings(), 2);
         assert_eq!(setup.counts()["VeroTrackUnauthorized"], 1);
     }
-    // While all is well, nobody asks, nor for another trouble.
+    // While all is well, nobody asks, nor for another error.
     let setup = setup().await;
     setup.segment.behave(Behaviour::status(404), When::always());
     for number in 0..4 {

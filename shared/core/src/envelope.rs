@@ -249,7 +249,7 @@ pub const MAX_EXCERPT: usize = 500;
 
 /// Why an event lies in the dead-letter queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeathCause {
+pub struct DeadLetterReason {
     /// A snake_case code.
     pub reason: &'static str,
     /// The HTTP status of the destination's answer.
@@ -260,6 +260,13 @@ pub struct DeathCause {
     pub truncated: bool,
 }
 
+impl DeadLetterReason {
+    /// A reason by its code alone: no destination answered.
+    pub fn new(reason: &'static str) -> Self {
+        DeadLetterReason { reason, ..DeadLetterReason::default() }
+    }
+}
+
 /// An entry of the dead-letter queue: an envelope that says who refused it, and why.
 #[derive(Debug)]
 pub struct DeadLetter<'e, 'a> {
@@ -268,7 +275,7 @@ pub struct DeadLetter<'e, 'a> {
     /// The one destination that refused it, or all those that nobody knows; `None` when it never got that far.
     pub destinations: Option<&'e [String]>,
     /// Why.
-    pub cause: DeathCause,
+    pub cause: DeadLetterReason,
 }
 
 impl DeadLetter<'_, '_> {
@@ -313,11 +320,11 @@ mod tests {
     #[test]
     fn a_dead_letter_can_be_redriven() {
         let envelope = Envelope::parse(BODY).unwrap();
-        let cause = DeathCause {
+        let cause = DeadLetterReason {
             reason: "refused",
             status: Some(422),
             excerpt: Some("\u{FFFF}".repeat(600)),
-            ..DeathCause::default()
+            ..DeadLetterReason::default()
         };
         let refused = ["segment".to_owned()];
         let letter = DeadLetter { envelope: &envelope, destinations: Some(&refused), cause }.to_json();

@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use relay_core::delivery::{MAX_ATTEMPTS, MAX_DELAY, Outcome, Settlement, Tries, Trouble, settle};
-use relay_core::envelope::DeathCause;
+use relay_core::delivery::{
+    DeliveryError, DeliveryOutcome, MAX_ATTEMPTS, MAX_DELAY, Settlement, Tries, settle,
+};
+use relay_core::envelope::DeadLetterReason;
 
 const DESTINATIONS: [&str; 3] = ["segment", "vero_track", "archive"];
 
@@ -27,25 +29,34 @@ enum End {
     Dead,
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
-    let trouble = (any::<bool>(), prop::option::of(0_u64..2_000)).prop_map(|(maybe_taken, wait)| {
+fn outcome() -> impl Strategy<Value = DeliveryOutcome> {
+    let error = (any::<bool>(), prop::option::of(0_u64..2_000)).prop_map(|(maybe_taken, wait)| {
         let retry_after = wait.map(Duration::from_secs);
-        Outcome::Owed(Trouble { maybe_taken, retry_after, ..Trouble::internal("timeout") })
+        DeliveryOutcome::Retry(DeliveryError {
+            maybe_taken,
+            retry_after,
+            ..DeliveryError::internal("timeout")
+        })
     });
-    let refused = prop::option::of(400_u16..500)
-        .prop_map(|status| Outcome::Dead(DeathCause { reason: "refused", status, ..DeathCause::default() }));
+    let refused = prop::option::of(400_u16..500).prop_map(|status| {
+        DeliveryOutcome::Rejected(DeadLetterReason {
+            reason: "refused",
+            status,
+            ..DeadLetterReason::default()
+        })
+    });
     prop_oneof![
-        1 => any::<bool>().prop_map(|maybe_doubled| Outcome::Accepted { maybe_doubled, at: SystemTime::UNIX_EPOCH }),
-        1 => Just(Outcome::Skipped("loop")),
+        1 => any::<bool>().prop_map(|maybe_doubled| DeliveryOutcome::Accepted { maybe_doubled, at: SystemTime::UNIX_EPOCH }),
+        1 => Just(DeliveryOutcome::Skipped("loop")),
         1 => refused,
-        6 => trouble,
-        2 => Just(Outcome::NotStarted),
-        1 => Just(Outcome::Paused),
+        6 => error,
+        2 => Just(DeliveryOutcome::NotStarted),
+        1 => Just(DeliveryOutcome::Paused),
     ]
 }
 
 /// What happens to the next message: which one it is, what each destination says, and the jitter.
-fn turn() -> impl Strategy<Value = (Index, [Outcome; 3], f64)> {
+fn turn() -> impl Strategy<Value = (Index, [DeliveryOutcome; 3], f64)> {
     (any::<Index>(), [outcome(), outcome(), outcome()], 0.0..=1.0)
 }
 
@@ -71,11 +82,11 @@ proptest! {
             for name in &received.destinations {
                 prop_assert!(!ends.contains_key(name), "{name} is sent what it has: {:?}", ends[name]);
             }
-            let said: Vec<(String, Outcome)> = received.destinations.iter().cloned().zip(outcomes).collect();
+            let said: Vec<(String, DeliveryOutcome)> = received.destinations.iter().cloned().zip(outcomes).collect();
             for (name, outcome) in &said {
                 let end = match outcome {
-                    Outcome::Accepted { .. } => End::Accepted,
-                    Outcome::Skipped(_) => End::Skipped,
+                    DeliveryOutcome::Accepted { .. } => End::Accepted,
+                    DeliveryOutcome::Skipped(_) => End::Skipped,
                     _ => continue,
                 };
                 ends.insert(name.clone(), end);
@@ -83,7 +94,7 @@ proptest! {
             let tries = Tries { attempt: received.attempt, receives: received.receives };
             match settle(tries, said.clone(), random) {
                 Settlement::Return => {
-                    let accepted = |(_, outcome): &(String, Outcome)| matches!(outcome, Outcome::Accepted { .. });
+                    let accepted = |(_, outcome): &(String, DeliveryOutcome)| matches!(outcome, DeliveryOutcome::Accepted { .. });
                     prop_assert!(!said.iter().any(accepted));
                     // Skipping is free of effects: it comes out the same next time.
                     ends.retain(|name, _| !received.destinations.contains(name));
@@ -115,7 +126,7 @@ proptest! {
     fn an_outage_without_end_ends_in_the_dead_letter_queue(random in 0.0..=1.0) {
         let (mut attempt, mut waited) = (0, Duration::ZERO);
         for tries in 1..=MAX_ATTEMPTS {
-            let owed = vec![("segment".to_owned(), Outcome::Owed(Trouble::internal("timeout")))];
+            let owed = vec![("segment".to_owned(), DeliveryOutcome::Retry(DeliveryError::internal("timeout")))];
             let Settlement::Acknowledge { resend, dead } = settle(Tries { attempt, receives: 1 }, owed, random) else {
                 return Err(TestCaseError::fail("it was tried"));
             };

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
-use relay_core::delivery::{Turn, in_order};
+use relay_core::delivery::{OrderKey, in_order};
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
 use relay_core::first_party::CallType;
 use relay_core::first_party::FirstParty;
@@ -302,22 +302,22 @@ proptest! {
         let json = serde_json::to_string(&event).unwrap();
         let Ok(read) = FirstParty::read(serde_json::from_str(&json).unwrap(), received_at(), false) else { return Ok(()) };
         let rules = Rules { forward_deletes, ..Rules::default() };
-        let map = || vero_track::errand(&EventId::parse("e1").unwrap(), &read, &rules, Duration::ZERO);
-        let errand = match map() {
-            Ok(errand) => errand,
+        let map = || vero_track::requests(&EventId::parse("e1").unwrap(), &read, &rules, Duration::ZERO);
+        let requests = match map() {
+            Ok(requests) => requests,
             Err(fate) => {
                 let is_known = read.user.id.is_some() || read.user.email.is_some() && read.kind != CallType::Alias;
                 prop_assert!(fate != Fate::Skip(Skip::NoIdentity) || !is_known, "{fate:?}");
                 return Ok(());
             }
         };
-        prop_assert_eq!(&errand, &map().unwrap());
-        prop_assert!(!errand.users.is_empty());
-        let tags = match &errand.tags {
+        prop_assert_eq!(&requests, &map().unwrap());
+        prop_assert!(!requests.users.is_empty());
+        let tags = match &requests.tags {
             Tags::Edit(call) => Some(call),
             Tags::None | Tags::Malformed => None,
         };
-        for call in [Some(&errand.call), tags].into_iter().flatten() {
+        for call in [Some(&requests.call), tags].into_iter().flatten() {
             let body: Value = serde_json::from_str(&call.body("t")).unwrap();
             let user = if call.endpoint == Endpoint::EventsTrack { &body["identity"] } else { &body };
             let named: Vec<&str> = ["id", "email"].iter().filter_map(|key| user[key].as_str()).collect();
@@ -350,11 +350,11 @@ proptest! {
 
     #[test]
     fn every_event_has_one_turn_after_those_of_its_users(turns in prop::collection::vec((prop::collection::vec("[a-e]", 0..3), 0_u32..5, 0_u32..3), 0..30)) {
-        let turns: Vec<Turn> = turns
+        let turns: Vec<OrderKey> = turns
             .into_iter()
             .map(|(users, second, place)| {
                 let received_at = Timestamp::parse(&format!("2026-11-21T05:04:0{second}Z")).unwrap();
-                Turn { users, received_at, place }
+                OrderKey { users, received_at, place }
             })
             .collect();
         let lines = in_order(&turns);

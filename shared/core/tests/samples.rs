@@ -52,13 +52,13 @@ fn every_first_party_sample_at_vero() {
     insta::glob!("../../../events", "segment-*.json", |path| {
         let payload = std::fs::read_to_string(path).unwrap();
         let event = FirstParty::read(serde_json::from_str(&payload).unwrap(), received_at(), true).unwrap();
-        let told = match vero_track::errand(&id(), &event, &Rules::default(), Duration::ZERO) {
-            Ok(errand) => {
-                let tags = match &errand.tags {
+        let told = match vero_track::requests(&id(), &event, &Rules::default(), Duration::ZERO) {
+            Ok(requests) => {
+                let tags = match &requests.tags {
                     Tags::Edit(call) => Some(request(call)),
                     Tags::None | Tags::Malformed => None,
                 };
-                Value::from_iter([Some(request(&errand.call)), tags].into_iter().flatten())
+                Value::from_iter([Some(request(&requests.call)), tags].into_iter().flatten())
             }
             Err(Fate::Skip(skip)) => json!({"skipped": skip.as_str()}),
             Err(Fate::Dead(cause)) => json!({"dead": cause.reason}),

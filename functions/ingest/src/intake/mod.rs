@@ -7,7 +7,7 @@ pub mod webhooks;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use relay_core::envelope::{DeadLetter, DeathCause, Envelope, EventId, MAX_BYTES, Payload, Source};
+use relay_core::envelope::{DeadLetter, DeadLetterReason, Envelope, EventId, MAX_BYTES, Payload, Source};
 use relay_core::json::{self, Json, Kind};
 use relay_core::timestamp::Timestamp;
 
@@ -45,7 +45,7 @@ impl Received {
     /// An entry for the dead-letter queue.
     fn dead(envelope: &Envelope<'_>, reason: &'static str, truncated: bool) -> Self {
         let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
-        let cause = DeathCause { reason, truncated, ..DeathCause::default() };
+        let cause = DeadLetterReason { reason, truncated, ..DeadLetterReason::default() };
         let body = DeadLetter { envelope, destinations: None, cause }.to_json();
         Received { id: envelope.id.clone(), body, attributes, dead: Some(reason) }
     }

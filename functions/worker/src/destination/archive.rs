@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use relay_core::archive::{About, row};
-use relay_core::delivery::{Addressed, Answer, Outcome, TransportError, Trouble};
-use relay_core::envelope::{DeathCause, Source};
+use relay_core::delivery::{Answer, DeliveryError, DeliveryOutcome, Target, TransportError};
+use relay_core::envelope::{DeadLetterReason, Source};
 use relay_platform::aws::Aws;
 use relay_platform::firehose::{MAX_RECORD_BYTES, Put, PutError, Stream, calls};
 
 use super::caller::{Caller, Refused};
-use super::turn::Turn;
-use super::{Destination, Told, in_batches};
+use super::context::RunContext;
+use super::{Destination, Outcomes, in_batches};
 use crate::config::Config;
 use crate::event::{Content, Event};
 use crate::secrets::Secrets;
@@ -40,31 +40,31 @@ impl Archive {
     }
 
     /// Makes one call, and a second for those of its records that Firehose did not take.
-    async fn send(&self, rows: &[String], turn: &Turn<'_>) -> Vec<Outcome> {
-        let mut outcomes = vec![Outcome::NotStarted; rows.len()];
+    async fn send(&self, rows: &[String], context: &RunContext<'_>) -> Vec<DeliveryOutcome> {
+        let mut outcomes = vec![DeliveryOutcome::NotStarted; rows.len()];
         let mut todo: Vec<usize> = (0..rows.len()).collect();
         for _ in 0..=QUICK_TRIES {
             let records: Vec<&str> = todo.iter().map(|index| rows[*index].as_str()).collect();
             let not_taken = NotTaken::default();
             let put = |timeout| self.put(&records, timeout, &not_taken);
-            let outcome = match self.caller.call(turn, NAME, Addressed::Base, put).await {
-                Ok(Outcome::NotStarted) => break,
+            let outcome = match self.caller.call(context, NAME, Target::Endpoint, put).await {
+                Ok(DeliveryOutcome::NotStarted) => break,
                 Ok(outcome) => outcome,
                 // Rows are our own work, of a known form and size: a refusal is about the stream.
-                Err(Refused(trouble)) => Outcome::Owed(trouble),
+                Err(Refused(error)) => DeliveryOutcome::Retry(error),
             };
             for index in &todo {
                 outcomes[*index] = outcome.clone();
             }
-            if !matches!(outcome, Outcome::Accepted { .. }) {
+            if !matches!(outcome, DeliveryOutcome::Accepted { .. }) {
                 break;
             }
             let not_taken = not_taken.into_inner().unwrap_or_else(PoisonError::into_inner);
             let not_taken = not_taken.into_iter().filter_map(|(place, code)| Some((*todo.get(place)?, code)));
             todo = not_taken
                 .map(|(index, code)| {
-                    let trouble = Trouble { excerpt: Some(code), ..Trouble::internal("not_taken") };
-                    outcomes[index] = Outcome::Owed(trouble);
+                    let error = DeliveryError { excerpt: Some(code), ..DeliveryError::internal("not_taken") };
+                    outcomes[index] = DeliveryOutcome::Retry(error);
                     index
                 })
                 .collect();
@@ -124,22 +124,27 @@ impl Destination for Archive {
 
     const SOURCES: &'static [Source] = &[Source::Vero, Source::Segment];
 
-    fn prepare(&self, event: &Event<'_>, _owed: &[&'static str], _secrets: &Secrets) -> Result<String, Told> {
+    fn prepare(
+        &self,
+        event: &Event<'_>,
+        _owed: &[&'static str],
+        _secrets: &Secrets,
+    ) -> Result<String, Outcomes> {
         let about: About<'_> = match &event.content {
             Content::Webhook(webhook) => webhook.into(),
             Content::FirstParty(event) => event.into(),
         };
         let row = row(&event.envelope, &about);
         if row.len() > MAX_RECORD_BYTES {
-            let cause = DeathCause { reason: "too_large", ..DeathCause::default() };
-            return Err(vec![(NAME, Outcome::Dead(cause))]);
+            let cause = DeadLetterReason::new("too_large");
+            return Err(vec![(NAME, DeliveryOutcome::Rejected(cause))]);
         }
         Ok(row)
     }
 
-    fn deliver<'a>(&'a self, rows: Vec<String>, turn: &'a Turn<'a>) -> BoxFuture<'a, Vec<Told>> {
+    fn deliver<'a>(&'a self, rows: Vec<String>, context: &'a RunContext<'a>) -> BoxFuture<'a, Vec<Outcomes>> {
         Box::pin(async move {
-            let send = |rows| self.send(rows, turn);
+            let send = |rows| self.send(rows, context);
             let outcomes = in_batches(calls(&rows), IN_FLIGHT, self.caller.is_on_trial(), send).await;
             outcomes.into_iter().map(|outcome| vec![(NAME, outcome)]).collect()
         })

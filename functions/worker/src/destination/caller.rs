@@ -3,9 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use relay_core::delivery::{Addressed, Admission, Answer, Breaker, Outcome, Trouble, Verdict};
+use relay_core::delivery::{Admission, Answer, Breaker, DeliveryError, DeliveryOutcome, Target, Verdict};
 
-use super::turn::Turn;
+use super::context::RunContext;
 
 /// Quick tries after the first. All further ones go through the queue.
 const QUICK_TRIES: u32 = 1;
@@ -22,13 +22,13 @@ pub struct Caller {
 
 /// The destination will not have the request as it is.
 #[derive(Debug)]
-pub struct Refused(pub Trouble);
+pub struct Refused(pub DeliveryError);
 
 #[derive(Debug, Default)]
 struct Health {
     breaker: Breaker,
     /// The outage that the breaker remembers, for the events that it holds back.
-    last: Option<Trouble>,
+    last: Option<DeliveryError>,
 }
 
 impl Caller {
@@ -45,63 +45,63 @@ impl Caller {
     }
 
     /// Makes a call, with a quick second try if that is worth it. `send` makes one request, which may take so long;
-    /// `name` is the destination's name under which requests are counted, and `addressed` says what it means that
+    /// `name` is the destination's name under which requests are counted, and `target` says what it means that
     /// there is nothing where they go.
     ///
     /// # Errors
     /// [`Refused`]: what to make of it is the caller's to say.
     pub async fn call<F: Future<Output = Answer> + Send>(
         &self,
-        turn: &Turn<'_>,
+        context: &RunContext<'_>,
         name: &'static str,
-        addressed: Addressed,
+        target: Target,
         send: impl Fn(Duration) -> F,
-    ) -> Result<Outcome, Refused> {
-        let mut owed: Option<Trouble> = None;
+    ) -> Result<DeliveryOutcome, Refused> {
+        let mut owed: Option<DeliveryError> = None;
         for quick_try in 0..=QUICK_TRIES {
-            if let Some(obstacle) = self.obstacle(turn) {
-                return Ok(owed.map_or(obstacle, Outcome::Owed));
+            if let Some(obstacle) = self.obstacle(context) {
+                return Ok(owed.map_or(obstacle, DeliveryOutcome::Retry));
             }
-            turn.count(name);
-            let verdict = send(turn.timeout()).await.verdict(addressed);
+            context.count(name);
+            let verdict = send(context.timeout()).await.verdict(target);
             self.record(&verdict);
             let maybe_doubled = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
-            let trouble = match verdict {
+            let error = match verdict {
                 Verdict::Accepted { is_repeated } => {
                     let maybe_doubled = maybe_doubled || is_repeated && !self.drops_repeats;
-                    return Ok(Outcome::Accepted { maybe_doubled, at: SystemTime::now() });
+                    return Ok(DeliveryOutcome::Accepted { maybe_doubled, at: SystemTime::now() });
                 }
-                Verdict::Refused(trouble) => return Err(Refused(trouble)),
-                Verdict::Operator(trouble) => {
-                    turn.note(&trouble);
-                    if matches!(trouble.status, Some(401 | 403)) {
-                        turn.count_unauthorized(name);
+                Verdict::Refused(error) => return Err(Refused(error)),
+                Verdict::Operator(error) => {
+                    context.note(&error);
+                    if matches!(error.status, Some(401 | 403)) {
+                        context.count_unauthorized(name);
                     }
-                    let maybe_taken = trouble.maybe_taken || maybe_doubled;
-                    return Ok(Outcome::Owed(Trouble { maybe_taken, ..trouble }));
+                    let maybe_taken = error.maybe_taken || maybe_doubled;
+                    return Ok(DeliveryOutcome::Retry(DeliveryError { maybe_taken, ..error }));
                 }
-                Verdict::Again(trouble) => trouble,
+                Verdict::Again(error) => error,
             };
-            turn.note(&trouble);
-            let pause = trouble.retry_after.unwrap_or(SHORT_WAIT);
-            owed = Some(Trouble { maybe_taken: trouble.maybe_taken || maybe_doubled, ..trouble });
+            context.note(&error);
+            let pause = error.retry_after.unwrap_or(SHORT_WAIT);
+            owed = Some(DeliveryError { maybe_taken: error.maybe_taken || maybe_doubled, ..error });
             if pause > SHORT_WAIT || quick_try == QUICK_TRIES {
                 break;
             }
             tokio::time::sleep(pause.mul_f64(0.3 + 0.7 * fastrand::f64())).await;
         }
-        Ok(owed.map_or(Outcome::NotStarted, Outcome::Owed))
+        Ok(owed.map_or(DeliveryOutcome::NotStarted, DeliveryOutcome::Retry))
     }
 
     /// Why a call cannot be made now, as the outcome of its events.
-    fn obstacle(&self, turn: &Turn<'_>) -> Option<Outcome> {
+    fn obstacle(&self, context: &RunContext<'_>) -> Option<DeliveryOutcome> {
         let now = Instant::now();
         let mut health = self.health();
         if health.breaker.peek(now) == Admission::Paused {
-            let last = health.last.clone().unwrap_or_else(|| Trouble::internal("breaker_open"));
-            return Some(Outcome::Owed(Trouble { maybe_taken: false, ..last }));
+            let last = health.last.clone().unwrap_or_else(|| DeliveryError::internal("breaker_open"));
+            return Some(DeliveryOutcome::Retry(DeliveryError { maybe_taken: false, ..last }));
         }
-        turn.is_over().or_else(|| {
+        context.is_over().or_else(|| {
             health.breaker.admit(now);
             None
         })
@@ -110,9 +110,9 @@ impl Caller {
     fn record(&self, verdict: &Verdict) {
         let mut health = self.health();
         match verdict {
-            Verdict::Again(trouble) | Verdict::Operator(trouble) if trouble.is_outage => {
-                health.breaker.failed(Instant::now(), trouble.retry_after);
-                health.last = Some(Trouble { excerpt: None, ..trouble.clone() });
+            Verdict::Again(error) | Verdict::Operator(error) if error.is_outage => {
+                health.breaker.failed(Instant::now(), error.retry_after);
+                health.last = Some(DeliveryError { excerpt: None, ..error.clone() });
             }
             _ => health.breaker.succeeded(),
         }

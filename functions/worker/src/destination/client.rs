@@ -4,14 +4,14 @@ use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use flate2::read::MultiGzDecoder;
-use relay_core::delivery::{Addressed, Answer, Outcome, TransportError, retry_after};
+use relay_core::delivery::{Answer, DeliveryOutcome, Target, TransportError, retry_after};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response};
 use tokio::time::{Instant, timeout_at};
 
 use super::caller::{Caller, Refused};
 use super::connections::Connections;
-use super::turn::Turn;
+use super::context::RunContext;
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
@@ -59,16 +59,16 @@ impl Client {
     /// [`Refused`]: what to make of it is the caller's to say.
     pub async fn call(
         &self,
-        turn: &Turn<'_>,
+        context: &RunContext<'_>,
         name: &'static str,
-        addressed: Addressed,
+        target: Target,
         make: impl Fn() -> RequestBuilder,
-    ) -> Result<Outcome, Refused> {
+    ) -> Result<DeliveryOutcome, Refused> {
         let send = |timeout| {
             let request = make();
-            async move { self.send(request, timeout, turn.secrets).await }
+            async move { self.send(request, timeout, context.secrets).await }
         };
-        self.caller.call(turn, name, addressed, send).await
+        self.caller.call(context, name, target, send).await
     }
 
     async fn send(&self, request: RequestBuilder, timeout: Duration, secrets: &Secrets) -> Answer {

@@ -1,11 +1,11 @@
-//! The destinations: one file each, and one line in [`lanes`].
+//! The destinations: one file each, and one line in [`runners`].
 
 mod archive;
 mod caller;
 mod client;
 mod connections;
+mod context;
 mod segment;
-mod turn;
 mod vero_track;
 
 use std::collections::{BTreeMap, HashSet};
@@ -13,8 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::Outcome;
-use relay_core::envelope::{DeathCause, Source};
+use relay_core::delivery::DeliveryOutcome;
+use relay_core::envelope::{DeadLetterReason, Source};
 use relay_platform::aws::Aws;
 
 use crate::budget::Budget;
@@ -22,8 +22,8 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::secrets::Secrets;
 use crate::start::StartError;
-pub use turn::Calls;
-use turn::Turn;
+pub use context::Calls;
+use context::RunContext;
 
 /// All destinations' names, as they stand in envelopes and in `PAUSED_DESTINATIONS`.
 pub const NAMES: [&str; 3] =
@@ -44,32 +44,32 @@ pub const HOME_OF_FIRST_PARTY: &str = name::<vero_track::VeroTrack>();
 ///
 /// # Errors
 /// If an HTTP client cannot be made.
-pub fn lanes(config: &Config, aws: &Aws) -> Result<Vec<Box<dyn Lane>>, StartError> {
-    let lanes = [
-        lane(segment::Segment::new(config)?, config),
-        lane(vero_track::VeroTrack::new(config)?, config),
-        lane(archive::Archive::new(config, aws), config),
+pub fn runners(config: &Config, aws: &Aws) -> Result<Vec<Box<dyn Runner>>, StartError> {
+    let runners = [
+        runner(segment::Segment::new(config)?, config),
+        runner(vero_track::VeroTrack::new(config)?, config),
+        runner(archive::Archive::new(config, aws), config),
     ];
-    Ok(lanes.into_iter().flatten().collect())
+    Ok(runners.into_iter().flatten().collect())
 }
 
 const fn name<D: Destination>() -> &'static str {
     D::NAMES[0]
 }
 
-fn lane<D: Destination + 'static>(destination: Option<D>, config: &Config) -> Option<Box<dyn Lane>> {
+fn runner<D: Destination + 'static>(destination: Option<D>, config: &Config) -> Option<Box<dyn Runner>> {
     let is_paused = config.paused.iter().any(|paused| paused == name::<D>());
-    Some(Box::new(Running { destination: destination?, is_paused }))
+    Some(Box::new(DestinationRunner { destination: destination?, is_paused }))
 }
 
 /// Sends batches, up to so many side by side; when the first is the destination's trial, the others wait for it. The
 /// answer has the items' order and number.
-async fn in_batches<'b, T, F: Future<Output = Vec<Outcome>>>(
+async fn in_batches<'b, T, F: Future<Output = Vec<DeliveryOutcome>>>(
     mut batches: Vec<&'b [T]>,
     in_flight: usize,
     is_on_trial: bool,
     send: impl Fn(&'b [T]) -> F,
-) -> Vec<Outcome> {
+) -> Vec<DeliveryOutcome> {
     let mut outcomes = Vec::new();
     if is_on_trial && !batches.is_empty() {
         outcomes.extend(send(batches.remove(0)).await);
@@ -82,13 +82,13 @@ async fn in_batches<'b, T, F: Future<Output = Vec<Outcome>>>(
 }
 
 /// What became of an event, by the names under which it was owed.
-pub type Told = Vec<(&'static str, Outcome)>;
+pub type Outcomes = Vec<(&'static str, DeliveryOutcome)>;
 
-/// What came of a lane's work.
+/// What came of a runner's work.
 #[derive(Debug)]
-pub struct Ran {
+pub struct RunReport {
     /// What became of the events, in their order and number.
-    pub told: Vec<Told>,
+    pub told: Vec<Outcomes>,
     /// The requests that were made, by the names under which they were.
     pub calls: BTreeMap<&'static str, Calls>,
 }
@@ -113,19 +113,23 @@ pub trait Destination: Send + Sync {
         event: &Event<'_>,
         owed: &[&'static str],
         secrets: &Secrets,
-    ) -> Result<Self::Item, Told>;
+    ) -> Result<Self::Item, Outcomes>;
 
     /// Sends items; the answer has their order and their number.
-    fn deliver<'a>(&'a self, items: Vec<Self::Item>, turn: &'a Turn<'a>) -> BoxFuture<'a, Vec<Told>>;
+    fn deliver<'a>(
+        &'a self,
+        items: Vec<Self::Item>,
+        context: &'a RunContext<'a>,
+    ) -> BoxFuture<'a, Vec<Outcomes>>;
 
     /// While the operator holds the destination back: where nothing is told, an item is paused.
-    fn hold(&self, _items: Vec<Self::Item>) -> Vec<Told> {
+    fn hold(&self, _items: Vec<Self::Item>) -> Vec<Outcomes> {
         Vec::new()
     }
 }
 
 /// A destination as the worker sees it: events in, outcomes out.
-pub trait Lane: Send + Sync {
+pub trait Runner: Send + Sync {
     /// Its names in envelopes.
     fn names(&self) -> &'static [&'static str];
 
@@ -138,15 +142,15 @@ pub trait Lane: Send + Sync {
         events: Vec<&'a Event<'a>>,
         budget: &'a Budget,
         secrets: &'a Secrets,
-    ) -> BoxFuture<'a, Ran>;
+    ) -> BoxFuture<'a, RunReport>;
 }
 
-struct Running<D> {
+struct DestinationRunner<D> {
     destination: D,
     is_paused: bool,
 }
 
-impl<D: Destination> Lane for Running<D> {
+impl<D: Destination> Runner for DestinationRunner<D> {
     fn names(&self) -> &'static [&'static str] {
         D::NAMES
     }
@@ -165,33 +169,37 @@ impl<D: Destination> Lane for Running<D> {
         events: Vec<&'a Event<'a>>,
         budget: &'a Budget,
         secrets: &'a Secrets,
-    ) -> BoxFuture<'a, Ran> {
+    ) -> BoxFuture<'a, RunReport> {
         Box::pin(async move {
-            let turn = Turn::new(budget, secrets);
+            let context = RunContext::new(budget, secrets);
             let mut seen = HashSet::with_capacity(events.len());
-            let mut all = vec![Told::new(); events.len()];
+            let mut all = vec![Outcomes::new(); events.len()];
             let (mut items, mut places) =
                 (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
             for (place, event) in events.into_iter().enumerate() {
                 let owed = self.owed(event);
-                let told =
-                    |outcome: Outcome| -> Told { owed.iter().map(|name| (*name, outcome.clone())).collect() };
+                let told = |outcome: DeliveryOutcome| -> Outcomes {
+                    owed.iter().map(|name| (*name, outcome.clone())).collect()
+                };
                 // SQS delivers at least once, at times twice in one batch. What differs is another event: several
                 // mappings of one Webhooks destination may share a messageId.
                 if !seen.insert((&event.envelope.id, owed.clone(), event.envelope.payload.text())) {
-                    all[place] = told(Outcome::Skipped("duplicate"));
+                    all[place] = told(DeliveryOutcome::Skipped("duplicate"));
                     continue;
                 }
                 // Mapping is total; should that ever be wrong, one event pays and not its batch.
                 let prepared =
                     catch_unwind(AssertUnwindSafe(|| self.destination.prepare(event, &owed, secrets)));
-                let panicked =
-                    |_| Err(told(Outcome::Dead(DeathCause { reason: "panicked", ..DeathCause::default() })));
+                let panicked = |_| Err(told(DeliveryOutcome::Rejected(DeadLetterReason::new("panicked"))));
                 match prepared.unwrap_or_else(panicked) {
                     Err(told) => all[place] = told,
                     Ok(item) => {
                         // Whatever is not told of otherwise is still owed.
-                        all[place] = told(if self.is_paused { Outcome::Paused } else { Outcome::NotStarted });
+                        all[place] = told(if self.is_paused {
+                            DeliveryOutcome::Paused
+                        } else {
+                            DeliveryOutcome::NotStarted
+                        });
                         items.push(item);
                         places.push(place);
                     }
@@ -200,13 +208,13 @@ impl<D: Destination> Lane for Running<D> {
             if !items.is_empty() {
                 let delivered = match self.is_paused {
                     true => self.destination.hold(items),
-                    false => self.destination.deliver(items, &turn).await,
+                    false => self.destination.deliver(items, &context).await,
                 };
                 for (place, told) in places.into_iter().zip(delivered).filter(|(_, told)| !told.is_empty()) {
                     all[place] = told;
                 }
             }
-            Ran { told: all, calls: turn.into_calls() }
+            RunReport { told: all, calls: context.into_calls() }
         })
     }
 }

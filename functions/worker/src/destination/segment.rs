@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
-use relay_core::delivery::{Addressed, Outcome, Trouble};
-use relay_core::envelope::{DeathCause, Source};
+use relay_core::delivery::{DeliveryError, DeliveryOutcome, Target};
+use relay_core::envelope::{DeadLetterReason, Source};
 use relay_core::mapping::segment::{batch_body, messages, plan_batches};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
@@ -18,8 +18,8 @@ use secrecy::ExposeSecret;
 
 use super::caller::Refused;
 use super::client::Client;
-use super::turn::Turn;
-use super::{Destination, Told, in_batches};
+use super::context::RunContext;
+use super::{Destination, Outcomes, in_batches};
 use crate::config::Config;
 use crate::event::{Content, Event};
 use crate::secrets::Secrets;
@@ -63,41 +63,41 @@ impl Segment {
 
     /// Sends one planned batch. A refused one is halved until the bad events are found, so that none takes
     /// others along.
-    async fn send(&self, events: &[Messages], turn: &Turn<'_>) -> Vec<Outcome> {
-        let mut outcomes = vec![Outcome::NotStarted; events.len()];
-        let mut refusal: Option<Trouble> = None;
+    async fn send(&self, events: &[Messages], context: &RunContext<'_>) -> Vec<DeliveryOutcome> {
+        let mut outcomes = vec![DeliveryOutcome::NotStarted; events.len()];
+        let mut refusal: Option<DeliveryError> = None;
         let mut todo: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
         while let Some(part) = todo.pop() {
             let events = &events[part.clone()];
             let answer = match &refusal {
-                Some(_) if turn.requests() >= MAX_SEARCH_CALLS => Ok(Outcome::NotStarted),
+                Some(_) if context.requests() >= MAX_SEARCH_CALLS => Ok(DeliveryOutcome::NotStarted),
                 _ => {
-                    let request = || self.request(events, turn.secrets);
-                    self.client.call(turn, NAME, Addressed::Base, request).await
+                    let request = || self.request(events, context.secrets);
+                    self.client.call(context, NAME, Target::Endpoint, request).await
                 }
             };
             let outcome = match (answer, &refusal) {
                 // A search that ends early has been a try all the same.
-                (Ok(Outcome::NotStarted), Some(refusal)) => Outcome::Owed(refusal.clone()),
+                (Ok(DeliveryOutcome::NotStarted), Some(refusal)) => DeliveryOutcome::Retry(refusal.clone()),
                 (Ok(outcome), _) => outcome,
-                (Err(Refused(trouble)), _) if part.len() > 1 => {
+                (Err(Refused(error)), _) if part.len() > 1 => {
                     let middle = part.start + part.len() / 2;
                     todo.extend([middle..part.end, part.start..middle]);
-                    turn.note(&trouble);
-                    refusal.get_or_insert(trouble);
+                    context.note(&error);
+                    refusal.get_or_insert(error);
                     continue;
                 }
-                (Err(Refused(trouble)), _) => Outcome::Dead(trouble.into()),
+                (Err(Refused(error)), _) => DeliveryOutcome::Rejected(error.into()),
             };
             outcomes[part].fill(outcome);
         }
-        if let Some(refusal @ Trouble { status: Some(400 | 413), .. }) = refusal
-            && !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Accepted { .. }))
+        if let Some(refusal @ DeliveryError { status: Some(400 | 413), .. }) = refusal
+            && !outcomes.iter().any(|outcome| matches!(outcome, DeliveryOutcome::Accepted { .. }))
         {
             // Not one event in it is good? Then it is not the events: wrong endpoint, wrong proxy, wrong day.
             for outcome in &mut outcomes {
-                if matches!(outcome, Outcome::Dead(_)) {
-                    *outcome = Outcome::Owed(refusal.clone());
+                if matches!(outcome, DeliveryOutcome::Rejected(_)) {
+                    *outcome = DeliveryOutcome::Retry(refusal.clone());
                 }
             }
         }
@@ -118,21 +118,25 @@ impl Destination for Segment {
         event: &Event<'_>,
         _owed: &[&'static str],
         _secrets: &Secrets,
-    ) -> Result<Messages, Told> {
+    ) -> Result<Messages, Outcomes> {
         let Content::Webhook(webhook) = &event.content else {
-            return Err(vec![(NAME, Outcome::Skipped("not_a_webhook"))]);
+            return Err(vec![(NAME, DeliveryOutcome::Skipped("not_a_webhook"))]);
         };
-        let too_large = |_| Outcome::Dead(DeathCause { reason: "too_large", ..DeathCause::default() });
+        let too_large = |_| DeliveryOutcome::Rejected(DeadLetterReason::new("too_large"));
         messages(&event.envelope.id, webhook, &self.naming).map_err(|error| vec![(NAME, too_large(error))])
     }
 
-    fn deliver<'a>(&'a self, events: Vec<Messages>, turn: &'a Turn<'a>) -> BoxFuture<'a, Vec<Told>> {
+    fn deliver<'a>(
+        &'a self,
+        events: Vec<Messages>,
+        context: &'a RunContext<'a>,
+    ) -> BoxFuture<'a, Vec<Outcomes>> {
         Box::pin(async move {
             let size = |event: &Messages| (event.len(), event.iter().map(String::len).sum());
             let ends = plan_batches(events.iter().map(size));
             let starts = std::iter::once(0).chain(ends.iter().copied());
             let batches = starts.zip(&ends).map(|(start, end)| &events[start..*end]).collect();
-            let send = |events| self.send(events, turn);
+            let send = |events| self.send(events, context);
             let outcomes = in_batches(batches, IN_FLIGHT, self.client.is_on_trial(), send).await;
             outcomes.into_iter().map(|outcome| vec![(NAME, outcome)]).collect()
         })

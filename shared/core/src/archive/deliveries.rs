@@ -1,7 +1,7 @@
 //! The table `deliveries`: what became of events, at each destination.
 
 use super::{column, line};
-use crate::delivery::{MAX_ATTEMPTS, Outcome, tries_before};
+use crate::delivery::{DeliveryOutcome, MAX_ATTEMPTS, tries_before};
 use crate::envelope::Envelope;
 use crate::json::ObjectWriter;
 use crate::timestamp::Timestamp;
@@ -14,19 +14,21 @@ pub fn delivery_row(
     envelope: &Envelope<'_>,
     kind: Option<&str>,
     destination: &str,
-    outcome: &Outcome,
+    outcome: &DeliveryOutcome,
     now: Timestamp,
 ) -> Option<String> {
     let attempt = tries_before(envelope.attempt) + 1;
     let (outcome, reason, status, at) = match outcome {
-        Outcome::Skipped("duplicate") | Outcome::NotStarted | Outcome::Paused => return None,
-        Outcome::Accepted { at, .. } => ("accepted", None, None, Timestamp::from_system(*at)),
-        Outcome::Skipped(reason) => ("skipped", Some(*reason), None, now),
-        Outcome::Dead(cause) => ("dead", Some(cause.reason), cause.status, now),
-        Outcome::Owed(trouble) if attempt >= MAX_ATTEMPTS => {
-            ("dead", Some(trouble.reason), trouble.status, now)
+        DeliveryOutcome::Skipped("duplicate") | DeliveryOutcome::NotStarted | DeliveryOutcome::Paused => {
+            return None;
         }
-        Outcome::Owed(_) => return None,
+        DeliveryOutcome::Accepted { at, .. } => ("accepted", None, None, Timestamp::from_system(*at)),
+        DeliveryOutcome::Skipped(reason) => ("skipped", Some(*reason), None, now),
+        DeliveryOutcome::Rejected(cause) => ("dead", Some(cause.reason), cause.status, now),
+        DeliveryOutcome::Retry(error) if attempt >= MAX_ATTEMPTS => {
+            ("dead", Some(error.reason), error.status, now)
+        }
+        DeliveryOutcome::Retry(_) => return None,
     };
     let mut row = ObjectWriter::new();
     row.text("id", envelope.id.as_str());
@@ -45,12 +47,12 @@ pub fn delivery_row(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Trouble;
-    use crate::envelope::DeathCause;
+    use crate::delivery::DeliveryError;
+    use crate::envelope::DeadLetterReason;
     use serde_json::{Value, json};
     use std::time::{Duration, UNIX_EPOCH};
 
-    fn told(attempt: u32, outcome: &Outcome) -> Option<Value> {
+    fn told(attempt: u32, outcome: &DeliveryOutcome) -> Option<Value> {
         let envelope = format!(
             r#"{{"version":1,"id":"e1","source":"vero","received_at":"2026-11-21T05:04:03.123Z","attempt":{attempt},"payload":{{}}}}"#
         );
@@ -63,24 +65,29 @@ mod tests {
     #[test]
     fn what_is_settled_has_a_row() {
         let at = UNIX_EPOCH + Duration::from_millis(1_795_237_444_000);
-        let accepted = told(2, &Outcome::Accepted { maybe_doubled: false, at }).unwrap();
+        let accepted = told(2, &DeliveryOutcome::Accepted { maybe_doubled: false, at }).unwrap();
         let all = json!({
             "id": "e1", "received_at": "2026-11-21T05:04:03.123Z", "source": "vero", "type": "sent",
             "destination": "segment", "outcome": "accepted", "reason": null, "status": null, "attempt": 3,
             "at": "2026-11-21T05:04:04.000Z",
         });
         assert_eq!(accepted, all);
-        let skipped = told(0, &Outcome::Skipped("loop")).unwrap();
+        let skipped = told(0, &DeliveryOutcome::Skipped("loop")).unwrap();
         assert_eq!((&skipped["outcome"], &skipped["reason"]), (&json!("skipped"), &json!("loop")));
-        let cause = DeathCause { reason: "refused", status: Some(422), ..DeathCause::default() };
-        let dead = told(0, &Outcome::Dead(cause)).unwrap();
+        let cause = DeadLetterReason { reason: "refused", status: Some(422), ..DeadLetterReason::default() };
+        let dead = told(0, &DeliveryOutcome::Rejected(cause)).unwrap();
         assert_eq!((&dead["outcome"], &dead["status"]), (&json!("dead"), &json!(422)));
     }
 
     #[test]
     fn what_is_owed_has_none_until_its_last_try() {
-        let owed = Outcome::Owed(Trouble::internal("timeout"));
-        for outcome in [&owed, &Outcome::NotStarted, &Outcome::Paused, &Outcome::Skipped("duplicate")] {
+        let owed = DeliveryOutcome::Retry(DeliveryError::internal("timeout"));
+        for outcome in [
+            &owed,
+            &DeliveryOutcome::NotStarted,
+            &DeliveryOutcome::Paused,
+            &DeliveryOutcome::Skipped("duplicate"),
+        ] {
             assert_eq!(told(0, outcome), None);
         }
         assert_eq!(told(119, &owed).unwrap()["outcome"], "dead");

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::backoff::MAX_DELAY;
-use crate::envelope::DeathCause;
+use crate::envelope::DeadLetterReason;
 use crate::json::{Json, Kind, Object, kind};
 
 /// What came of one request.
@@ -26,9 +26,9 @@ pub enum Answer {
 
 /// What a request's path is about, and so what it means that there is nothing at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Addressed {
+pub enum Target {
     /// Nothing of the event's making: the operator's base URL must be wrong.
-    Base,
+    Endpoint,
     /// A user whom the event names, and who may not be there.
     User,
 }
@@ -55,16 +55,16 @@ pub enum Verdict {
         is_repeated: bool,
     },
     /// Worth a quick try, then the queue.
-    Again(Trouble),
+    Again(DeliveryError),
     /// Only the operator can mend it: through the queue, alarmed.
-    Operator(Trouble),
+    Operator(DeliveryError),
     /// It will never take them as they are.
-    Refused(Trouble),
+    Refused(DeliveryError),
 }
 
 /// What is wrong, for logs and dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct DeliveryError {
     /// A snake_case code.
     pub reason: &'static str,
     /// The HTTP status, when there was an answer.
@@ -79,10 +79,10 @@ pub struct Trouble {
     pub maybe_taken: bool,
 }
 
-impl Trouble {
-    /// Trouble that no answer stands behind.
+impl DeliveryError {
+    /// DeliveryError that no answer stands behind.
     pub fn internal(reason: &'static str) -> Self {
-        Trouble {
+        DeliveryError {
             reason,
             status: None,
             excerpt: None,
@@ -93,9 +93,9 @@ impl Trouble {
     }
 }
 
-impl From<Trouble> for DeathCause {
-    fn from(Trouble { reason, status, excerpt, .. }: Trouble) -> Self {
-        DeathCause { reason, status, excerpt, truncated: false }
+impl From<DeliveryError> for DeadLetterReason {
+    fn from(DeliveryError { reason, status, excerpt, .. }: DeliveryError) -> Self {
+        DeadLetterReason { reason, status, excerpt, truncated: false }
     }
 }
 
@@ -115,7 +115,7 @@ impl Answer {
     }
 
     /// What the answer means. One table for every destination.
-    pub fn verdict(self, addressed: Addressed) -> Verdict {
+    pub fn verdict(self, target: Target) -> Verdict {
         let (status, retry_after, body, is_repeated) = match self {
             Answer::Response { status, retry_after, body, is_repeated } => {
                 (status, retry_after, body, is_repeated)
@@ -128,10 +128,14 @@ impl Answer {
                     TransportError::Unread => "answer_unread",
                 };
                 let maybe_taken = error != TransportError::Connect;
-                return Verdict::Again(Trouble { is_outage: true, maybe_taken, ..Trouble::internal(reason) });
+                return Verdict::Again(DeliveryError {
+                    is_outage: true,
+                    maybe_taken,
+                    ..DeliveryError::internal(reason)
+                });
             }
         };
-        let trouble = |reason| Trouble {
+        let error = |reason| DeliveryError {
             reason,
             status: Some(status),
             excerpt: (!body.is_empty()).then(|| body.clone()),
@@ -141,17 +145,17 @@ impl Answer {
         };
         match status {
             200..=299 => Verdict::Accepted { is_repeated },
-            300..=399 => Verdict::Operator(trouble("redirected")),
-            401 | 403 => Verdict::Operator(trouble("unauthorized")),
-            404 | 405 if addressed == Addressed::Base => Verdict::Operator(trouble("wrong_endpoint")),
-            501 | 505 => Verdict::Operator(trouble("not_implemented")),
-            429 => Verdict::Again(trouble("throttled")),
+            300..=399 => Verdict::Operator(error("redirected")),
+            401 | 403 => Verdict::Operator(error("unauthorized")),
+            404 | 405 if target == Target::Endpoint => Verdict::Operator(error("wrong_endpoint")),
+            501 | 505 => Verdict::Operator(error("not_implemented")),
+            429 => Verdict::Again(error("throttled")),
             // 460 is Segment's own, transient (analytics-java, AnalyticsClient).
-            408 | 410 | 425 | 460 => Verdict::Again(trouble("try_again")),
-            413 => Verdict::Refused(trouble("too_large")),
-            400..=499 => Verdict::Refused(trouble("refused")),
-            500..=599 => Verdict::Again(trouble("server_error")),
-            _ => Verdict::Again(trouble("unexpected_status")),
+            408 | 410 | 425 | 460 => Verdict::Again(error("try_again")),
+            413 => Verdict::Refused(error("too_large")),
+            400..=499 => Verdict::Refused(error("refused")),
+            500..=599 => Verdict::Again(error("server_error")),
+            _ => Verdict::Again(error("unexpected_status")),
         }
     }
 }
@@ -184,7 +188,7 @@ mod tests {
     #[test]
     fn every_status_has_its_verdict() {
         for status in 100..=999 {
-            let verdict = answer(status, "").verdict(Addressed::Base);
+            let verdict = answer(status, "").verdict(Target::Endpoint);
             let expected = match status {
                 200..=299 => "accepted",
                 300..=399 | 401 | 403 | 404 | 405 | 501 | 505 => "operator",
@@ -201,7 +205,7 @@ mod tests {
             assert_eq!(got, expected, "{status}");
         }
         for status in [404, 405] {
-            assert!(matches!(answer(status, "").verdict(Addressed::User), Verdict::Refused(_)), "{status}");
+            assert!(matches!(answer(status, "").verdict(Target::User), Verdict::Refused(_)), "{status}");
         }
     }
 
@@ -213,10 +217,10 @@ mod tests {
             (TransportError::Broken, true),
             (TransportError::Unread, true),
         ] {
-            let Verdict::Again(trouble) = Answer::Failed(error).verdict(Addressed::Base) else {
+            let Verdict::Again(error) = Answer::Failed(error).verdict(Target::Endpoint) else {
                 panic!("{error:?}")
             };
-            assert_eq!((trouble.is_outage, trouble.maybe_taken, trouble.status), (true, maybe_taken, None));
+            assert_eq!((error.is_outage, error.maybe_taken, error.status), (true, maybe_taken, None));
         }
     }
 

@@ -6,8 +6,8 @@ mod breaker;
 mod order;
 mod settle;
 
-pub use answer::{Addressed, Answer, TransportError, Trouble, Verdict, retry_after};
+pub use answer::{Answer, DeliveryError, Target, TransportError, Verdict, retry_after};
 pub use backoff::{MAX_ATTEMPTS, MAX_DELAY, delay};
 pub use breaker::{Admission, Breaker};
-pub use order::{Turn, in_order};
-pub use settle::{Burial, Outcome, Resend, Settlement, Tries, settle, tries_before};
+pub use order::{OrderKey, in_order};
+pub use settle::{DeliveryOutcome, Resend, Settlement, Tries, Undeliverable, settle, tries_before};

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::answer::Trouble;
+use super::answer::DeliveryError;
 use super::backoff::{MAX_ATTEMPTS, MAX_DELAY, delay};
-use crate::envelope::DeathCause;
+use crate::envelope::DeadLetterReason;
 
 /// What became of an event at one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DeliveryOutcome {
     /// The destination has it.
     Accepted {
         /// It may have it twice: an earlier try's answer was lost.
@@ -19,21 +19,21 @@ pub enum Outcome {
     /// The destination does not want it; a snake_case code tells why.
     Skipped(&'static str),
     /// It was tried, or would have been but for the breaker: it is owed.
-    Owed(Trouble),
+    Retry(DeliveryError),
     /// There was no time for it: owed, and not its fault.
     NotStarted,
     /// The operator holds the destination back: owed, and not its fault.
     Paused,
     /// The destination will never take it.
-    Dead(DeathCause),
+    Rejected(DeadLetterReason),
 }
 
-impl Outcome {
+impl DeliveryOutcome {
     /// Whether the destination may get the event, or have got it, a second time.
     pub fn is_maybe_doubled(&self) -> bool {
         match self {
-            Outcome::Accepted { maybe_doubled, .. } => *maybe_doubled,
-            Outcome::Owed(trouble) => trouble.maybe_taken,
+            DeliveryOutcome::Accepted { maybe_doubled, .. } => *maybe_doubled,
+            DeliveryOutcome::Retry(error) => error.maybe_taken,
             _ => false,
         }
     }
@@ -60,17 +60,17 @@ pub enum Settlement {
         /// Copies for the queue; no destination is in two of them.
         resend: Vec<Resend>,
         /// Entries for the dead-letter queue, one a destination.
-        dead: Vec<Burial>,
+        dead: Vec<Undeliverable>,
     },
 }
 
 /// An entry for the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Burial {
+pub struct Undeliverable {
     /// The destination that will not have the event.
     pub destination: String,
     /// Why.
-    pub cause: DeathCause,
+    pub cause: DeadLetterReason,
     /// Tries so far.
     pub attempt: u32,
 }
@@ -94,11 +94,13 @@ pub fn tries_before(attempt: u32) -> u32 {
 }
 
 /// Decides what happens to a message. `random`, from 0 to 1, spreads the retries.
-pub fn settle(tries: Tries, outcomes: Vec<(String, Outcome)>, random: f64) -> Settlement {
+pub fn settle(tries: Tries, outcomes: Vec<(String, DeliveryOutcome)>, random: f64) -> Settlement {
     let attempt = tries_before(tries.attempt);
     let usual = delay(attempt + 1, None, random);
-    let idle = |outcome: &Outcome| matches!(outcome, Outcome::NotStarted | Outcome::Skipped(_));
-    let waits = outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotStarted);
+    let idle = |outcome: &DeliveryOutcome| {
+        matches!(outcome, DeliveryOutcome::NotStarted | DeliveryOutcome::Skipped(_))
+    };
+    let waits = outcomes.iter().any(|(_, outcome)| *outcome == DeliveryOutcome::NotStarted);
     let may_return = tries.receives <= RECEIVES_TO_RETURN;
     if may_return && waits && outcomes.iter().all(|(_, outcome)| idle(outcome)) {
         return Settlement::Return;
@@ -108,22 +110,22 @@ pub fn settle(tries: Tries, outcomes: Vec<(String, Outcome)>, random: f64) -> Se
     let mut longest = Duration::ZERO;
     for (name, outcome) in outcomes {
         match outcome {
-            Outcome::Accepted { .. } | Outcome::Skipped(_) => (),
-            Outcome::NotStarted => not_started.push(name),
-            Outcome::Paused => paused.push(name),
-            Outcome::Dead(cause) => {
+            DeliveryOutcome::Accepted { .. } | DeliveryOutcome::Skipped(_) => (),
+            DeliveryOutcome::NotStarted => not_started.push(name),
+            DeliveryOutcome::Paused => paused.push(name),
+            DeliveryOutcome::Rejected(cause) => {
                 let attempt = attempt + u32::from(cause.status.is_some());
-                dead.push(Burial { destination: name, cause, attempt });
+                dead.push(Undeliverable { destination: name, cause, attempt });
             }
-            Outcome::Owed(trouble) if attempt + 1 == MAX_ATTEMPTS => {
-                dead.push(Burial { destination: name, cause: trouble.into(), attempt: attempt + 1 });
+            DeliveryOutcome::Retry(error) if attempt + 1 == MAX_ATTEMPTS => {
+                dead.push(Undeliverable { destination: name, cause: error.into(), attempt: attempt + 1 });
             }
             // One that asks for patience does not make the others wait.
-            Outcome::Owed(Trouble { retry_after: Some(wait), .. }) if wait > usual => {
+            DeliveryOutcome::Retry(DeliveryError { retry_after: Some(wait), .. }) if wait > usual => {
                 longest = longest.max(wait);
                 asked.push(name);
             }
-            Outcome::Owed(_) => tried.push(name),
+            DeliveryOutcome::Retry(_) => tried.push(name),
         }
     }
     let copies = [
@@ -144,13 +146,14 @@ pub fn settle(tries: Tries, outcomes: Vec<(String, Outcome)>, random: f64) -> Se
 mod tests {
     use super::*;
 
-    const ACCEPTED: Outcome = Outcome::Accepted { maybe_doubled: false, at: SystemTime::UNIX_EPOCH };
+    const ACCEPTED: DeliveryOutcome =
+        DeliveryOutcome::Accepted { maybe_doubled: false, at: SystemTime::UNIX_EPOCH };
 
-    fn settled(attempt: u32, outcomes: &[(&str, Outcome)]) -> Settlement {
+    fn settled(attempt: u32, outcomes: &[(&str, DeliveryOutcome)]) -> Settlement {
         received(1, attempt, outcomes)
     }
 
-    fn received(receives: u32, attempt: u32, outcomes: &[(&str, Outcome)]) -> Settlement {
+    fn received(receives: u32, attempt: u32, outcomes: &[(&str, DeliveryOutcome)]) -> Settlement {
         settle(
             Tries { attempt, receives },
             outcomes.iter().map(|(name, outcome)| ((*name).to_owned(), outcome.clone())).collect(),
@@ -158,9 +161,9 @@ mod tests {
         )
     }
 
-    fn owed(retry_after: Option<u64>) -> Outcome {
+    fn owed(retry_after: Option<u64>) -> DeliveryOutcome {
         let retry_after = retry_after.map(Duration::from_secs);
-        Outcome::Owed(Trouble { retry_after, ..Trouble::internal("timeout") })
+        DeliveryOutcome::Retry(DeliveryError { retry_after, ..DeliveryError::internal("timeout") })
     }
 
     fn resend(names: &[&str], attempt: u32, seconds: u64) -> Resend {
@@ -172,7 +175,7 @@ mod tests {
     fn what_nobody_owes_is_acknowledged() {
         let done = Settlement::Acknowledge { resend: vec![], dead: vec![] };
         assert_eq!(settled(0, &[]), done);
-        assert_eq!(settled(0, &[("a", ACCEPTED), ("b", Outcome::Skipped("loop"))]), done);
+        assert_eq!(settled(0, &[("a", ACCEPTED), ("b", DeliveryOutcome::Skipped("loop"))]), done);
     }
 
     #[test]
@@ -197,19 +200,19 @@ mod tests {
     #[test]
     fn lack_of_time_is_not_held_against_an_event() {
         assert_eq!(
-            settled(4, &[("a", Outcome::NotStarted), ("b", Outcome::Skipped("loop"))]),
+            settled(4, &[("a", DeliveryOutcome::NotStarted), ("b", DeliveryOutcome::Skipped("loop"))]),
             Settlement::Return
         );
         let copies = vec![resend(&["a"], 4, 0)];
         assert_eq!(
-            settled(4, &[("a", Outcome::NotStarted), ("b", ACCEPTED)]),
+            settled(4, &[("a", DeliveryOutcome::NotStarted), ("b", ACCEPTED)]),
             Settlement::Acknowledge { resend: copies, dead: vec![] }
         );
     }
 
     #[test]
     fn receives_are_not_used_up_by_lack_of_time() {
-        let unstarted = [("a", Outcome::NotStarted), ("b", Outcome::Skipped("loop"))];
+        let unstarted = [("a", DeliveryOutcome::NotStarted), ("b", DeliveryOutcome::Skipped("loop"))];
         for receives in 0..=2 {
             assert_eq!(received(receives, 4, &unstarted), Settlement::Return, "{receives}");
         }
@@ -224,7 +227,7 @@ mod tests {
     fn a_paused_destination_waits_without_counting() {
         let copies = vec![resend(&["b"], 1, 30), resend(&["a"], 0, 900)];
         assert_eq!(
-            settled(0, &[("a", Outcome::Paused), ("b", owed(None))]),
+            settled(0, &[("a", DeliveryOutcome::Paused), ("b", owed(None))]),
             Settlement::Acknowledge { resend: copies, dead: vec![] }
         );
     }
@@ -232,17 +235,18 @@ mod tests {
     #[test]
     fn the_last_try_ends_in_the_dead_letter_queue_with_its_reason() {
         let buried = |reason, status, attempt| {
-            let cause = DeathCause { reason, status, ..DeathCause::default() };
-            let dead = vec![Burial { destination: "b".to_owned(), cause, attempt }];
+            let cause = DeadLetterReason { reason, status, ..DeadLetterReason::default() };
+            let dead = vec![Undeliverable { destination: "b".to_owned(), cause, attempt }];
             Settlement::Acknowledge { resend: vec![], dead }
         };
         let waits = Settlement::Acknowledge { resend: vec![resend(&["b"], 119, 900)], dead: vec![] };
         assert_eq!(settled(118, &[("b", owed(None))]), waits);
         assert_eq!(settled(119, &[("b", owed(None))]), buried("timeout", None, 120));
-        let refused = DeathCause { reason: "refused", status: Some(422), ..DeathCause::default() };
-        assert_eq!(settled(4, &[("b", Outcome::Dead(refused))]), buried("refused", Some(422), 5));
-        let off = DeathCause { reason: "destination_off", ..DeathCause::default() };
-        assert_eq!(settled(4, &[("b", Outcome::Dead(off))]), buried("destination_off", None, 4));
+        let refused =
+            DeadLetterReason { reason: "refused", status: Some(422), ..DeadLetterReason::default() };
+        assert_eq!(settled(4, &[("b", DeliveryOutcome::Rejected(refused))]), buried("refused", Some(422), 5));
+        let off = DeadLetterReason::new("destination_off");
+        assert_eq!(settled(4, &[("b", DeliveryOutcome::Rejected(off))]), buried("destination_off", None, 4));
     }
 
     #[test]

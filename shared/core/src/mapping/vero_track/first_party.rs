@@ -27,7 +27,7 @@ pub struct Rules {
 
 /// What is to be done for one event: its call, and then its tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Errand {
+pub struct VeroRequests {
     /// The event's call.
     pub call: Call,
     /// Goes out only when the call has been accepted: a tag never comes before its user.
@@ -55,7 +55,12 @@ pub enum Tags {
 ///
 /// # Errors
 /// Its [`Fate`], when nothing is sent.
-pub fn errand(id: &EventId, event: &FirstParty<'_>, rules: &Rules, age: Duration) -> Result<Errand, Fate> {
+pub fn requests(
+    id: &EventId,
+    event: &FirstParty<'_>,
+    rules: &Rules,
+    age: Duration,
+) -> Result<VeroRequests, Fate> {
     let has_id = event.user.id.is_some();
     let tags = match event.call {
         // Somebody waits for a deletion: it is carried out by its id, whatever else the event says, or kept.
@@ -78,7 +83,7 @@ pub fn errand(id: &EventId, event: &FirstParty<'_>, rules: &Rules, age: Duration
         Tags::None | Tags::Malformed => Vec::new(),
     };
     let call = call(id, event, user, &rules.blueprint)?;
-    Ok(Errand { call, tags, users, tagged })
+    Ok(VeroRequests { call, tags, users, tagged })
 }
 
 /// By what calls about one user are recognised. Of an address the case does not matter, be it sent as the id.
@@ -271,13 +276,13 @@ mod tests {
     use crate::timestamp::Timestamp;
     use serde_json::{Value, json};
 
-    fn mapped_by(rules: &Rules, event: &str) -> Result<Errand, Fate> {
+    fn mapped_by(rules: &Rules, event: &str) -> Result<VeroRequests, Fate> {
         let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
         let event = FirstParty::read(serde_json::from_str(event).unwrap(), received_at, false).unwrap();
-        errand(&EventId::parse("e1").unwrap(), &event, rules, Duration::ZERO)
+        requests(&EventId::parse("e1").unwrap(), &event, rules, Duration::ZERO)
     }
 
-    fn mapped(event: &str) -> Result<Errand, Fate> {
+    fn mapped(event: &str) -> Result<VeroRequests, Fate> {
         mapped_by(&Rules::default(), event)
     }
 
@@ -310,9 +315,12 @@ mod tests {
             r#"{"type":"track","event":"Unsubscribe","context":{"traits":{"email":"a@b.c"}}}"#,
             r#"{"type":"group","groupId":"g","context":{"traits":{"email":"a@b.c"}}}"#,
         ] {
-            let errand = mapped(event).unwrap();
-            assert_eq!((body(&errand.call).get("id"), &body(&errand.call)["email"]), (None, &json!("a@b.c")));
-            assert_eq!(errand.users, ["a@b.c"]);
+            let requests = mapped(event).unwrap();
+            assert_eq!(
+                (body(&requests.call).get("id"), &body(&requests.call)["email"]),
+                (None, &json!("a@b.c"))
+            );
+            assert_eq!(requests.users, ["a@b.c"]);
         }
     }
 
@@ -388,7 +396,7 @@ mod tests {
             let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
             let json = format!(r#"{{"type":"track","userId":"u","event":"{event}"}}"#);
             let event = FirstParty::read(serde_json::from_str(&json).unwrap(), received_at, false).unwrap();
-            errand(&EventId::parse("e1").unwrap(), &event, &Rules::default(), Duration::from_secs(seconds))
+            requests(&EventId::parse("e1").unwrap(), &event, &Rules::default(), Duration::from_secs(seconds))
                 .err()
         };
         assert_eq!(age("Resubscribe", 900), None);
@@ -508,10 +516,10 @@ mod tests {
     #[test]
     fn some_events_are_about_two_users() {
         let tagged = r#"{"type":"page","userId":"a","integrations":{"Vero":{"tags":{"action":"add","values":["v"],"id":"b"}}}}"#;
-        let errand = mapped(tagged).unwrap();
-        assert_eq!((errand.users, errand.tagged), (vec!["a".to_owned()], vec!["b".to_owned()]));
-        let errand = mapped(r#"{"type":"alias","previousId":"old","userId":"new"}"#).unwrap();
-        assert_eq!(errand.users, ["new", "old"]);
-        assert_eq!(body(&errand.call), json!({"id": "old", "new_id": "new"}));
+        let requests = mapped(tagged).unwrap();
+        assert_eq!((requests.users, requests.tagged), (vec!["a".to_owned()], vec!["b".to_owned()]));
+        let requests = mapped(r#"{"type":"alias","previousId":"old","userId":"new"}"#).unwrap();
+        assert_eq!(requests.users, ["new", "old"]);
+        assert_eq!(body(&requests.call), json!({"id": "old", "new_id": "new"}));
     }
 }

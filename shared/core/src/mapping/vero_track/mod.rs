@@ -4,11 +4,11 @@
 mod first_party;
 mod webhook;
 
-pub use first_party::{Errand, Rules, Tags, errand};
+pub use first_party::{Rules, Tags, VeroRequests, requests};
 pub use webhook::call;
 
-use crate::delivery::Addressed;
-use crate::envelope::DeathCause;
+use crate::delivery::Target;
+use crate::envelope::DeadLetterReason;
 use crate::identity::{User, is_too_long};
 use crate::json::ObjectWriter;
 use crate::timestamp::Timestamp;
@@ -56,7 +56,7 @@ pub enum Fate {
     /// It is not wanted at Vero.
     Skip(Skip),
     /// It goes to the dead-letter queue.
-    Dead(DeathCause),
+    Dead(DeadLetterReason),
 }
 
 impl From<Skip> for Fate {
@@ -66,7 +66,7 @@ impl From<Skip> for Fate {
 }
 
 fn dead(reason: &'static str) -> Fate {
-    Fate::Dead(DeathCause { reason, ..DeathCause::default() })
+    Fate::Dead(DeadLetterReason::new(reason))
 }
 
 /// Whom a call is about, when Vero takes one about them. An id that is too long is not left out for an address: the
@@ -120,10 +120,10 @@ impl Endpoint {
     }
 
     /// How a 404 or 405 is to be understood: a user that is named in a call may not be there.
-    pub fn addressed(self) -> Addressed {
+    pub fn target(self) -> Target {
         match self {
-            Endpoint::EventsTrack => Addressed::Base,
-            _ => Addressed::User,
+            Endpoint::EventsTrack => Target::Endpoint,
+            _ => Target::User,
         }
     }
 }

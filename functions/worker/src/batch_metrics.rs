@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
-use relay_core::delivery::{MAX_ATTEMPTS, Outcome, Trouble, tries_before};
+use relay_core::delivery::{DeliveryError, DeliveryOutcome, MAX_ATTEMPTS, tries_before};
 use relay_core::envelope::{Envelope, Source};
 use relay_core::timestamp::Timestamp;
 use relay_platform::metrics::{Metrics, Unit};
@@ -43,7 +43,7 @@ pub fn metrics() -> impl Iterator<Item = String> {
 
 /// Counts what became of a batch.
 #[derive(Debug)]
-pub struct Tally {
+pub struct BatchMetrics {
     started: Instant,
     messages: usize,
     counts: BTreeMap<String, usize>,
@@ -53,10 +53,10 @@ pub struct Tally {
     oldest_owed: Option<Timestamp>,
 }
 
-impl Tally {
+impl BatchMetrics {
     /// Of a batch of so many messages.
     pub fn new(messages: usize) -> Self {
-        Tally {
+        BatchMetrics {
             started: Instant::now(),
             messages,
             counts: BTreeMap::new(),
@@ -67,31 +67,34 @@ impl Tally {
     }
 
     /// Counts what became of an event at a destination, and logs what the operator must know.
-    pub fn count(&mut self, event: &Event<'_>, destination: &str, outcome: &Outcome) {
+    pub fn count(&mut self, event: &Event<'_>, destination: &str, outcome: &DeliveryOutcome) {
         let id = &event.envelope.id;
         // An envelope may name anything.
         let destination = destination::parts().find(|name| *name == destination).unwrap_or("unknown");
         let received_at = event.envelope.received_at;
         let attempt = tries_before(event.envelope.attempt) + 1;
-        if matches!(outcome, Outcome::Owed(_) | Outcome::Paused | Outcome::NotStarted) {
+        if matches!(
+            outcome,
+            DeliveryOutcome::Retry(_) | DeliveryOutcome::Paused | DeliveryOutcome::NotStarted
+        ) {
             self.oldest_owed = Some(self.oldest_owed.map_or(received_at, |oldest| oldest.min(received_at)));
         }
         if outcome.is_maybe_doubled() {
             self.count_doubling(destination);
         }
         let (outcome, reason) = match outcome {
-            Outcome::Accepted { at, .. } => {
+            DeliveryOutcome::Accepted { at, .. } => {
                 let latency = Timestamp::from_system(*at).milliseconds_since(received_at);
                 self.latencies.entry(destination.to_owned()).or_default().push(latency);
                 ("accepted", None)
             }
-            Outcome::Skipped(reason) => {
+            DeliveryOutcome::Skipped(reason) => {
                 tracing::debug!(%id, destination, reason, "skipped");
                 ("skipped", Some(*reason))
             }
-            Outcome::NotStarted => ("not_started", None),
-            Outcome::Paused => ("paused", None),
-            Outcome::Owed(Trouble { reason, status, .. }) => {
+            DeliveryOutcome::NotStarted => ("not_started", None),
+            DeliveryOutcome::Paused => ("paused", None),
+            DeliveryOutcome::Retry(DeliveryError { reason, status, .. }) => {
                 if attempt == MAX_ATTEMPTS {
                     tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue after its last try");
                     ("dead", Some(*reason))
@@ -100,7 +103,7 @@ impl Tally {
                     ("owed", Some(*reason))
                 }
             }
-            Outcome::Dead(cause) => {
+            DeliveryOutcome::Rejected(cause) => {
                 let (reason, status) = (cause.reason, cause.status);
                 tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue");
                 ("dead", Some(reason))

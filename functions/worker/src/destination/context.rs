@@ -1,10 +1,10 @@
-//! One destination's turn in one invocation.
+//! One destination's context in one invocation.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use relay_core::delivery::{Outcome, Trouble};
+use relay_core::delivery::{DeliveryError, DeliveryOutcome};
 
 use crate::budget::Budget;
 use crate::secrets::Secrets;
@@ -24,22 +24,22 @@ pub struct Calls {
     pub unauthorized: usize,
 }
 
-/// A destination's turn in one invocation: how long it may take, with which keys, and what has happened so far.
+/// A destination's context in one invocation: how long it may take, with which keys, and what has happened so far.
 #[derive(Debug)]
-pub struct Turn<'i> {
+pub struct RunContext<'i> {
     /// The keys of this invocation.
     pub secrets: &'i Secrets,
     budget: &'i Budget,
     started: Instant,
-    trouble: Mutex<Option<Trouble>>,
+    error: Mutex<Option<DeliveryError>>,
     calls: Mutex<BTreeMap<&'static str, Calls>>,
 }
 
-impl<'i> Turn<'i> {
+impl<'i> RunContext<'i> {
     /// Begins now.
     pub fn new(budget: &'i Budget, secrets: &'i Secrets) -> Self {
-        let (trouble, calls) = (Mutex::default(), Mutex::default());
-        Turn { secrets, budget, started: Instant::now(), trouble, calls }
+        let (error, calls) = (Mutex::default(), Mutex::default());
+        RunContext { secrets, budget, started: Instant::now(), error, calls }
     }
 
     /// Requests made so far.
@@ -72,18 +72,22 @@ impl<'i> Turn<'i> {
     }
 
     /// Notes that the destination is not well: from now on its time is limited.
-    pub fn note(&self, trouble: &Trouble) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble.clone());
+    pub fn note(&self, error: &DeliveryError) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
     }
 
     /// Whether there is no time for another request, as the outcome of its events.
-    pub fn is_over(&self) -> Option<Outcome> {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*trouble {
-            Some(trouble) if self.started.elapsed() + self.timeout() > FAILING => {
-                Some(Outcome::Owed(Trouble { maybe_taken: false, excerpt: None, ..trouble.clone() }))
+    pub fn is_over(&self) -> Option<DeliveryOutcome> {
+        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*error {
+            Some(error) if self.started.elapsed() + self.timeout() > FAILING => {
+                Some(DeliveryOutcome::Retry(DeliveryError {
+                    maybe_taken: false,
+                    excerpt: None,
+                    ..error.clone()
+                }))
             }
-            _ if !self.budget.allows(self.timeout()) => Some(Outcome::NotStarted),
+            _ if !self.budget.allows(self.timeout()) => Some(DeliveryOutcome::NotStarted),
             _ => None,
         }
     }
