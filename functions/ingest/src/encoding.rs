@@ -73,9 +73,9 @@ pub fn head<'a>(request: &Request<'a>) -> Result<Head<'a>, Undecodable> {
 }
 
 /// Deflate's blocks may have nothing in them, and each can bring codes of its own, to be unfolded at the price of some
-/// thousand bytes. Whoever packs in earnest ends a block after some 10,000 bytes, or after an event: so many are free,
-/// and one more in so many bytes that come of them.
-const FREE_BLOCKS: usize = 64;
+/// thousand bytes. Whoever packs in earnest ends a block after some 10,000 bytes, or two after an event, of which an SDK
+/// sends 250 at most in one batch: so many are free, and one more in so many bytes that come of them.
+const FREE_BLOCKS: usize = 1_000;
 const BYTES_A_BLOCK: usize = 256;
 
 /// The head of gzip's first member; what follows it is not looked at. Of a damaged one, all before the damage.

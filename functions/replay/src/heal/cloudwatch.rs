@@ -40,7 +40,10 @@ impl Log for LogGroup {
             LogError(code.unwrap_or("no answer in time").to_owned())
         })?;
         let next = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-        let lines = answer.events.unwrap_or_default().into_iter().filter_map(|event| event.message);
+        // A page without lines has an empty list; a success that has none tells nothing of the log.
+        let events =
+            answer.events.ok_or_else(|| LogError("an answer without a list of events".to_owned()))?;
+        let lines = events.into_iter().filter_map(|event| event.message);
         Ok(Page { lines: lines.collect(), next })
     }
 }

@@ -32,9 +32,9 @@ struct Health {
 }
 
 impl Caller {
-    /// `drops_repeats`: the destination knows what it had a moment ago (Segment by its `messageId` for 24 hours, Vero by
-    /// name, identity and data for minutes), so that a request which was sent twice at once and then accepted has not
-    /// doubled anything there.
+    /// `drops_repeats`: a request which was sent twice at once and then accepted has not doubled anything there. Segment
+    /// drops it by its `messageId` for 24 hours, Vero an event by name, identity and data for minutes; a profile is the same
+    /// after the second change as after the first.
     pub fn new(drops_repeats: bool) -> Self {
         Caller { drops_repeats, health: Mutex::default() }
     }

@@ -3,9 +3,9 @@
 //! Between invocations Lambda freezes the process, and the other side closes what is idle. After that each kept
 //! connection is reset at its next request, as if the destination were down. So none is kept longer than its time by
 //! the wall clock, since the process's own clock may have stood still; and a request that a kept connection fails before
-//! its answer is sent once more at once, over a new one.
+//! its response is sent once more at once, over a new one.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,9 @@ const CONNECT: Duration = Duration::from_millis(1_500);
 /// Idle connections are closed before the other side does it.
 const IDLE: Duration = Duration::from_secs(15);
 
+/// After such a rest whatever connection is there was kept, also one that was opened beside others and never used.
+const REST: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub struct Connections {
     kept: Mutex<Kept>,
@@ -37,14 +40,25 @@ pub struct Connections {
 #[derive(Debug)]
 struct Kept {
     client: Client,
-    used_at: SystemTime,
-    /// Our ends of those that have brought an answer.
-    answered: HashSet<SocketAddr>,
+    /// Our ends of those that have brought a response, and when each did so last.
+    used: HashMap<SocketAddr, SystemTime>,
 }
 
 impl Kept {
-    fn new(now: SystemTime) -> Result<Self, StartError> {
-        Ok(Kept { client: client(usize::MAX)?, used_at: now, answered: HashSet::new() })
+    fn new() -> Result<Self, StartError> {
+        Ok(Kept { client: client(usize::MAX)?, used: HashMap::new() })
+    }
+
+    /// Whether all were used within that time. A clock that was set back tells nothing, so that they were not.
+    fn all_used_within(&self, time: Duration, now: SystemTime) -> bool {
+        self.used.values().all(|used_at| now.duration_since(*used_at).is_ok_and(|passed| passed < time))
+    }
+
+    /// Whether none was used within that time, although there are some.
+    fn rests(&self, now: SystemTime) -> bool {
+        let has_rested =
+            |used_at: &SystemTime| !now.duration_since(*used_at).is_ok_and(|passed| passed < REST);
+        !self.used.is_empty() && self.used.values().all(has_rested)
     }
 }
 
@@ -54,29 +68,30 @@ impl Connections {
     /// # Errors
     /// If the system's certificates cannot be used.
     pub fn new() -> Result<Self, StartError> {
-        Ok(Connections { kept: Mutex::new(Kept::new(SystemTime::now())?), new_ones: client(0)? })
+        Ok(Connections { kept: Mutex::new(Kept::new()?), new_ones: client(0)? })
     }
 
-    /// What makes requests: with the kept connections, or with none when they were not used for too long. A clock that
-    /// was set back tells nothing, so that it counts as too long.
+    /// What makes requests: with the kept connections, or with none when one of them was not used for too long.
     pub fn client(&self) -> Client {
-        let (mut kept, now) = (self.kept(), SystemTime::now());
-        let is_fresh = now.duration_since(kept.used_at).is_ok_and(|passed| passed < IDLE);
-        if !is_fresh && let Ok(new) = Kept::new(now) {
+        let mut kept = self.kept();
+        if !kept.all_used_within(IDLE, SystemTime::now())
+            && let Ok(new) = Kept::new()
+        {
             *kept = new;
         }
         kept.client.clone()
     }
 
-    /// Sends a request, and waits for its answer's head as long as the caller does. The second value tells whether it
+    /// Sends a request, and waits for its response's head as long as the caller does. The second value tells whether it
     /// was sent twice, at once: the destination may have taken the first one, too.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Why there is no response.
     pub async fn send(&self, request: RequestBuilder) -> Result<(Response, bool), TransportError> {
         // A request that cannot be made is nothing that an endpoint which passed for one, and a key, can bring about.
         let (client, Ok(request)) = request.build_split() else { return Err(TransportError::Connect) };
         let again = request.try_clone();
+        let after_a_rest = self.kept().rests(SystemTime::now());
         let error = match client.execute(request).await {
             Ok(response) => return Ok((self.used(response), false)),
             Err(error) => error,
@@ -84,11 +99,13 @@ impl Connections {
         match again {
             // How far the request came is unknown: nearly always the connection was gone before, but one that is
             // closed for the request looks the same.
-            Some(again) if self.is_kept(&error) => match self.new_ones.execute(again).await {
-                Ok(response) => Ok((response, true)),
-                Err(error) if error.is_timeout() && !error.is_connect() => Err(TransportError::Timeout),
-                Err(_) => Err(TransportError::Broken),
-            },
+            Some(again) if !error.is_connect() && (after_a_rest || self.was_used(&error)) => {
+                match self.new_ones.execute(again).await {
+                    Ok(response) => Ok((response, true)),
+                    Err(error) if error.is_timeout() && !error.is_connect() => Err(TransportError::Timeout),
+                    Err(_) => Err(TransportError::Broken),
+                }
+            }
             _ if error.is_connect() => Err(TransportError::Connect),
             _ if error.is_timeout() => Err(TransportError::Timeout),
             _ => Err(TransportError::Broken),
@@ -96,14 +113,14 @@ impl Connections {
     }
 
     fn used(&self, response: Response) -> Response {
-        let mut kept = self.kept();
-        kept.used_at = SystemTime::now();
-        kept.answered.extend(response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr));
+        if let Some(info) = response.extensions().get::<HttpInfo>() {
+            self.kept().used.insert(info.local_addr(), SystemTime::now());
+        }
         response
     }
 
-    /// Whether a connection failed that had brought an answer before.
-    fn is_kept(&self, error: &reqwest::Error) -> bool {
+    /// Whether a connection failed that had brought a response before.
+    fn was_used(&self, error: &reqwest::Error) -> bool {
         let mut cause = error.source();
         let failed = loop {
             let Some(error) = cause else { break None };
@@ -115,7 +132,7 @@ impl Connections {
         let Some(failed) = failed else { return false };
         let mut extras = Extensions::new();
         failed.get_extras(&mut extras);
-        extras.get::<HttpInfo>().is_some_and(|info| self.kept().answered.contains(&info.local_addr()))
+        extras.get::<HttpInfo>().is_some_and(|info| self.kept().used.contains_key(&info.local_addr()))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -135,4 +152,58 @@ fn client(max_kept: usize) -> Result<Client, StartError> {
         .no_proxy()
         .build()
         .map_err(|error| StartError::Client(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use harness::{Behaviour, Receiver, When};
+
+    /// Sends so many requests side by side, and tells how many were sent twice.
+    async fn ask(connections: &Connections, receiver: &Receiver, count: usize) -> usize {
+        let send = || connections.send(connections.client().post(receiver.url()).body("{}"));
+        let asked = futures_util::future::join_all((0..count).map(|_| send())).await;
+        let mut repeated = 0;
+        for (response, is_repeated) in asked.into_iter().map(Result::unwrap) {
+            assert!(!response.bytes().await.unwrap().is_empty());
+            repeated += usize::from(is_repeated);
+        }
+        repeated
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn connections_are_kept_for_their_time_by_the_wall_clock() {
+        let (connections, receiver) = (Connections::new().unwrap(), Receiver::start().await.unwrap());
+        for _ in 0..10 {
+            assert_eq!(ask(&connections, &receiver, 1).await, 0);
+        }
+        assert!(receiver.connections() < 10, "some were kept");
+        // So much time has passed for one of them, although the process's clock stood still; or the clock was set back,
+        // and nobody knows.
+        let later = |used_at: &mut SystemTime| *used_at -= IDLE;
+        let earlier = |used_at: &mut SystemTime| *used_at += IDLE;
+        for change in [&later as &dyn Fn(&mut SystemTime), &earlier] {
+            ask(&connections, &receiver, 4).await;
+            change(connections.kept().used.values_mut().next().unwrap());
+            receiver.go_stale().await;
+            assert_eq!(ask(&connections, &receiver, 1).await, 0, "a new one");
+            assert_eq!(connections.kept().used.len(), 1);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_a_rest_every_connection_was_kept_also_one_that_was_never_used() {
+        let (connections, receiver) = (Connections::new().unwrap(), Receiver::start().await.unwrap());
+        // So that each request has a connection of its own.
+        receiver.behave(Behaviour::Slow(Duration::from_millis(100)), When::always());
+        ask(&connections, &receiver, 4).await;
+        // As if three of the four had only been opened.
+        let used = *connections.kept().used.keys().next().unwrap();
+        connections.kept().used.retain(|address, _| *address == used);
+        *connections.kept().used.values_mut().next().unwrap() -= REST;
+        receiver.go_stale().await;
+        receiver.clear();
+        assert_eq!(ask(&connections, &receiver, 4).await, 4);
+        assert_eq!(receiver.count(), 4, "each was seen once");
+    }
 }
