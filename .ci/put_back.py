@@ -18,6 +18,7 @@ here() { printf %s "${1/#s3:\\/\\/a-bucket/$BUCKET}"; }
 [ "$1" = s3 ]
 case "$2 $3" in
 'cp --recursive') mkdir -p "$(here "$5")" && cp -R "$(here "$4")." "$(here "$5")" ;;
+'rm --recursive') rm -rf "$(here "$4")" ;;
 'rm s3://'*) rm "$(here "$3")" ;;
 *) exit 2 ;;
 esac
@@ -68,7 +69,9 @@ def run(commands, objects):
 
 def main():
     section = Path("docs/runbook.md").read_text().split("\n## Rows under errors/\n")[1].split("\n## ")[0]
-    commands = "\n".join(re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE))
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    # A user goes on to the next block if the one before went well.
+    commands = " &&\n".join(f"{{\n{block}}}" for block in blocks)
     lines = [f"{misplaced(row)}\n".encode() for row in ROWS]
     plain, packed = lines[0] + lines[1], gzip.compress(lines[2] + lines[3])
     ended, there = run(commands, {"plain": plain, "packed.gz": packed})

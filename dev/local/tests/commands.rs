@@ -24,21 +24,35 @@ const SKIPPED: [(&str, &str); 2] = [
     ("find errors", ".ci/put_back.py runs it, over a folder in place of the bucket"),
 ];
 
-/// What stands for something of the user's own.
-const PLACEHOLDERS: [(&str, &str); 1] = [(
-    "--receipt-handle \"…\"",
-    "--receipt-handle \"$(aws sqs receive-message --queue-url \"$(output DeadLetterQueueUrl)\" \
-     --visibility-timeout 0 --query 'Messages[0].ReceiptHandle' --output text)\"",
-)];
+/// What stands for something of the user's own; and nobody waits here until a letter is shown again.
+const PLACEHOLDERS: [(&str, &str); 3] = [
+    ("--visibility-timeout 60", "--visibility-timeout 0"),
+    (
+        "--receipt-handle \"…\"",
+        "--receipt-handle \"$(aws sqs receive-message --queue-url \"$(output DeadLetterQueueUrl)\" \
+         --visibility-timeout 0 --query 'Messages[0].ReceiptHandle' --output text)\"",
+    ),
+    (
+        "ID='…'",
+        "ID=$(aws sqs receive-message --queue-url \"$(output DeadLetterQueueUrl)\" --max-number-of-messages 10 \
+         --visibility-timeout 0 --output json | jq -r 'first(.Messages[].Body | fromjson | .id // empty)')",
+    ),
+];
+
+/// A replay that was given up, as a dead letter.
+const GIVEN_UP_REPLAY: &str = r#"aws sqs send-message --queue-url "$(output DeadLetterQueueUrl)" --message-body \
+    '{"request":{"from":"2026-11-20","to":"2026-11-21","destinations":["segment"],"dry_run":true}}'"#;
 
 /// Words of blocks, and what such a block prints here.
-const PRINTS: [(&str, &str); 8] = [
+const PRINTS: [(&str, &str); 10] = [
     ("select type, count(distinct id)", "opened,3"),
     ("saved funnel", "campaign_id"),
     ("\"destinations\":[\"segment\"]}'", "\"sent\":"),
     ("saved reconciliation", "\"matched\":"),
     ("\"forget\"", "\"rows\":"),
-    ("{id, reason, status", "\"reason\": \"not_json\""),
+    ("{id, reason: (.reason // .by_worker)", "\"reason\":\"not_json\""),
+    ("replay \"$(jq -r .Body", "\"matched\":"),
+    ("MessageBody: .Body}", "\"MessageId\":"),
     ("unqueued_webhook", "\"MessageId\":"),
     ("get-queue-attributes", "\"QueueArn\": \"arn:aws:sqs:us-east-1:000000000000:vero-relay-"),
 ];
@@ -69,12 +83,14 @@ async fn the_docs_commands_work_with_the_cli_that_the_docs_install() -> Result<(
     let stack = Stack::start(&Settings::default()).await?;
     let posted = samples::post(&stack, samples::Sample::all(&project)?).await;
     stack.archived(posted.len(), DEADLINE_AFTER).await?;
-    for _ in 0..2 {
+    // One is redriven, one is deleted alone.
+    for _ in 0..3 {
         ensure!(stack.post("not JSON").await.is_err(), "what is no JSON is refused");
     }
     let unqueued = common::unqueued(&stack).await?;
 
     let shell = Shell::open(&project, &stack, &functions).await?;
+    shell.run(GIVEN_UP_REPLAY).await?;
     let mut printed = Vec::new();
     for block in &blocks {
         println!("\n{block}");
