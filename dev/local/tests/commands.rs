@@ -35,7 +35,7 @@ const PLACEHOLDERS: [(&str, &str); 3] = [
     (
         "ID='…'",
         "ID=$(aws sqs receive-message --queue-url \"$(output DeadLetterQueueUrl)\" --max-number-of-messages 10 \
-         --visibility-timeout 0 --output json | jq -r 'first(.Messages[].Body | fromjson | .id // empty)')",
+         --visibility-timeout 0 --output json | jq -r '[.Messages[].Body | fromjson? | .id? | strings][0]')",
     ),
 ];
 
