@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use faults::report::Report;
 use ingest::intake::Received;
-use ingest::intake::first_party::{Body, Rights};
+use ingest::intake::first_party::{Body, Scope};
 use ingest::intake::webhooks::Webhooks;
 use ingest::request::Request;
 use ingest::route::Events;
@@ -249,8 +249,8 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
     ];
     let mut told = false;
     for body in bodies.into_iter().flatten() {
-        ensure!(body.take(&KEY, Rights::OnlyTell, now()?).is_ok(), "a small body that grows large");
-        let Ok(intake) = body.take(&KEY, Rights::All, now()?) else {
+        ensure!(body.take(&KEY, Scope::TrackOnly, now()?).is_ok(), "a small body that grows large");
+        let Ok(intake) = body.take(&KEY, Scope::Full, now()?) else {
             anyhow::bail!("a small body that grows large")
         };
         for received in &intake.received {

@@ -37,10 +37,10 @@ pub use config::Config;
 use crate::answer::No;
 use crate::encoding::Undecodable;
 use crate::intake::Received;
-use crate::intake::first_party::{self, Body, Intake, Problem, Rights};
+use crate::intake::first_party::{self, Body, Intake, Problem, Scope};
 use crate::intake::webhooks::Webhooks;
 use crate::request::Request;
-use crate::route::{Doors, Events, Route};
+use crate::route::{EnabledRoutes, Events, Route};
 use crate::signature::{Checked, Signatures};
 use crate::token::Digest;
 
@@ -75,7 +75,7 @@ pub struct Ingest {
 }
 
 /// What goes along with the envelopes of a request on their way to the queues.
-struct Passage {
+struct SendContext {
     trace: Option<TraceHeader>,
     deadline: Instant,
 }
@@ -101,24 +101,24 @@ impl Ingest {
     /// is queued carries it on.
     pub async fn handle(&self, event: &RawValue, trace_header: Option<&str>) -> Answer {
         let deadline = Instant::now() + SQS.operation;
-        let passage = Passage { trace: trace_header.and_then(TraceHeader::parse), deadline };
+        let context = SendContext { trace: trace_header.and_then(TraceHeader::parse), deadline };
         let request = Request::read(event);
         let Config { segment_tokens, write_keys, browser_keys, origins, .. } = &self.config;
-        let doors = Doors {
+        let enabled = EnabledRoutes {
             segment: segment_tokens.is_set(),
             tracking: write_keys.is_set() || browser_keys.is_set(),
         };
-        match Route::of(&request.method, &request.path, request.parameter("token"), doors) {
+        match Route::of(&request.method, &request.path, request.parameter("token"), enabled) {
             Route::Vero { token } => match self.config.webhook_tokens.opened_by(token) {
-                Some(_) => self.receive_webhooks(&request.body(), &passage).await,
+                Some(_) => self.receive_webhooks(&request.body(), &context).await,
                 None => {
-                    self.report_stranger(No::Unauthorized);
+                    self.report_unauthorized(No::Unauthorized);
                     Answer::unauthorized()
                 }
             },
-            Route::Segment { token } => self.receive_from_segment(token, &request, &passage).await,
+            Route::Segment { token } => self.receive_from_segment(token, &request, &context).await,
             Route::Tracking(events) => {
-                origins.expose(&request, self.receive_from_sdk(events, &request, &passage).await)
+                origins.expose(&request, self.receive_from_sdk(events, &request, &context).await)
             }
             Route::Preflight => origins.preflight(&request),
             Route::Metrics => origins.expose(&request, Answer::success()),
@@ -128,9 +128,9 @@ impl Ingest {
         }
     }
 
-    async fn receive_webhooks(&self, body: &[u8], passage: &Passage) -> Answer {
+    async fn receive_webhooks(&self, body: &[u8], context: &SendContext) -> Answer {
         let Webhooks { received, is_array, refusal } = Webhooks::of(body, now());
-        let lost = self.queue_all(&received, 0, passage).await;
+        let lost = self.queue_all(&received, 0, context).await;
         // Nobody sends them again.
         lost.iter().for_each(|lost| unqueued::log(lost));
         match refusal {
@@ -140,12 +140,17 @@ impl Ingest {
         }
     }
 
-    async fn receive_from_segment(&self, token: &str, request: &Request<'_>, passage: &Passage) -> Answer {
+    async fn receive_from_segment(
+        &self,
+        token: &str,
+        request: &Request<'_>,
+        context: &SendContext,
+    ) -> Answer {
         if !self.config.segment_tokens.is_usable() {
             return self.refuse(No::NotChecked);
         }
         let Some(key) = self.config.segment_tokens.opened_by(token) else {
-            return self.stranger(No::Unauthorized);
+            return self.unauthorized(No::Unauthorized);
         };
         let bytes = request.body();
         if bytes.len() > encoding::MAX_DECODED {
@@ -155,24 +160,24 @@ impl Ingest {
         let signed = body.as_ref().ok().and_then(Body::signed_part).unwrap_or(&bytes);
         match self.signatures.check(signed, request.header("x-signature").as_deref()).await {
             Checked::Valid => (),
-            Checked::Invalid => return self.stranger(No::BadSignature),
+            Checked::Invalid => return self.unauthorized(No::BadSignature),
             Checked::Unknown => return self.refuse(No::NotChecked),
         }
         match body {
-            Ok(body) => self.receive_events(&body, &key, Rights::All, passage).await,
-            Err(unreadable) => self.keep(&bytes, No::Unreadable(unreadable), passage).await,
+            Ok(body) => self.receive_events(&body, &key, Scope::Full, context).await,
+            Err(unreadable) => self.keep(&bytes, No::Unreadable(unreadable), context).await,
         }
     }
 
-    async fn receive_from_sdk(&self, events: Events, request: &Request<'_>, passage: &Passage) -> Answer {
+    async fn receive_from_sdk(&self, events: Events, request: &Request<'_>, context: &SendContext) -> Answer {
         let Config { write_keys, browser_keys, .. } = &self.config;
         if !(write_keys.is_usable() || browser_keys.is_usable()) {
             return self.refuse(No::NotChecked);
         }
         // A key that stands in both lists is public.
         let opened = |key: &str| {
-            let public = browser_keys.opened_by(key).map(|key| (key, Rights::OnlyTell));
-            public.or_else(|| Some((write_keys.opened_by(key)?, Rights::All)))
+            let public = browser_keys.opened_by(key).map(|key| (key, Scope::TrackOnly));
+            public.or_else(|| Some((write_keys.opened_by(key)?, Scope::Full)))
         };
         // Nothing is unpacked or parsed for whoever has no key, but what it takes to find one.
         let opened = match request.basic_user() {
@@ -180,29 +185,29 @@ impl Ingest {
             None => match encoding::head(request) {
                 Ok(head) => match write_key::of(&head.bytes) {
                     Some(key) => opened(key.trim()),
-                    None if head.is_cut => return self.stranger(No::KeyTooFar),
+                    None if head.is_cut => return self.unauthorized(No::KeyTooFar),
                     None => None,
                 },
                 Err(_) => return self.refuse(No::GzipAsText),
             },
         };
-        let Some((key, rights)) = opened else { return self.stranger(No::Unauthorized) };
+        let Some((key, scope)) = opened else { return self.unauthorized(No::Unauthorized) };
         let decoded = match encoding::decoded(request) {
             Ok(decoded) => decoded,
             Err(Undecodable::TooLarge) => return self.refuse(No::BodyTooLarge),
             Err(Undecodable::GzipAsText) => return self.refuse(No::GzipAsText),
             Err(Undecodable::BadGzip) => {
-                return match rights {
-                    Rights::All => self.keep(&request.body(), No::BadGzip, passage).await,
-                    Rights::OnlyTell => self.refuse(No::BadGzip),
+                return match scope {
+                    Scope::Full => self.keep(&request.body(), No::BadGzip, context).await,
+                    Scope::TrackOnly => self.refuse(No::BadGzip),
                 };
             }
         };
         let body = Body::of_sdk(&decoded, events);
-        match (body, rights) {
-            (Ok(body), _) => self.receive_events(&body, &key, rights, passage).await,
-            (Err(unreadable), Rights::All) => self.keep(&decoded, No::Unreadable(unreadable), passage).await,
-            (Err(unreadable), Rights::OnlyTell) => self.refuse(No::Unreadable(unreadable)),
+        match (body, scope) {
+            (Ok(body), _) => self.receive_events(&body, &key, scope, context).await,
+            (Err(unreadable), Scope::Full) => self.keep(&decoded, No::Unreadable(unreadable), context).await,
+            (Err(unreadable), Scope::TrackOnly) => self.refuse(No::Unreadable(unreadable)),
         }
     }
 
@@ -210,13 +215,13 @@ impl Ingest {
         &self,
         body: &Body<'_>,
         key: &Digest,
-        rights: Rights,
-        passage: &Passage,
+        scope: Scope,
+        context: &SendContext,
     ) -> Answer {
-        let Ok(Intake { received, forbidden, dropped, problem }) = body.take(key, rights, now()) else {
+        let Ok(Intake { received, forbidden, dropped, problem }) = body.take(key, scope, now()) else {
             return self.refuse(No::BodyTooLarge);
         };
-        if !self.queue_all(&received, forbidden + dropped, passage).await.is_empty() {
+        if !self.queue_all(&received, forbidden + dropped, context).await.is_empty() {
             return Answer::no(No::NotQueued, None);
         }
         let id = received.first().map(|received| &received.id);
@@ -231,9 +236,9 @@ impl Ingest {
     }
 
     /// Keeps a body that holds no events, and says why it does not.
-    async fn keep(&self, body: &[u8], no: No, passage: &Passage) -> Answer {
+    async fn keep(&self, body: &[u8], no: No, context: &SendContext) -> Answer {
         let kept = [first_party::unreadable(body, no.code(), now())];
-        match &*self.queue_all(&kept, 0, passage).await {
+        match &*self.queue_all(&kept, 0, context).await {
             [] => Answer::no(no, Some(&kept[0].id)),
             _ => Answer::no(No::NotQueued, None),
         }
@@ -245,11 +250,11 @@ impl Ingest {
         &self,
         received: &'r [Received],
         unkept: usize,
-        passage: &Passage,
+        context: &SendContext,
     ) -> Vec<&'r Received> {
         let (dead, live): (Vec<_>, Vec<_>) = received.iter().partition(|received| received.dead.is_some());
         let (live, dead) =
-            tokio::join!(send(&self.queue, live, passage), send(&self.dead_letters, dead, passage));
+            tokio::join!(send(&self.queue, live, context), send(&self.dead_letters, dead, context));
         let lost: Vec<_> = live.into_iter().chain(dead).collect();
         self.report(received, unkept, &lost);
         lost.into_iter().map(|(lost, _)| lost).collect()
@@ -282,12 +287,12 @@ impl Ingest {
     }
 
     /// The one line of a request by somebody whom we do not know. Nothing of the request is in it.
-    fn report_stranger(&self, no: No) {
+    fn report_unauthorized(&self, no: No) {
         self.metrics.line().count(UNAUTHORIZED, 1).field("reason", no.code()).warn("refused");
     }
 
-    fn stranger(&self, no: No) -> Answer {
-        self.report_stranger(no);
+    fn unauthorized(&self, no: No) -> Answer {
+        self.report_unauthorized(no);
         Answer::no(no, None)
     }
 
@@ -306,7 +311,7 @@ fn now() -> Timestamp {
 async fn send<'r>(
     queue: &Queue,
     received: Vec<&'r Received>,
-    Passage { trace, deadline }: &Passage,
+    SendContext { trace, deadline }: &SendContext,
 ) -> Vec<(&'r Received, SendError)> {
     let outbound = |received: &Received| OutboundMessage {
         body: received.body.clone(),

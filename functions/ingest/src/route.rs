@@ -34,7 +34,7 @@ pub enum Route<'r> {
 
 /// The routes that are there only if somebody may use them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Doors {
+pub struct EnabledRoutes {
     /// `/segment`
     pub segment: bool,
     /// `/v1`
@@ -69,17 +69,17 @@ impl Events {
 impl<'r> Route<'r> {
     /// Reads method and path, whose repeated slashes count as one, and a trailing one as none. On `/vero` the token may
     /// stand in the query.
-    pub fn of(method: &str, path: &'r str, token_in_query: Option<&'r str>, doors: Doors) -> Self {
+    pub fn of(method: &str, path: &'r str, token_in_query: Option<&'r str>, enabled: EnabledRoutes) -> Self {
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());
         let (route, allowed) = match (segments.next(), segments.next(), segments.next()) {
             (Some("vero"), token, None) => {
                 let token = token.or(token_in_query).unwrap_or_default();
                 (Route::Vero { token }, "POST")
             }
-            (Some("segment"), token, None) if doors.segment => {
+            (Some("segment"), token, None) if enabled.segment => {
                 (Route::Segment { token: token.unwrap_or_default() }, "POST, PUT, PATCH")
             }
-            (Some("v1"), Some(name), None) if doors.tracking => {
+            (Some("v1"), Some(name), None) if enabled.tracking => {
                 let route = match Events::named(name) {
                     Some(events) => Route::Tracking(events),
                     None if name == "m" => Route::Metrics,
@@ -149,18 +149,18 @@ mod tests {
             ("POST", "/Vero/abc", None, Route::Unknown),
             ("POST", "/vero2", None, Route::Unknown),
         ] {
-            let doors = Doors { segment: true, tracking: true };
-            assert_eq!(Route::of(method, path, query, doors), expected, "{method} {path} {query:?}");
+            let enabled = EnabledRoutes { segment: true, tracking: true };
+            assert_eq!(Route::of(method, path, query, enabled), expected, "{method} {path} {query:?}");
         }
     }
 
     #[test]
     fn a_closed_door_is_no_door() {
-        let doors = Doors { segment: false, tracking: false };
+        let enabled = EnabledRoutes { segment: false, tracking: false };
         for (method, path) in
             [("POST", "/segment/x"), ("GET", "/segment/x"), ("POST", "/v1/t"), ("OPTIONS", "/v1/t")]
         {
-            assert_eq!(Route::of(method, path, None, doors), Route::Unknown, "{method} {path}");
+            assert_eq!(Route::of(method, path, None, enabled), Route::Unknown, "{method} {path}");
         }
     }
 }

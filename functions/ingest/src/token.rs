@@ -1,5 +1,5 @@
 //! The secrets that open the routes: tokens in URLs, and write keys. Vero signs nothing, so the token is all that
-//! tells Vero from a stranger.
+//! tells Vero from anybody else.
 
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -80,8 +80,8 @@ mod tests {
         let tokens = Tokens::parse(&format!(" {}, ,{EMPTY} ,nonsense", TEST.to_uppercase()));
         assert_eq!((tokens.digests.len(), tokens.unreadable()), (1, 2));
         assert_eq!(tokens.opened_by("test"), from_hex(TEST));
-        for stranger in ["Test", TEST, ""] {
-            assert_eq!(tokens.opened_by(stranger), None);
+        for other in ["Test", TEST, ""] {
+            assert_eq!(tokens.opened_by(other), None);
         }
     }
 

@@ -13,7 +13,7 @@ mod fields;
 mod forget;
 mod heal;
 mod lines;
-mod pace;
+mod rate_limiter;
 mod replay;
 mod report;
 mod sender;

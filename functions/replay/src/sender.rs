@@ -6,7 +6,7 @@ use relay_core::envelope::Envelope;
 use relay_platform::queue::{OutboundMessage, Queue, SendError};
 use tokio::time::{Instant, sleep};
 
-use crate::pace::Pace;
+use crate::rate_limiter::RateLimiter;
 
 /// What [`Queue::send_all`] has in flight at once.
 const MAX_BATCH: usize = 160;
@@ -21,12 +21,12 @@ const CALL: Duration = Duration::from_millis(3_500);
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
 /// Where messages go.
-pub trait Outbox {
+pub trait MessageQueue {
     /// Sends messages; the answer has their order.
     fn send(&self, messages: Vec<OutboundMessage>) -> impl Future<Output = Vec<Result<(), SendError>>>;
 }
 
-impl Outbox for Queue {
+impl MessageQueue for Queue {
     async fn send(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), SendError>> {
         self.send_all(messages, Instant::now() + CALL).await
     }
@@ -43,11 +43,11 @@ pub fn message(envelope: &Envelope<'_>) -> OutboundMessage {
 ///
 /// # Errors
 /// Why one of them is not known to be sent. Others may be.
-pub async fn send_surely(outbox: &impl Outbox, messages: Vec<OutboundMessage>) -> Result<(), SendError> {
+pub async fn send_surely(queue: &impl MessageQueue, messages: Vec<OutboundMessage>) -> Result<(), SendError> {
     let mut left = messages;
     let mut pauses = PAUSES.into_iter();
     loop {
-        let results = outbox.send(left.clone()).await;
+        let results = queue.send(left.clone()).await;
         let mut error = None;
         let mut results = results.into_iter();
         // What there is no answer for counts as not sent.
@@ -69,16 +69,16 @@ pub async fn send_surely(outbox: &impl Outbox, messages: Vec<OutboundMessage>) -
 /// Collects messages to batches, and sends those at a pace.
 #[derive(Debug)]
 pub struct Sender<'o, O> {
-    outbox: &'o O,
-    pace: Pace,
+    queue: &'o O,
+    rate_limiter: RateLimiter,
     batch: Vec<OutboundMessage>,
     bytes: usize,
 }
 
-impl<'o, O: Outbox> Sender<'o, O> {
+impl<'o, O: MessageQueue> Sender<'o, O> {
     /// Sends at most so many messages a second.
-    pub fn new(outbox: &'o O, per_second: u32) -> Self {
-        Sender { outbox, pace: Pace::new(per_second), batch: Vec::new(), bytes: 0 }
+    pub fn new(queue: &'o O, per_second: u32) -> Self {
+        Sender { queue, rate_limiter: RateLimiter::new(per_second), batch: Vec::new(), bytes: 0 }
     }
 
     /// Adds a message to the batch.
@@ -89,7 +89,7 @@ impl<'o, O: Outbox> Sender<'o, O> {
 
     /// Whether the batch is to be sent before another message is added.
     pub fn is_full(&self) -> bool {
-        self.batch.len() >= MAX_BATCH.min(self.pace.burst()) || self.bytes >= MAX_BYTES
+        self.batch.len() >= MAX_BATCH.min(self.rate_limiter.burst()) || self.bytes >= MAX_BYTES
     }
 
     /// Sends the batch, and tells how many messages it had.
@@ -101,21 +101,21 @@ impl<'o, O: Outbox> Sender<'o, O> {
         self.bytes = 0;
         let count = batch.len();
         if count > 0 {
-            self.pace.turn(count).await;
-            send_surely(self.outbox, batch).await?;
+            self.rate_limiter.turn(count).await;
+            send_surely(self.queue, batch).await?;
         }
         Ok(count)
     }
 
     /// Waits until another may go on sending at the same pace.
     pub async fn rest(&self) {
-        self.pace.rest().await;
+        self.rate_limiter.rest().await;
     }
 }
 
 #[cfg(test)]
 pub mod fake {
-    //! An outbox in memory.
+    //! An queue in memory.
 
     use std::cell::RefCell;
 
@@ -130,7 +130,7 @@ pub mod fake {
         pub refusals: RefCell<Vec<usize>>,
     }
 
-    impl Outbox for Memory {
+    impl MessageQueue for Memory {
         async fn send(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), SendError>> {
             let refused = self.refusals.borrow_mut().pop().unwrap_or(0);
             let taken = messages.len().saturating_sub(refused);

@@ -1,7 +1,7 @@
 //! JSON text that is taken apart no further than needed, and put together again without re-typing it.
 //!
 //! Values stay the text that they are: number spellings, key order, 64-bit ids, odd escapes and any depth of nesting
-//! survive, and nothing here recurses over a stranger's input.
+//! survive, and nothing here recurses over anybody's input.
 
 mod search;
 mod split;

@@ -8,7 +8,7 @@ use crate::identity::is_too_long;
 /// How a webhook's fields are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// A message's fate: `user`, `campaign` and fields of its own.
+    /// What became of a message: `user`, `campaign` and fields of its own.
     Message,
     /// A new profile: its fields in `user` or, in older payloads, at top level.
     UserCreated,

@@ -16,11 +16,11 @@ use crate::token::Digest;
 
 /// What a sender may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rights {
+pub enum Scope {
     /// Whatever Segment's spec knows.
-    All,
+    Full,
     /// Only tell that something happened: for keys that every visitor of a site can read.
-    OnlyTell,
+    TrackOnly,
 }
 
 /// The events of a request, not yet looked at.
@@ -81,7 +81,7 @@ pub const MAX_MADE: usize = 2 * MAX_DECODED;
 pub struct Intake {
     /// An envelope each.
     pub received: Vec<Received>,
-    /// How many its sender has no right to send. Like whatever a stranger sends, they are not kept: one that were put
+    /// How many its sender has no right to send. Like whatever an unauthorized caller sends, they are not kept: one that were put
     /// back from the dead-letter queue some day would have got in after all.
     pub forbidden: usize,
     /// How many bad events are not kept either: who has a public key may be anyone, and the dead-letter queue is for
@@ -153,13 +153,13 @@ impl<'a> Body<'a> {
     ///
     /// # Errors
     /// [`Inflated`]; then nothing of the request is to be queued.
-    pub fn take(&self, key: &Digest, rights: Rights, received_at: Timestamp) -> Result<Intake, Inflated> {
+    pub fn take(&self, key: &Digest, scope: Scope, received_at: Timestamp) -> Result<Intake, Inflated> {
         let (mut intake, mut made) = (Intake::default(), 0);
         for (place, element) in self.elements.iter().copied().enumerate() {
             let is_object = json::kind(element) == Kind::Object;
             let through_segment = matches!(self.from, From::Segment);
             let payload = match &self.from {
-                From::Sdk { kind, common } if is_object => Some(common.completed(element, *kind, rights)),
+                From::Sdk { kind, common } if is_object => Some(common.completed(element, *kind, scope)),
                 From::Sdk { .. } | From::Segment => None,
             };
             let payload = payload.as_deref().and_then(|payload| serde_json::from_str(payload).ok());
@@ -169,7 +169,7 @@ impl<'a> Body<'a> {
                 return Err(Inflated);
             }
             let event = FirstParty::read(payload, received_at, through_segment);
-            if rights == Rights::OnlyTell && event.as_ref().is_ok_and(|event| !event.only_tells()) {
+            if scope == Scope::TrackOnly && event.as_ref().is_ok_and(|event| !event.only_tells()) {
                 intake.forbidden += 1;
                 continue;
             }
@@ -184,7 +184,7 @@ impl<'a> Body<'a> {
             };
             let (received, problem) = sorted(&envelope, payload, event.err());
             intake.problem = problem.or(intake.problem);
-            if rights == Rights::OnlyTell && received.dead.is_some() {
+            if scope == Scope::TrackOnly && received.dead.is_some() {
                 intake.dropped += 1;
                 continue;
             }
@@ -229,7 +229,7 @@ impl Common<'_> {
     /// An SDK's event with what path and batch say for it, and without what only the way here needed.
     ///
     /// Who may only tell cannot tell of a user's address: sent along with an id, it could become the profile's.
-    fn completed(&self, element: Json<'_>, kind: Option<CallType>, rights: Rights) -> String {
+    fn completed(&self, element: Json<'_>, kind: Option<CallType>, scope: Scope) -> String {
         let mut fields = Object::parse(element).unwrap_or_default();
         fields.take_all(|key, _| matches!(key, "writeKey" | "_metadata"));
         let mut more = ObjectWriter::new();
@@ -237,7 +237,7 @@ impl Common<'_> {
             fields.take_all(|key, _| key == "type");
             more.text("type", kind.as_str());
         }
-        let hides_traits = rights == Rights::OnlyTell && fields.get("userId").is_some();
+        let hides_traits = scope == Scope::TrackOnly && fields.get("userId").is_some();
         for (key, common) in [("context", &self.context), ("integrations", &self.integrations)] {
             let hides_traits = hides_traits && key == "context";
             if common.is_empty() && !hides_traits {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     fn sdk(path: Events, body: &str) -> Intake {
-        Body::of_sdk(body.as_bytes(), path).unwrap().take(&KEY, Rights::All, received_at()).unwrap()
+        Body::of_sdk(body.as_bytes(), path).unwrap().take(&KEY, Scope::Full, received_at()).unwrap()
     }
 
     #[test]
@@ -314,7 +314,7 @@ mod tests {
         let event = r#"{"type":"track" , "event":"e","n":1.00,"sentAt":"x","writeKey":"k","big":12345678901234567890}"#;
         for (body, is_batch) in [(event.to_owned(), false), (format!("[{event}, {event}]"), true)] {
             let read = Body::of_segment(body.as_bytes()).unwrap();
-            let intake = read.take(&KEY, Rights::All, received_at()).unwrap();
+            let intake = read.take(&KEY, Scope::Full, received_at()).unwrap();
             assert_eq!((read.is_batch, intake.problem), (is_batch, None));
             for received in &intake.received {
                 assert!(received.body.ends_with(&format!(r#""payload":{event}}}"#)), "{}", received.body);
@@ -363,7 +363,7 @@ mod tests {
         let events = r#"[{"type":"Identify","userId":"u"},{"type":"TRACK","event":"e"},{"type":"Tracks","event":"e"}]"#;
         let batch = format!(r#"{{"batch":{events}}}"#);
         let segment =
-            Body::of_segment(events.as_bytes()).unwrap().take(&KEY, Rights::All, received_at()).unwrap();
+            Body::of_segment(events.as_bytes()).unwrap().take(&KEY, Scope::Full, received_at()).unwrap();
         for intake in [segment, sdk(Events::Batch, &batch)] {
             let reasons: Vec<Option<&str>> = intake.received.iter().map(|received| received.dead).collect();
             assert_eq!(reasons, [None, None, Some("unknown_type")]);
@@ -373,7 +373,7 @@ mod tests {
         }
         // A public key is not let in by another spelling.
         let body = Body::of_sdk(batch.as_bytes(), Events::Batch).unwrap();
-        let intake = body.take(&KEY, Rights::OnlyTell, received_at()).unwrap();
+        let intake = body.take(&KEY, Scope::TrackOnly, received_at()).unwrap();
         assert_eq!((intake.received.len(), intake.forbidden, intake.dropped), (1, 1, 1));
     }
 
@@ -395,7 +395,7 @@ mod tests {
     fn a_retry_makes_the_same_ids_and_another_key_others() {
         let ids = |key: Digest, body: &str| -> Vec<String> {
             let body = Body::of_sdk(body.as_bytes(), Events::Batch).unwrap();
-            let intake = body.take(&key, Rights::All, received_at()).unwrap();
+            let intake = body.take(&key, Scope::Full, received_at()).unwrap();
             intake.received.iter().map(|received| received.id.to_string()).collect()
         };
         let body =
@@ -429,7 +429,7 @@ mod tests {
             {"type":"page","userId":"u","context":{"traits":{"email":"a@b.c"},"x":1}},{"type":"identify"},
             {"type":"track","event":"unsubscribe"},{"type":"track"},5]}"#;
         let body = Body::of_sdk(body, Events::Batch).unwrap();
-        let intake = body.take(&KEY, Rights::OnlyTell, received_at()).unwrap();
+        let intake = body.take(&KEY, Scope::TrackOnly, received_at()).unwrap();
         assert_eq!((intake.received.len(), intake.forbidden, intake.dropped), (3, 2, 2));
         let contexts: Vec<Value> =
             payloads(&intake).into_iter().map(|payload| payload["context"].clone()).collect();
@@ -443,7 +443,7 @@ mod tests {
             let events = vec![r#"{"type":"page"}"#; events].join(",");
             let body = format!(r#"{{"context":{{"a":"{}"}},"batch":[{events}]}}"#, "x".repeat(bytes));
             let body = Body::of_sdk(body.as_bytes(), Events::Batch).unwrap();
-            body.take(&KEY, Rights::All, received_at()).map(|intake| intake.received.len())
+            body.take(&KEY, Scope::Full, received_at()).map(|intake| intake.received.len())
         };
         assert_eq!(batch(1_000, 1_000), Ok(1_000));
         assert_eq!(batch(100_000, 1_000), Err(Inflated));
@@ -467,7 +467,7 @@ mod tests {
         for event in ["track", "nonsense"] {
             let event = format!(r#"{{"type":"{event}","event":"{}"}}"#, "x".repeat(300_000));
             let intake =
-                Body::of_segment(event.as_bytes()).unwrap().take(&KEY, Rights::All, received_at()).unwrap();
+                Body::of_segment(event.as_bytes()).unwrap().take(&KEY, Scope::Full, received_at()).unwrap();
             assert_eq!((intake.received[0].dead, intake.problem), (Some(TOO_LARGE), Some(Problem::TooLarge)));
         }
     }

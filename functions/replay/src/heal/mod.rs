@@ -25,10 +25,10 @@ pub use request::Request;
 
 use crate::clock::Limit;
 use crate::lines::Line;
-use crate::pace::Pace;
+use crate::rate_limiter::RateLimiter;
 use crate::replay::{Ended, IdHash, days, partition};
 use crate::report::Reporter;
-use crate::sender::{Outbox, message, send_surely};
+use crate::sender::{MessageQueue, message, send_surely};
 use crate::store::{Next, Store, StoreError, shown};
 use log_lines::{Assembly, Unqueued};
 
@@ -108,15 +108,15 @@ pub async fn run(
     counts: &mut Counts,
     log: &impl Log,
     store: &Store,
-    outbox: &impl Outbox,
+    queue: &impl MessageQueue,
     limit: &Limit,
 ) -> Result<Ended, HealError> {
     let mut healing = Healing {
         dry_run: request.dry_run,
         counts,
         store,
-        outbox,
-        pace: Pace::new(PER_SECOND),
+        queue,
+        rate_limiter: RateLimiter::new(PER_SECOND),
         limit,
         reporter: Reporter::new(),
     };
@@ -162,8 +162,8 @@ struct Healing<'h, O> {
     dry_run: bool,
     counts: &'h mut Counts,
     store: &'h Store,
-    outbox: &'h O,
-    pace: Pace,
+    queue: &'h O,
+    rate_limiter: RateLimiter,
     limit: &'h Limit,
     reporter: Reporter,
 }
@@ -176,7 +176,7 @@ struct Candidate {
     message: OutboundMessage,
 }
 
-impl<O: Outbox> Healing<'_, O> {
+impl<O: MessageQueue> Healing<'_, O> {
     async fn chunk(&mut self, found: BTreeMap<String, String>) -> Result<Ended, HealError> {
         self.counts.matched += found.len() as u64;
         let mut candidates = Vec::with_capacity(found.len());
@@ -203,9 +203,9 @@ impl<O: Outbox> Healing<'_, O> {
         // Marked as well: should their rows be forgotten, the next run is not to take them for missed.
         self.mark(&archived).await?;
         for batch in missing.chunks(BATCH) {
-            self.pace.turn(batch.len()).await;
+            self.rate_limiter.turn(batch.len()).await;
             let messages = batch.iter().map(|candidate| candidate.message.clone()).collect();
-            send_surely(self.outbox, messages).await?;
+            send_surely(self.queue, messages).await?;
             self.counts.sent += batch.len() as u64;
             self.mark(batch).await?;
             self.reporter.tick("heal", self.counts);

@@ -18,7 +18,7 @@ pub use selection::IdHash;
 use crate::clock::Limit;
 use crate::lines::Line;
 use crate::report::Reporter;
-use crate::sender::{Outbox, Sender, message};
+use crate::sender::{MessageQueue, Sender, message};
 use crate::store::{Next, Object, Store, StoreError, shown};
 use selection::{Columns, Selection, Wanted, csv_fields, is_whole_record};
 
@@ -93,11 +93,11 @@ pub enum ReplayError {
 ///
 /// # Errors
 /// If S3 or SQS do not do what they are asked.
-pub async fn run<O: Outbox>(
+pub async fn run<O: MessageQueue>(
     request: &Request,
     progress: &mut Progress,
     store: &Store,
-    outbox: &O,
+    queue: &O,
     limit: &Limit,
 ) -> Result<Ended, ReplayError> {
     let ids = wanted(request, store).await?;
@@ -105,7 +105,7 @@ pub async fn run<O: Outbox>(
         request,
         selection: Selection::new(request, ids),
         store,
-        sender: Sender::new(outbox, request.max_per_second),
+        sender: Sender::new(queue, request.max_per_second),
         seen: HashSet::new(),
         at: progress.cursor.clone(),
         counts: progress.counts.clone(),
@@ -145,7 +145,7 @@ struct Replay<'r, O> {
     reporter: Reporter,
 }
 
-impl<O: Outbox> Replay<'_, O> {
+impl<O: MessageQueue> Replay<'_, O> {
     async fn all(&mut self) -> Result<Ended, ReplayError> {
         for day in days(self.request.from, self.request.to) {
             for source in &self.request.sources {

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use relay_core::delivery::{self, DeliveryOutcome, in_order};
 use relay_core::envelope::{DeadLetterReason, Source};
-use relay_core::mapping::vero_track::{Call, Consent, Fate, Tags, VeroRequests, call, requests};
+use relay_core::mapping::vero_track::{Call, Consent, NotSent, Tags, VeroRequests, call, requests};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
 use reqwest::Method;
@@ -177,13 +177,13 @@ impl Destination for VeroTrack {
                 requests(&envelope.id, event, &secrets.rules, Duration::from_secs(age))
             }
         };
-        let outcome = |fate| match fate {
-            Fate::Skip(skip) => DeliveryOutcome::Skipped(skip.as_str()),
-            Fate::Dead(cause) => DeliveryOutcome::Rejected(cause),
+        let outcome = |not_sent| match not_sent {
+            NotSent::Skipped(skip) => DeliveryOutcome::Skipped(skip.as_str()),
+            NotSent::Rejected(cause) => DeliveryOutcome::Rejected(cause),
         };
         let name = if owes_the_call { NAME } else { TAGS };
         let VeroRequests { call, tags, users, tagged } =
-            requests.map_err(|fate| vec![(name, outcome(fate))])?;
+            requests.map_err(|not_sent| vec![(name, outcome(not_sent))])?;
         if !owes_the_call && tags == Tags::None {
             return Err(vec![(TAGS, DeliveryOutcome::Skipped("no_tags"))]);
         }

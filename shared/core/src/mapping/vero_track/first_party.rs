@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Call, Consent, Endpoint, Fate, Skip, dead, extras, fitting, known};
+use super::{Call, Consent, Endpoint, NotSent, Skip, dead, extras, fitting, known};
 use crate::blueprint::{Barred, Blueprint, MESSAGE_ID};
 use crate::envelope::EventId;
 use crate::first_party::{Call as Asked, Device, FirstParty, Surface, Wish};
@@ -54,13 +54,13 @@ pub enum Tags {
 /// accepted.
 ///
 /// # Errors
-/// Its [`Fate`], when nothing is sent.
+/// Its [`NotSent`], when nothing is sent.
 pub fn requests(
     id: &EventId,
     event: &FirstParty<'_>,
     rules: &Rules,
     age: Duration,
-) -> Result<VeroRequests, Fate> {
+) -> Result<VeroRequests, NotSent> {
     let has_id = event.user.id.is_some();
     let tags = match event.call {
         // Somebody waits for a deletion: it is carried out by its id, whatever else the event says, or kept.
@@ -276,13 +276,13 @@ mod tests {
     use crate::timestamp::Timestamp;
     use serde_json::{Value, json};
 
-    fn mapped_by(rules: &Rules, event: &str) -> Result<VeroRequests, Fate> {
+    fn mapped_by(rules: &Rules, event: &str) -> Result<VeroRequests, NotSent> {
         let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
         let event = FirstParty::read(serde_json::from_str(event).unwrap(), received_at, false).unwrap();
         requests(&EventId::parse("e1").unwrap(), &event, rules, Duration::ZERO)
     }
 
-    fn mapped(event: &str) -> Result<VeroRequests, Fate> {
+    fn mapped(event: &str) -> Result<VeroRequests, NotSent> {
         mapped_by(&Rules::default(), event)
     }
 
@@ -304,7 +304,7 @@ mod tests {
             (r#"{"type":"page","userId":"u","integrations":{"Vero":false}}"#, Skip::IntegrationOff),
             (r#"{"type":"page","userId":"u","context":{"library":{"name":"vero-relay"}}}"#, Skip::Loop),
         ] {
-            assert_eq!(mapped(event), Err(Fate::Skip(skip)), "{event}");
+            assert_eq!(mapped(event), Err(NotSent::Skipped(skip)), "{event}");
         }
     }
 
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn an_id_that_vero_would_refuse_is_kept() {
         let (long, fits) = ("x".repeat(255), "x".repeat(254));
-        for (event, fate) in [
+        for (event, not_sent) in [
             (r#"{"type":"identify","userId":"ID"}"#, "id_too_long"),
             (r#"{"type":"page","userId":"ID","context":{"traits":{"email":"a@b.c"}}}"#, "id_too_long"),
             (r#"{"type":"track","event":"unsubscribe","userId":"ID"}"#, "id_too_long"),
@@ -365,14 +365,14 @@ mod tests {
             (r#"{"type":"alias","userId":"u","previousId":"ID"}"#, "id_too_long"),
             (r#"{"type":"delete","userId":"ID"}"#, "delete_request"),
         ] {
-            assert_eq!(mapped(&event.replace("ID", &long)), Err(dead(fate)), "{event}");
-            assert!(mapped(&event.replace("ID", &fits)).is_ok() != (fate == "delete_request"), "{event}");
+            assert_eq!(mapped(&event.replace("ID", &long)), Err(dead(not_sent)), "{event}");
+            assert!(mapped(&event.replace("ID", &fits)).is_ok() != (not_sent == "delete_request"), "{event}");
         }
         let forward = Rules { forward_deletes: true, ..Rules::default() };
         let delete = format!(r#"{{"type":"delete","userId":"{long}"}}"#);
         assert_eq!(mapped_by(&forward, &delete), Err(dead("id_too_long")));
         let off = format!(r#"{{"type":"page","userId":"{long}","integrations":{{"Vero":false}}}}"#);
-        assert_eq!(mapped(&off), Err(Fate::Skip(Skip::IntegrationOff)));
+        assert_eq!(mapped(&off), Err(NotSent::Skipped(Skip::IntegrationOff)));
         let tagged = format!(
             r#"{{"type":"page","userId":"u","integrations":{{"Vero":{{"tags":{{"action":"add","values":["a"],"id":"{long}"}}}}}}}}"#
         );
@@ -403,7 +403,7 @@ mod tests {
         assert_eq!(age("Resubscribe", 901), Some(dead("stale_consent")));
         assert_eq!(age("Unsubscribe", 80_000), None);
         let not_for_vero = r#"Resubscribe","integrations":{"All":false},"x":""#;
-        assert_eq!(age(not_for_vero, 901), Some(Fate::Skip(Skip::IntegrationOff)));
+        assert_eq!(age(not_for_vero, 901), Some(NotSent::Skipped(Skip::IntegrationOff)));
     }
 
     #[test]
@@ -424,14 +424,17 @@ mod tests {
             let json = format!(r#"{{"type":"track","userId":"u","event":"{event}","context":{context}}}"#);
             mapped_by(&rules, &json).err()
         };
-        assert_eq!(skip("A", "{}"), Some(Fate::Skip(Skip::Dropped)));
-        assert_eq!(skip("C", "{}"), Some(Fate::Skip(Skip::NotAllowed)));
-        assert_eq!(skip("B", "{}"), Some(Fate::Skip(Skip::NoConsent)));
+        assert_eq!(skip("A", "{}"), Some(NotSent::Skipped(Skip::Dropped)));
+        assert_eq!(skip("C", "{}"), Some(NotSent::Skipped(Skip::NotAllowed)));
+        assert_eq!(skip("B", "{}"), Some(NotSent::Skipped(Skip::NoConsent)));
         assert_eq!(skip("B", r#"{"consent":{"categoryPreferences":{"ads":true}}}"#), None);
         let only = with(r#"{"allow":["X"],"consent":["ads"]}"#);
         let unsubscribe = r#"{"type":"track","userId":"u","event":"unsubscribe"}"#;
         assert!(mapped_by(&only, unsubscribe).is_ok());
-        assert_eq!(mapped_by(&only, r#"{"type":"identify","userId":"u"}"#), Err(Fate::Skip(Skip::NoConsent)));
+        assert_eq!(
+            mapped_by(&only, r#"{"type":"identify","userId":"u"}"#),
+            Err(NotSent::Skipped(Skip::NoConsent))
+        );
     }
 
     #[test]

@@ -52,32 +52,32 @@ impl Skip {
 
 /// Why nothing is sent for an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum NotSent {
     /// It is not wanted at Vero.
-    Skip(Skip),
+    Skipped(Skip),
     /// It goes to the dead-letter queue.
-    Dead(DeadLetterReason),
+    Rejected(DeadLetterReason),
 }
 
-impl From<Skip> for Fate {
+impl From<Skip> for NotSent {
     fn from(skip: Skip) -> Self {
-        Fate::Skip(skip)
+        NotSent::Skipped(skip)
     }
 }
 
-fn dead(reason: &'static str) -> Fate {
-    Fate::Dead(DeadLetterReason::new(reason))
+fn dead(reason: &'static str) -> NotSent {
+    NotSent::Rejected(DeadLetterReason::new(reason))
 }
 
 /// Whom a call is about, when Vero takes one about them. An id that is too long is not left out for an address: the
 /// address alone is another user to Vero.
-fn known(user: &User) -> Result<User, Fate> {
+fn known(user: &User) -> Result<User, NotSent> {
     user.id.as_deref().map_or(Ok(()), fitting)?;
     if *user == User::default() { Err(Skip::NoIdentity.into()) } else { Ok(user.clone()) }
 }
 
 /// Vero would refuse an id that is too long.
-fn fitting(id: &str) -> Result<(), Fate> {
+fn fitting(id: &str) -> Result<(), NotSent> {
     if is_too_long(id) { Err(dead("id_too_long")) } else { Ok(()) }
 }
 

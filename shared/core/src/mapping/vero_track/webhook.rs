@@ -1,6 +1,6 @@
 //! A webhook as a call of `/events/track`.
 
-use super::{Call, Endpoint, Fate, Skip, extras, known};
+use super::{Call, Endpoint, NotSent, Skip, extras, known};
 use crate::envelope::EventId;
 use crate::identity::VERO_TEXT_LIMIT;
 use crate::json::ObjectWriter;
@@ -13,8 +13,8 @@ use crate::webhook::{Content, Webhook};
 /// same name, identity and data for some minutes (Track API reference, "Deduplication").
 ///
 /// # Errors
-/// Its [`Fate`], when nothing is sent.
-pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call, Fate> {
+/// Its [`NotSent`], when nothing is sent.
+pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call, NotSent> {
     let kind = webhook.kind.as_deref();
     if !naming.is_tracked(kind) {
         return Err(Skip::TypeNotTracked.into());
@@ -50,7 +50,7 @@ mod tests {
     use crate::names::{EventNames, TrackTypes};
     use crate::timestamp::Timestamp;
 
-    fn map(payload: &str, types: &str) -> Result<serde_json::Value, Fate> {
+    fn map(payload: &str, types: &str) -> Result<serde_json::Value, NotSent> {
         let naming = Naming::new(EventNames::default(), TrackTypes::parse(types).unwrap(), true);
         let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
         let webhook = Webhook::read(serde_json::from_str(payload).unwrap(), received_at);

@@ -7,15 +7,15 @@ use tokio::time::{Instant, sleep_until};
 /// Keeps to a number of events a second. After a pause nothing is made up for: what goes out at once is one batch, so
 /// that a batch may be no larger than a second's worth.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimiter {
     per_second: u32,
     next: Instant,
 }
 
-impl Pace {
+impl RateLimiter {
     /// So many a second.
     pub fn new(per_second: u32) -> Self {
-        Pace { per_second: per_second.max(1), next: Instant::now() }
+        RateLimiter { per_second: per_second.max(1), next: Instant::now() }
     }
 
     /// The most that may go out at once.
@@ -43,11 +43,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_second_has_more_than_it_may() {
         for (per_second, batch) in [(1, 1), (100, 7), (100, 100), (10_000, 160)] {
-            let mut pace = Pace::new(per_second);
+            let mut rate_limiter = RateLimiter::new(per_second);
             let mut sent = Vec::new();
             let start = Instant::now();
             while sent.len() < 20 * batch {
-                pace.turn(batch).await;
+                rate_limiter.turn(batch).await;
                 sent.extend(std::iter::repeat_n(start.elapsed().as_secs_f64(), batch));
                 if sent.len() == 5 * batch {
                     tokio::time::sleep(Duration::from_secs(30)).await; // which must not be made up for
