@@ -75,10 +75,7 @@ impl BatchMetrics {
             parts().map(|part| part.name).find(|name| *name == destination).unwrap_or("unknown");
         let received_at = event.envelope.received_at;
         let attempt = tries_before(event.envelope.attempt) + 1;
-        if matches!(
-            outcome,
-            DeliveryOutcome::Retry(_) | DeliveryOutcome::Paused | DeliveryOutcome::NotStarted
-        ) {
+        if outcome.is_owed() {
             self.oldest_owed = Some(self.oldest_owed.map_or(received_at, |oldest| oldest.min(received_at)));
         }
         if outcome.is_maybe_doubled() {
@@ -96,7 +93,8 @@ impl BatchMetrics {
             }
             DeliveryOutcome::NotStarted => ("not_started", None),
             DeliveryOutcome::Paused => ("paused", None),
-            DeliveryOutcome::Retry(DeliveryError { reason, status, .. }) => {
+            DeliveryOutcome::Retry(DeliveryError { reason, status, .. })
+            | DeliveryOutcome::Misconfigured(DeliveryError { reason, status, .. }) => {
                 if attempt == MAX_ATTEMPTS {
                     tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue after its last try");
                     ("dead", Some(*reason))
@@ -105,10 +103,9 @@ impl BatchMetrics {
                     ("owed", Some(*reason))
                 }
             }
-            DeliveryOutcome::Rejected(cause) => {
-                let (reason, status) = (cause.reason, cause.status);
+            DeliveryOutcome::Rejected(DeliveryError { reason, status, .. }) => {
                 tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue");
-                ("dead", Some(reason))
+                ("dead", Some(*reason))
             }
         };
         if let Some(reason) = reason {
