@@ -32,7 +32,7 @@ pub use config::Config;
 pub use start::StartError;
 
 use crate::batch::Received;
-use crate::batch_metrics::{BatchMetrics, UNRECORDED};
+use crate::batch_metrics::BatchMetrics;
 use crate::budget::Budget;
 use crate::delivery_log::DeliveryLog;
 use crate::destination::runner::{RunReport, Runner};
@@ -124,7 +124,7 @@ impl Worker {
             self.settler.settle(decisions, &budget, &mut batch_metrics),
             self.delivery_log.write(&rows, budget.ends.into()),
         );
-        batch_metrics.add(UNRECORDED, unrecorded);
+        batch_metrics.count_unrecorded(unrecorded);
         returned.extend(unreadable);
         batch_metrics.log(returned.len(), &self.metrics);
         Ok(BatchResponse::of(returned))
