@@ -68,7 +68,6 @@ pub struct BatchMetrics {
 }
 
 impl BatchMetrics {
-    /// Of a batch of so many messages.
     pub fn new(messages: usize) -> Self {
         BatchMetrics {
             started: Instant::now(),

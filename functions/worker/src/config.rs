@@ -9,16 +9,13 @@ use relay_platform::metrics::Metrics;
 use relay_platform::secret::SecretSource;
 use reqwest::Url;
 
-/// The configuration of `worker`.
 #[derive(Debug)]
 pub struct Config {
-    /// The queue that it drains.
     pub queue_url: String,
     /// Where goes what is final.
     pub dead_letter_queue_url: String,
     /// The destinations that are on, by name.
     pub destinations: BTreeMap<&'static str, DestinationConfig>,
-    /// Names, types and loops.
     pub naming: Naming,
     /// The delivery stream of the delivery log; `None`: off.
     pub deliveries_stream: Option<String>,
@@ -26,7 +23,6 @@ pub struct Config {
     pub blueprint: Option<SecretSource>,
     /// Deletion requests go to Vero.
     pub forward_deletes: bool,
-    /// Where metrics go.
     pub metrics: Metrics,
 }
 
@@ -57,8 +53,6 @@ const PAUSED: Expected =
     Expected { form: "names of destinations separated by commas", example: "segment,vero_track" };
 
 impl Config {
-    /// Reads the environment.
-    ///
     /// # Errors
     /// All errors at once.
     pub fn read(environment: &Environment) -> Result<Self, ConfigErrors> {

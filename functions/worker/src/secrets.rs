@@ -139,7 +139,6 @@ impl LiveSecrets {
     }
 }
 
-/// Where secrets come from.
 #[derive(Debug)]
 struct Sources {
     /// By the destination's name.
@@ -147,7 +146,6 @@ struct Sources {
     blueprint: Option<SecretSource>,
 }
 
-/// What they hold.
 struct Reading {
     keys: Keys,
     blueprint: Result<Blueprint, ConfigError>,
@@ -175,9 +173,9 @@ impl Sources {
         let blueprint = secrets.next().map_or_else(
             || Ok(Blueprint::default()),
             |json| {
-                Blueprint::parse(json.expose_secret()).map_err(|mistake| ConfigError {
+                Blueprint::parse(json.expose_secret()).map_err(|error| ConfigError {
                     variable: "BLUEPRINT".to_owned(),
-                    problem: mistake.to_string(),
+                    problem: error.to_string(),
                     expected: BLUEPRINT,
                 })
             },

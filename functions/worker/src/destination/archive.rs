@@ -13,7 +13,7 @@ use super::batches::in_batches;
 use super::caller::Caller;
 use super::context::RunContext;
 use super::runner::{Destination, Outcomes, Setup};
-use crate::event::{Content, Event};
+use crate::event::{Event, ParsedPayload};
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
@@ -132,9 +132,9 @@ impl Destination for Archive {
         _owed: &[&'static str],
         _secrets: &Secrets,
     ) -> Result<String, Outcomes> {
-        let about: About<'_> = match &event.content {
-            Content::Webhook(webhook) => webhook.into(),
-            Content::FirstParty(event) => event.into(),
+        let about: About<'_> = match &event.payload {
+            ParsedPayload::Webhook(webhook) => webhook.into(),
+            ParsedPayload::FirstParty(event) => event.into(),
         };
         let row = row(&event.envelope, &about);
         if row.len() > MAX_RECORD_BYTES {

@@ -42,7 +42,6 @@ impl Client {
         Ok(Client { connections: Connections::new()?, caller: Caller::new(true), status_in_body })
     }
 
-    /// Begins a request with JSON.
     pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
         let request = self.connections.client().request(method, url);
         request.header(ACCEPT_ENCODING, "identity").header(CONTENT_TYPE, "application/json")

@@ -22,7 +22,6 @@ pub type Outcomes = Vec<(&'static str, DeliveryOutcome)>;
 pub struct Setup<'s> {
     /// The base URL without a trailing slash, or the delivery stream's name.
     pub address: &'s str,
-    /// Names, types and loops.
     pub naming: &'s Naming,
     /// For destinations that are a service of AWS.
     pub aws: &'s Aws,
@@ -30,10 +29,8 @@ pub struct Setup<'s> {
 
 /// A destination: what it is sent of an event, and how.
 pub trait Destination: Send + Sync + Sized {
-    /// What is sent for one event.
     type Item: Send;
 
-    /// Its row in the table.
     const ROW: &'static Row;
 
     /// Makes its client; nothing is called yet.
@@ -68,7 +65,6 @@ pub trait Destination: Send + Sync + Sized {
 
 /// A destination as the worker sees it: a batch's events in, outcomes out.
 pub trait Runner: Send + Sync {
-    /// Its row in the table.
     fn row(&self) -> &'static Row;
 
     /// Delivers those of the events that the destination is owed.
@@ -80,7 +76,6 @@ pub trait Runner: Send + Sync {
     ) -> BoxFuture<'a, RunReport>;
 }
 
-/// What came of a run.
 #[derive(Debug)]
 pub struct RunReport {
     /// What became of the events that were owed, by their index in the batch.
@@ -89,7 +84,6 @@ pub struct RunReport {
     pub calls: BTreeMap<&'static str, Calls>,
 }
 
-/// Runs one destination.
 pub struct DestinationRunner<D> {
     pub destination: D,
     pub is_paused: bool,

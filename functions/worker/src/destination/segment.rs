@@ -19,7 +19,7 @@ use super::batches::in_batches;
 use super::client::Client;
 use super::context::RunContext;
 use super::runner::{Destination, Outcomes, Setup};
-use crate::event::{Content, Event};
+use crate::event::{Event, ParsedPayload};
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
@@ -112,7 +112,7 @@ impl Destination for Segment {
         _owed: &[&'static str],
         _secrets: &Secrets,
     ) -> Result<Messages, Outcomes> {
-        let Content::Webhook(webhook) = &event.content else {
+        let ParsedPayload::Webhook(webhook) = &event.payload else {
             return Err(vec![(ROW.name, DeliveryOutcome::Skipped("not_a_webhook"))]);
         };
         messages(&event.envelope.id, webhook, &self.naming)
