@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::Caller;
 use crate::failure::Cause;
 use crate::fields::BadRequest;
-use crate::{forget, heal, replay};
+use crate::{forget, replay, requeue};
 
 /// The largest event, in bytes: with how far it has come it must fit into a message of SQS's, 1 MiB. In an event of
 /// SQS's it is longer, as a text in JSON.
@@ -29,7 +29,7 @@ pub enum Task {
     /// Send what is archived again.
     Replay(replay::Request, replay::Progress),
     /// Queue what only the log has.
-    Heal(heal::Request),
+    Requeue(requeue::Request),
     /// Delete what is archived of a user.
     Forget(forget::Request, forget::Progress),
 }
@@ -39,7 +39,7 @@ impl Task {
     pub fn name(&self) -> &'static str {
         match self {
             Task::Replay(..) => "replay",
-            Task::Heal(_) => "heal",
+            Task::Requeue(_) => "heal",
             Task::Forget(..) => "forget",
         }
     }
@@ -120,7 +120,7 @@ impl Invocation {
         match &self.task {
             Task::Replay(_, progress) => serde_json::to_value(progress).ok(),
             Task::Forget(_, progress) => serde_json::to_value(progress).ok(),
-            Task::Heal(_) => None,
+            Task::Requeue(_) => None,
         }
     }
 }
@@ -131,7 +131,7 @@ impl Task {
         match self {
             Task::Replay(_, progress) => serde_json::to_value(progress.shown()).ok(),
             Task::Forget(_, progress) => serde_json::to_value(progress.shown()).ok(),
-            Task::Heal(_) => None,
+            Task::Requeue(_) => None,
         }
     }
 }
@@ -170,13 +170,13 @@ fn task(
         return Ok((task, original));
     }
     if request.contains_key("source") {
-        let heal = heal::Request::parse(std::mem::take(&mut request), now)?;
+        let log = requeue::Request::parse(std::mem::take(&mut request), now)?;
         // The range stays what it was when it was asked for.
         request = original;
-        request.insert("from".to_owned(), heal.from.iso().into());
-        request.insert("to".to_owned(), heal.to.iso().into());
+        request.insert("from".to_owned(), log.from.iso().into());
+        request.insert("to".to_owned(), log.to.iso().into());
         return match progress {
-            None => Ok((Task::Heal(heal), request)),
+            None => Ok((Task::Requeue(log), request)),
             Some(_) => Err(BadRequest::new("progress", "is not for the log", r#"{"source":"log"}"#)),
         };
     }
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn shapes_are_told_apart() {
         assert!(matches!(read(&replay()).unwrap().task, Task::Replay(..)));
-        assert!(matches!(read(&json!({"source": "log"})).unwrap().task, Task::Heal(_)));
+        assert!(matches!(read(&json!({"source": "log"})).unwrap().task, Task::Requeue(_)));
         let forget = read(&json!({"forget": {"user_id": "123"}})).unwrap();
         assert!(matches!((forget.caller, forget.task), (Caller::Direct, Task::Forget(..))));
     }
@@ -235,9 +235,9 @@ mod tests {
             assert_eq!(second.continuation(), first.continuation());
             assert_eq!(read(&first.continuation()).unwrap().task, first.task, "by hand");
         }
-        let healed = read(&json!({"source": "log"})).unwrap().continuation();
-        assert_eq!(healed["request"]["from"], "2026-11-20T10:00:00.000Z");
-        assert_eq!(healed["request"]["to"], "2026-11-21T11:00:00.000Z");
+        let requeued = read(&json!({"source": "log"})).unwrap().continuation();
+        assert_eq!(requeued["request"]["from"], "2026-11-20T10:00:00.000Z");
+        assert_eq!(requeued["request"]["to"], "2026-11-21T11:00:00.000Z");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use relay_platform::queue::SendError;
 
 use crate::event::Invocation;
 use crate::fields::BadRequest;
-use crate::heal::HealError;
 use crate::replay::ReplayError;
+use crate::requeue::RequeueError;
 use crate::store::StoreError;
 
 /// What stopped a task.
@@ -17,9 +17,9 @@ pub enum Cause {
     /// A replay.
     #[error(transparent)]
     Replay(#[from] ReplayError),
-    /// The healing.
+    /// What only the log has could not be queued.
     #[error(transparent)]
-    Heal(#[from] HealError),
+    Requeue(#[from] RequeueError),
     /// The forgetting.
     #[error(transparent)]
     Forget(#[from] StoreError),

@@ -1,6 +1,6 @@
 //! `replay` reads the archive and the log, and puts events on the queue again; and it deletes from the archive.
 //!
-//! Three tasks, each in a module of its own: `replay` (events of the archive, for some destinations), `heal` (what
+//! Three tasks, each in a module of its own: `replay` (events of the archive, for some destinations), `requeue` (what
 //! SQS did not take and only the log has) and `forget` (a user's rows). The way of an invocation: `event` (what is to
 //! be done, and how far it has come) → the task, until it is done or `clock` says that time is up → a continuation on
 //! this function's own queue, which invokes it again.
@@ -11,11 +11,11 @@ mod event;
 mod failure;
 mod fields;
 mod forget;
-mod heal;
 mod lines;
 mod rate_limiter;
 mod replay;
 mod report;
+mod requeue;
 mod sender;
 mod store;
 
@@ -35,8 +35,8 @@ pub use store::NoClient;
 use crate::clock::{Caller, Limit};
 use crate::event::{Invocation, Task};
 use crate::failure::Cause;
-use crate::heal::LogGroup;
 use crate::replay::Ended;
+use crate::requeue::LogGroup;
 use crate::sender::send_surely;
 use crate::store::Store;
 
@@ -131,9 +131,10 @@ impl Replay {
                 let ended = ended?;
                 Ok((ended, answer(request.dry_run, &progress.counts, ended)))
             }
-            Task::Heal(request) => {
-                let mut counts = heal::Counts::default();
-                let ended = heal::run(request, &mut counts, &self.log, &self.store, &self.queue, limit).await;
+            Task::Requeue(request) => {
+                let mut counts = requeue::Counts::default();
+                let ended =
+                    requeue::run(request, &mut counts, &self.log, &self.store, &self.queue, limit).await;
                 self.count(REQUEUED, counts.sent);
                 let ended = ended?;
                 if ended == Ended::TimeIsUp && invocation.caller == Caller::Queue && counts.sent == 0 {

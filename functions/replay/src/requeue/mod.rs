@@ -1,4 +1,4 @@
-//! Healing: webhooks that SQS did not take, and that only the log has, go on the queue.
+//! Requeue: webhooks that SQS did not take, and that only the log has, go on the queue.
 //!
 //! What is in the archive got there by the queue. What is not may be on its way to it still; so that the next run does not
 //! send that again, what has been sent, or found, is marked by an empty object under `requeued/`.
@@ -87,7 +87,7 @@ pub trait Log {
 
 /// Why it stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum HealError {
+pub enum RequeueError {
     /// By the log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -110,8 +110,8 @@ pub async fn run(
     store: &Store,
     queue: &impl MessageQueue,
     limit: &Limit,
-) -> Result<Ended, HealError> {
-    let mut healing = Healing {
+) -> Result<Ended, RequeueError> {
+    let mut requeuer = Requeuer {
         dry_run: request.dry_run,
         counts,
         store,
@@ -126,7 +126,7 @@ pub async fn run(
     loop {
         let page = log.page(request.from, request.to, token).await?;
         for line in page.lines {
-            healing.counts.scanned += 1;
+            requeuer.counts.scanned += 1;
             if let Some(Unqueued { id, envelope }) = assembly.add(&line) {
                 bytes += envelope.len();
                 found.insert(id, envelope);
@@ -134,7 +134,7 @@ pub async fn run(
         }
         if bytes > MAX_CHUNK || page.next.is_none() {
             bytes = 0;
-            if healing.chunk(std::mem::take(&mut found)).await? == Ended::TimeIsUp {
+            if requeuer.chunk(std::mem::take(&mut found)).await? == Ended::TimeIsUp {
                 return Ok(Ended::TimeIsUp);
             }
         }
@@ -147,8 +147,8 @@ pub async fn run(
         }
     }
     let (incomplete, unreadable) = assembly.end();
-    healing.counts.incomplete = incomplete.len() as u64;
-    healing.counts.unreadable += unreadable;
+    requeuer.counts.incomplete = incomplete.len() as u64;
+    requeuer.counts.unreadable += unreadable;
     for id in incomplete {
         tracing::warn!(
             id = known::id(&id),
@@ -158,13 +158,13 @@ pub async fn run(
     Ok(Ended::Done)
 }
 
-struct Healing<'h, O> {
+struct Requeuer<'r, O> {
     dry_run: bool,
-    counts: &'h mut Counts,
-    store: &'h Store,
-    queue: &'h O,
+    counts: &'r mut Counts,
+    store: &'r Store,
+    queue: &'r O,
     rate_limiter: RateLimiter,
-    limit: &'h Limit,
+    limit: &'r Limit,
     reporter: Reporter,
 }
 
@@ -176,8 +176,8 @@ struct Candidate {
     message: OutboundMessage,
 }
 
-impl<O: MessageQueue> Healing<'_, O> {
-    async fn chunk(&mut self, found: BTreeMap<String, String>) -> Result<Ended, HealError> {
+impl<O: MessageQueue> Requeuer<'_, O> {
+    async fn chunk(&mut self, found: BTreeMap<String, String>) -> Result<Ended, RequeueError> {
         self.counts.matched += found.len() as u64;
         let mut candidates = Vec::with_capacity(found.len());
         for (id, envelope) in found {
@@ -217,7 +217,7 @@ impl<O: MessageQueue> Healing<'_, O> {
     }
 
     /// Those that no earlier run has sent.
-    async fn unmarked(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, HealError> {
+    async fn unmarked(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, RequeueError> {
         let store = self.store;
         let count = candidates.len();
         let looked = candidates.into_iter().map(|candidate| async move {
@@ -230,7 +230,7 @@ impl<O: MessageQueue> Healing<'_, O> {
     }
 
     /// Which of them the archive has; `None`: there was no time to find out.
-    async fn archived(&mut self, candidates: &[Candidate]) -> Result<Option<HashSet<IdHash>>, HealError> {
+    async fn archived(&mut self, candidates: &[Candidate]) -> Result<Option<HashSet<IdHash>>, RequeueError> {
         let mut archived = HashSet::new();
         let wanted: HashSet<IdHash> = candidates.iter().map(|candidate| candidate.id).collect();
         let partitions: BTreeSet<&String> = candidates.iter().flat_map(|one| &one.partitions).collect();

@@ -1,4 +1,4 @@
-//! Healing from a log and an archive in memory.
+//! Requeue from a log and an archive in memory.
 
 use std::cell::Cell;
 
@@ -35,7 +35,7 @@ fn request(dry_run: bool) -> Request {
     Request { from: time("2026-11-20T00:00:00Z"), to: time("2026-11-21T00:00:00Z"), dry_run }
 }
 
-async fn heal(request: &Request, log: &Pages, store: &Store, memory: &Memory) -> Counts {
+async fn requeue(request: &Request, log: &Pages, store: &Store, memory: &Memory) -> Counts {
     let mut counts = Counts::default();
     let limit = Limit::within(Duration::from_secs(600));
     assert_eq!(run(request, &mut counts, log, store, memory, &limit).await.unwrap(), Ended::Done);
@@ -64,19 +64,19 @@ async fn what_the_archive_lacks_is_sent_once() {
         store.put(&format!("data/day={day}/source=vero/1"), format!("{row}\n").into()).await;
     }
     let memory = Memory::default();
-    let dry = heal(&request(true), &log, &store, &memory).await;
+    let dry = requeue(&request(true), &log, &store, &memory).await;
     let expected =
         Counts { scanned: 9, matched: 5, archived: 2, incomplete: 1, unreadable: 1, ..Counts::default() };
     assert_eq!((&dry, memory.taken.borrow().len()), (&expected, 0));
 
-    let wet = heal(&request(false), &log, &store, &memory).await;
+    let wet = requeue(&request(false), &log, &store, &memory).await;
     assert_eq!(wet, Counts { sent: 2, ..expected });
     let sent: Vec<String> = memory.taken.borrow().iter().map(|(_, body)| body.clone()).collect();
     assert_eq!(sent, [envelope("new"), envelope("split")], "to the letter, for all destinations");
 
     // What was archived is not missing when its rows have been forgotten since.
     store.put("data/day=2026-11-20/source=vero/1", Vec::new()).await;
-    let again = heal(&request(false), &log, &store, &memory).await;
+    let again = requeue(&request(false), &log, &store, &memory).await;
     assert_eq!((again.sent, again.settled_before, again.archived), (0, 4, 0));
     assert_eq!(memory.taken.borrow().len(), 2);
 }
@@ -89,8 +89,8 @@ async fn what_sqs_does_not_take_is_not_marked() {
     let limit = Limit::within(Duration::from_secs(600));
     let error =
         run(&request(false), &mut Counts::default(), &log, &store, &memory, &limit).await.unwrap_err();
-    assert!(matches!(error, HealError::Unsent(_)), "{error}");
-    assert_eq!(heal(&request(false), &log, &store, &memory).await.sent, 1);
+    assert!(matches!(error, RequeueError::Unsent(_)), "{error}");
+    assert_eq!(requeue(&request(false), &log, &store, &memory).await.sent, 1);
 }
 
 #[tokio::test(start_paused = true)]
