@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::clock::Limit;
 use crate::fields::{BadRequest, Fields};
 use crate::lines::Line;
-use crate::replay::Ended;
-use crate::report::Reporter;
-use crate::store::{Next, Object, Store, StoreError, shown};
+use crate::progress_log::ProgressLog;
+use crate::replay::TaskOutcome;
+use crate::store::{NextLine, Object, Store, StoreError, shown};
+use crate::time_limit::TimeLimit;
 
 const EXAMPLE: &str = r#"{"forget":{"user_id":"123","email":"a@example.com"},"dry_run":true}"#;
 const ARCHIVE: &str = "data/";
@@ -30,7 +30,7 @@ const PARTS_AT_ONCE: usize = 2;
 
 /// Whom to forget: rows with this id or this address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct ForgetRequest {
     user_id: Option<String>,
     /// In lower case: addresses are compared without.
     email: Option<String>,
@@ -38,7 +38,7 @@ pub struct Request {
     pub dry_run: bool,
 }
 
-impl Request {
+impl ForgetRequest {
     /// Reads a request.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Request {
         if user_id.is_none() && email.is_none() {
             return Err(BadRequest::new("forget", "must have a user_id, an email, or both", EXAMPLE));
         }
-        Ok(Request { user_id, email: email.map(|email| email.to_lowercase()), dry_run })
+        Ok(ForgetRequest { user_id, email: email.map(|email| email.to_lowercase()), dry_run })
     }
 
     fn is_of_user(&self, row: &Archived<'_>) -> bool {
@@ -70,30 +70,30 @@ impl Request {
 /// How far it has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Progress {
+pub struct ForgetProgress {
     /// The key of the last object that is done; `None`: none is.
     pub after: Option<String>,
     /// What was found.
     #[serde(default)]
-    pub counts: Counts,
+    pub counts: ForgetCounts,
 }
 
-impl Progress {
-    /// Whether an earlier invocation may have said so: a caller brings it, and it is logged.
+impl ForgetProgress {
+    /// Whether an earlier invocation may have said so: whoever invokes brings it, and it is logged.
     pub fn is_ours(&self) -> bool {
         self.after.as_ref().is_none_or(|key| shown(key) == key)
     }
 
     /// The same for a log.
     pub fn shown(&self) -> Self {
-        Progress { after: self.after.as_deref().map(|key| shown(key).to_owned()), ..self.clone() }
+        ForgetProgress { after: self.after.as_deref().map(|key| shown(key).to_owned()), ..self.clone() }
     }
 }
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Counts {
+pub struct ForgetCounts {
     /// Objects that were looked at.
     pub objects: u64,
     /// Objects that had rows of the user.
@@ -122,12 +122,12 @@ struct Found {
 /// # Errors
 /// If S3 does not do what it is asked.
 pub async fn run(
-    request: &Request,
-    progress: &mut Progress,
+    request: &ForgetRequest,
+    progress: &mut ForgetProgress,
     store: &Store,
-    limit: &Limit,
-) -> Result<Ended, StoreError> {
-    let mut reporter = Reporter::new();
+    limit: &TimeLimit,
+) -> Result<TaskOutcome, StoreError> {
+    let mut reporter = ProgressLog::new();
     let mut objects = store.list(ARCHIVE, progress.after.as_deref());
     while let Some(object) = objects.try_next().await? {
         let found = look(request, store, &object).await?;
@@ -147,33 +147,33 @@ pub async fn run(
         progress.after = Some(object.key().to_owned());
         reporter.tick("forget", &progress.counts);
         if limit.is_over() {
-            return Ok(Ended::TimeIsUp);
+            return Ok(TaskOutcome::TimeIsUp);
         }
     }
-    Ok(Ended::Done)
+    Ok(TaskOutcome::Done)
 }
 
-async fn look(request: &Request, store: &Store, object: &Object) -> Result<Found, StoreError> {
+async fn look(request: &ForgetRequest, store: &Store, object: &Object) -> Result<Found, StoreError> {
     let mut found = Found { is_whole: true, ..Found::default() };
     let mut lines = store.lines(object.clone());
     loop {
         match lines.next().await? {
-            Next::Line(Line::Whole(line)) => match row(&line) {
+            NextLine::Line(Line::Whole(line)) => match row(&line) {
                 Some(row) => found.rows += u64::from(request.is_of_user(&row)),
                 None => found.unreadable += 1,
             },
-            Next::Line(Line::TooLong) => {
+            NextLine::Line(Line::TooLong) => {
                 tracing::error!(
                     object = shown(object.key()),
                     "a line over 1 MiB: the object is left as it is"
                 );
                 found.is_whole = false;
             }
-            Next::Corrupt(error) => {
+            NextLine::Corrupt(error) => {
                 tracing::error!("{error}; it is left as it is");
                 found.is_whole = false;
             }
-            Next::End => break,
+            NextLine::End => break,
         }
     }
     found.is_gzip = lines.is_gzip();
@@ -185,7 +185,12 @@ fn row(line: &[u8]) -> Option<Archived<'_>> {
 }
 
 /// Writes an object anew. It is the old one to the last moment: S3 replaces it at once or not at all.
-async fn rewrite(request: &Request, store: &Store, object: &Object, gzip: bool) -> Result<(), StoreError> {
+async fn rewrite(
+    request: &ForgetRequest,
+    store: &Store,
+    object: &Object,
+    gzip: bool,
+) -> Result<(), StoreError> {
     const WHAT: &str = "cannot write";
     let failed = |error: std::io::Error| StoreError::of_writer(WHAT, object.key(), &error);
     let path = Path::from(object.key());
@@ -195,22 +200,23 @@ async fn rewrite(request: &Request, store: &Store, object: &Object, gzip: bool) 
         .with_max_concurrency(PARTS_AT_ONCE)
         .with_attributes(attributes);
     let written = async {
-        let mut packer = Packer::new(gzip);
+        let mut encoder = Encoder::new(gzip);
         let mut lines = store.lines(object.clone());
         loop {
             match lines.next().await? {
-                Next::Line(Line::Whole(line)) if row(&line).is_some_and(|row| request.is_of_user(&row)) => (),
-                Next::Line(Line::Whole(line)) => {
-                    let packed = packer.add(&line);
-                    writer.write_all(&packed).await.map_err(failed)?;
+                NextLine::Line(Line::Whole(line))
+                    if row(&line).is_some_and(|row| request.is_of_user(&row)) => {}
+                NextLine::Line(Line::Whole(line)) => {
+                    let encoded = encoder.add(&line);
+                    writer.write_all(&encoded).await.map_err(failed)?;
                 }
                 // It was read to its end before, and is the same still.
-                Next::Line(Line::TooLong) => (),
-                Next::Corrupt(error) => return Err(error),
-                Next::End => break,
+                NextLine::Line(Line::TooLong) => (),
+                NextLine::Corrupt(error) => return Err(error),
+                NextLine::End => break,
             }
         }
-        writer.write_all(&packer.end()).await.map_err(failed)?;
+        writer.write_all(&encoder.end()).await.map_err(failed)?;
         // Another run may have written it meanwhile, without a user whose rows this one still has. What is left of that
         // risk is the moment between these two calls; docs/archive.md says to forget one after the other.
         if store.object(object.key()).await?.etag() != object.etag() {
@@ -233,20 +239,20 @@ async fn attributes(store: &Store, path: &Path) -> object_store::Result<Attribut
 }
 
 /// Lines to bytes, as they were packed before.
-enum Packer {
+enum Encoder {
     Plain,
     Gzip(GzEncoder<Vec<u8>>),
 }
 
-impl Packer {
+impl Encoder {
     fn new(gzip: bool) -> Self {
-        if gzip { Packer::Gzip(GzEncoder::new(Vec::new(), Compression::default())) } else { Packer::Plain }
+        if gzip { Encoder::Gzip(GzEncoder::new(Vec::new(), Compression::default())) } else { Encoder::Plain }
     }
 
     fn add(&mut self, line: &[u8]) -> Vec<u8> {
         match self {
-            Packer::Plain => [line, b"\n"].concat(),
-            Packer::Gzip(encoder) => {
+            Encoder::Plain => [line, b"\n"].concat(),
+            Encoder::Gzip(encoder) => {
                 // Writing to memory cannot fail.
                 let _ = encoder.write_all(line).and_then(|()| encoder.write_all(b"\n"));
                 std::mem::take(encoder.get_mut())
@@ -256,8 +262,8 @@ impl Packer {
 
     fn end(self) -> Vec<u8> {
         match self {
-            Packer::Plain => Vec::new(),
-            Packer::Gzip(encoder) => encoder.finish().unwrap_or_default(),
+            Encoder::Plain => Vec::new(),
+            Encoder::Gzip(encoder) => encoder.finish().unwrap_or_default(),
         }
     }
 }

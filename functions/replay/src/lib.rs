@@ -5,19 +5,19 @@
 //! be done, and how far it has come) → the task, until it is done or `clock` says that time is up → a continuation on
 //! this function's own queue, which invokes it again.
 
-mod clock;
 mod config;
-mod event;
-mod failure;
+mod error;
 mod fields;
 mod forget;
+mod invocation;
 mod lines;
+mod progress_log;
 mod rate_limiter;
 mod replay;
-mod report;
 mod requeue;
 mod sender;
 mod store;
+mod time_limit;
 
 use std::time::{Duration, SystemTime};
 
@@ -29,16 +29,16 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub use config::Config;
-pub use failure::Failure;
-pub use store::NoClient;
+pub use error::InvocationError;
+pub use store::S3ClientError;
 
-use crate::clock::{Caller, Limit};
-use crate::event::{Invocation, Task};
-use crate::failure::Cause;
-use crate::replay::Ended;
+use crate::error::TaskError;
+use crate::invocation::{Invocation, Task};
+use crate::replay::TaskOutcome;
 use crate::requeue::LogGroup;
-use crate::sender::send_surely;
+use crate::sender::send_with_retries;
 use crate::store::Store;
+use crate::time_limit::{Invoker, TimeLimit};
 
 /// Inside a batch's time in `sender`.
 const SQS: Timeouts = Timeouts {
@@ -81,7 +81,7 @@ impl Replay {
     ///
     /// # Errors
     /// If the one for S3 cannot be made.
-    pub fn new(environment: &Environment, config: Config) -> Result<Self, NoClient> {
+    pub fn new(environment: &Environment, config: Config) -> Result<Self, S3ClientError> {
         let sqs = Aws::from_environment(environment, SQS).sqs();
         let logs = Aws::from_environment(environment, LOGS).of_service(environment, "CLOUDWATCH_LOGS");
         Ok(Replay {
@@ -97,32 +97,36 @@ impl Replay {
     ///
     /// # Errors
     /// What is wrong with the event, or what stopped the task, and where to go on.
-    pub async fn handle(&self, event: &RawValue, deadline: SystemTime) -> Result<Value, Failure> {
+    pub async fn handle(&self, event: &RawValue, deadline: SystemTime) -> Result<Value, InvocationError> {
         let now = SystemTime::now();
         let mut invocation = Invocation::read(event, &self.config.bucket, Timestamp::from_system(now))?;
-        let limit = Limit::of(invocation.caller, deadline, now);
+        let limit = TimeLimit::of(invocation.invoker, deadline, now);
         let answer = match self.work(&mut invocation, &limit).await {
-            Ok((Ended::Done, answer)) => answer,
-            Ok((Ended::TimeIsUp, answer)) => {
+            Ok((TaskOutcome::Done, answer)) => answer,
+            Ok((TaskOutcome::TimeIsUp, answer)) => {
                 invocation.failures = 0;
                 match self.hand_over(&invocation, Duration::ZERO).await {
                     Ok(()) => answer,
-                    Err(cause) => return Err(Failure::stopped(cause, &invocation)),
+                    Err(cause) => return Err(InvocationError::stopped(cause, &invocation)),
                 }
             }
             Err(cause) if invocation.goes_on_after(&cause) => self.try_later(cause, &mut invocation).await?,
-            Err(cause) => return Err(Failure::stopped(cause, &invocation)),
+            Err(cause) => return Err(InvocationError::stopped(cause, &invocation)),
         };
         let message = if answer["continues"] == true { "handed over" } else { "done" };
         let mut told = answer.clone();
         if let Task::Replay(_, progress) = &invocation.task {
             told["by_type"] = json!(progress.counts.shown().by_type);
         }
-        report::log(invocation.task.name(), message, &told);
+        progress_log::log(invocation.task.name(), message, &told);
         Ok(answer)
     }
 
-    async fn work(&self, invocation: &mut Invocation, limit: &Limit) -> Result<(Ended, Value), Cause> {
+    async fn work(
+        &self,
+        invocation: &mut Invocation,
+        limit: &TimeLimit,
+    ) -> Result<(TaskOutcome, Value), TaskError> {
         match &mut invocation.task {
             Task::Replay(request, progress) => {
                 let before = progress.counts.sent;
@@ -132,13 +136,16 @@ impl Replay {
                 Ok((ended, answer(request.dry_run, &progress.counts, ended)))
             }
             Task::Requeue(request) => {
-                let mut counts = requeue::Counts::default();
+                let mut counts = requeue::RequeueCounts::default();
                 let ended =
                     requeue::run(request, &mut counts, &self.log, &self.store, &self.queue, limit).await;
                 self.count(REQUEUED, counts.sent);
                 let ended = ended?;
-                if ended == Ended::TimeIsUp && invocation.caller == Caller::Queue && counts.sent == 0 {
-                    return Err(Cause::TooMuch);
+                if ended == TaskOutcome::TimeIsUp
+                    && invocation.invoker == Invoker::OwnQueue
+                    && counts.sent == 0
+                {
+                    return Err(TaskError::TooMuch);
                 }
                 Ok((ended, answer(request.dry_run, &counts, ended)))
             }
@@ -151,21 +158,25 @@ impl Replay {
 
     /// Puts a continuation that was stopped back on its queue, with what is done so far: as it was received it would
     /// begin where its invocation did.
-    async fn try_later(&self, cause: Cause, invocation: &mut Invocation) -> Result<Value, Failure> {
+    async fn try_later(
+        &self,
+        cause: TaskError,
+        invocation: &mut Invocation,
+    ) -> Result<Value, InvocationError> {
         let delay = MAX_DELAY.min(FIRST_DELAY * 2_u32.pow(invocation.failures.min(8)));
         invocation.failures += 1;
         if let Err(second) = self.hand_over(invocation, delay).await {
             tracing::error!(error = %second, "it could not be put back either");
-            return Err(Failure::stopped(cause, invocation));
+            return Err(InvocationError::stopped(cause, invocation));
         }
         tracing::error!(error = %cause, again_in_s = delay.as_secs(), "stopped; it goes on by itself: do not invoke it");
         Ok(json!({"stopped": cause.to_string(), "continues": true}))
     }
 
-    async fn hand_over(&self, invocation: &Invocation, delay: Duration) -> Result<(), Cause> {
+    async fn hand_over(&self, invocation: &Invocation, delay: Duration) -> Result<(), TaskError> {
         let body = invocation.continuation().to_string();
         let message = OutboundMessage { body, attributes: Vec::new(), delay, trace: None };
-        send_surely(&self.own_queue, vec![message]).await.map_err(Cause::NotHandedOver)
+        send_with_retries(&self.own_queue, vec![message]).await.map_err(TaskError::NotHandedOver)
     }
 
     fn count(&self, metric: &'static str, count: u64) {
@@ -176,10 +187,10 @@ impl Replay {
 }
 
 /// What whoever invoked is told.
-fn answer(dry_run: bool, counts: &impl serde::Serialize, ended: Ended) -> Value {
+fn answer(dry_run: bool, counts: &impl serde::Serialize, ended: TaskOutcome) -> Value {
     // Counts always are a JSON object.
     let mut answer = serde_json::to_value(counts).unwrap_or_default();
     answer["dry_run"] = json!(dry_run);
-    answer["continues"] = json!(ended == Ended::TimeIsUp);
+    answer["continues"] = json!(ended == TaskOutcome::TimeIsUp);
     answer
 }

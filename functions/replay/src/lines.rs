@@ -25,8 +25,8 @@ pub enum Line {
 
 /// Takes bytes and gives lines. Empty lines are none.
 #[derive(Debug, Default)]
-pub struct Splitter {
-    packing: Packing,
+pub struct LineSplitter {
+    encoding: Encoding,
     line: Vec<u8>,
     is_too_long: bool,
     /// What has been unpacked, and how much of it has become lines.
@@ -35,20 +35,20 @@ pub struct Splitter {
 }
 
 #[derive(Debug)]
-enum Packing {
+enum Encoding {
     /// Too few bytes to tell.
     Unknown(Vec<u8>),
     None,
     Gzip(MultiGzDecoder<Vec<u8>>),
 }
 
-impl Default for Packing {
+impl Default for Encoding {
     fn default() -> Self {
-        Packing::Unknown(Vec::new())
+        Encoding::Unknown(Vec::new())
     }
 }
 
-impl Splitter {
+impl LineSplitter {
     /// Takes the next bytes, no more than [`MAX_STEP`] lest much becomes of them. To be called when [`Self::next`] has
     /// nothing left.
     ///
@@ -57,15 +57,15 @@ impl Splitter {
     pub fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.unpacked.clear();
         self.done = 0;
-        if let Packing::Unknown(head) = &mut self.packing {
+        if let Encoding::Unknown(head) = &mut self.encoding {
             head.extend_from_slice(bytes);
             if head.len() < GZIP.len() {
                 return Ok(());
             }
             let head = std::mem::take(head);
-            self.packing = match head.starts_with(&GZIP) {
-                true => Packing::Gzip(MultiGzDecoder::new(Vec::new())),
-                false => Packing::None,
+            self.encoding = match head.starts_with(&GZIP) {
+                true => Encoding::Gzip(MultiGzDecoder::new(Vec::new())),
+                false => Encoding::None,
             };
             return self.unpack(&head);
         }
@@ -79,10 +79,10 @@ impl Splitter {
     pub fn end(&mut self) -> io::Result<()> {
         self.unpacked.clear();
         self.done = 0;
-        match &mut self.packing {
-            Packing::Unknown(head) => self.unpacked = std::mem::take(head),
-            Packing::None => (),
-            Packing::Gzip(decoder) => {
+        match &mut self.encoding {
+            Encoding::Unknown(head) => self.unpacked = std::mem::take(head),
+            Encoding::None => (),
+            Encoding::Gzip(decoder) => {
                 decoder.try_finish()?;
                 self.unpacked = std::mem::take(decoder.get_mut());
             }
@@ -93,7 +93,7 @@ impl Splitter {
 
     /// Whether the bytes so far are gzip's.
     pub fn is_gzip(&self) -> bool {
-        matches!(self.packing, Packing::Gzip(_))
+        matches!(self.encoding, Encoding::Gzip(_))
     }
 
     /// The next line of what it was fed.
@@ -120,12 +120,12 @@ impl Splitter {
     }
 
     fn unpack(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.packing {
-            Packing::Gzip(decoder) => {
+        match &mut self.encoding {
+            Encoding::Gzip(decoder) => {
                 decoder.write_all(bytes)?;
                 std::mem::swap(&mut self.unpacked, decoder.get_mut());
             }
-            Packing::None | Packing::Unknown(_) => self.unpacked.extend_from_slice(bytes),
+            Encoding::None | Encoding::Unknown(_) => self.unpacked.extend_from_slice(bytes),
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines(bytes: &[u8], step: usize) -> io::Result<Vec<Line>> {
-        let (mut splitter, mut lines) = (Splitter::default(), Vec::new());
+        let (mut splitter, mut lines) = (LineSplitter::default(), Vec::new());
         for bytes in bytes.chunks(step) {
             splitter.feed(bytes)?;
             lines.extend(std::iter::from_fn(|| splitter.next()));

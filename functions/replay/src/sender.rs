@@ -43,7 +43,10 @@ pub fn message(envelope: &Envelope<'_>) -> OutboundMessage {
 ///
 /// # Errors
 /// Why one of them is not known to be sent. Others may be.
-pub async fn send_surely(queue: &impl MessageQueue, messages: Vec<OutboundMessage>) -> Result<(), SendError> {
+pub async fn send_with_retries(
+    queue: &impl MessageQueue,
+    messages: Vec<OutboundMessage>,
+) -> Result<(), SendError> {
     let mut left = messages;
     let mut pauses = PAUSES.into_iter();
     loop {
@@ -95,14 +98,14 @@ impl<'o, O: MessageQueue> Sender<'o, O> {
     /// Sends the batch, and tells how many messages it had.
     ///
     /// # Errors
-    /// As [`send_surely`].
+    /// As [`send_with_retries`].
     pub async fn flush(&mut self) -> Result<usize, SendError> {
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
         let count = batch.len();
         if count > 0 {
             self.rate_limiter.turn(count).await;
-            send_surely(self.queue, batch).await?;
+            send_with_retries(self.queue, batch).await?;
         }
         Ok(count)
     }
@@ -123,14 +126,14 @@ pub mod fake {
 
     /// Takes everything, but for the calls that it is told to refuse.
     #[derive(Debug, Default)]
-    pub struct Memory {
+    pub struct InMemoryQueue {
         /// What it took, and when.
         pub taken: RefCell<Vec<(Instant, String)>>,
         /// For each call to come, how many of its last messages are refused.
         pub refusals: RefCell<Vec<usize>>,
     }
 
-    impl MessageQueue for Memory {
+    impl MessageQueue for InMemoryQueue {
         async fn send(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), SendError>> {
             let refused = self.refusals.borrow_mut().pop().unwrap_or(0);
             let taken = messages.len().saturating_sub(refused);
@@ -162,19 +165,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_not_taken_is_sent_again_and_nothing_else() {
-        let memory = fake::Memory::default();
+        let memory = fake::InMemoryQueue::default();
         *memory.refusals.borrow_mut() = vec![1, 2];
-        send_surely(&memory, messages(3)).await.unwrap();
+        send_with_retries(&memory, messages(3)).await.unwrap();
         let taken: Vec<String> = memory.taken.take().into_iter().map(|(_, body)| body).collect();
         assert_eq!(taken, ["0", "1", "2"]);
         *memory.refusals.borrow_mut() = vec![1, 1, 1];
-        let error = send_surely(&memory, messages(3)).await.unwrap_err();
+        let error = send_with_retries(&memory, messages(3)).await.unwrap_err();
         assert_eq!(error, SendError::Refused("ServiceUnavailable".to_owned()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_is_no_more_than_a_second_s_worth() {
-        let memory = fake::Memory::default();
+        let memory = fake::InMemoryQueue::default();
         let mut sender = Sender::new(&memory, 30);
         for message in messages(95) {
             sender.add(message);

@@ -11,7 +11,7 @@ use object_store::{ClientOptions, GetOptions, ObjectMeta, ObjectStore, ObjectSto
 use relay_platform::aws::endpoint;
 use relay_platform::environment::Environment;
 
-use crate::lines::{Line, MAX_STEP, Splitter};
+use crate::lines::{Line, LineSplitter, MAX_STEP};
 
 /// Objects are fetched so many bytes at a time: an answer that is read as slowly as events may go out would be broken
 /// off by S3.
@@ -74,7 +74,7 @@ pub fn shown(key: &str) -> &str {
 /// Why the client cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[error("the client for S3 could not be made; is AWS_ENDPOINT_URL_S3 a URL with https, or http on loopback?")]
-pub struct NoClient(#[source] object_store::Error);
+pub struct S3ClientError(#[source] object_store::Error);
 
 /// An object that is there.
 #[derive(Debug, Clone)]
@@ -94,7 +94,7 @@ impl Object {
 
 /// What became of reading on.
 #[derive(Debug)]
-pub enum Next {
+pub enum NextLine {
     /// A line.
     Line(Line),
     /// The rest cannot be unpacked, however often it is tried.
@@ -112,7 +112,7 @@ impl Store {
     ///
     /// # Errors
     /// If the endpoint is none.
-    pub fn s3(environment: &Environment, bucket: &str) -> Result<Self, NoClient> {
+    pub fn s3(environment: &Environment, bucket: &str) -> Result<Self, S3ClientError> {
         // Ring, as in the AWS SDK's client: one TLS stack in the binary. A second call changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = ClientOptions::new()
@@ -139,7 +139,7 @@ impl Store {
             });
             builder = builder.with_endpoint(url).with_allow_http(is_loopback);
         }
-        Ok(Store(Arc::new(builder.build().map_err(NoClient)?)))
+        Ok(Store(Arc::new(builder.build().map_err(S3ClientError)?)))
     }
 
     /// A store in memory, for tests.
@@ -195,14 +195,14 @@ impl Store {
     }
 
     /// An object's lines.
-    pub fn lines(&self, object: Object) -> Lines {
-        Lines {
+    pub fn lines(&self, object: Object) -> ObjectLines {
+        ObjectLines {
             store: Arc::clone(&self.0),
             object,
             fetched: 0,
             part: Vec::new(),
             fed: 0,
-            splitter: Splitter::default(),
+            splitter: LineSplitter::default(),
             is_over: false,
         }
     }
@@ -210,28 +210,28 @@ impl Store {
 
 /// An object, line by line. At no time more of it is held than a part, a line, and what a step unpacks to.
 #[derive(Debug)]
-pub struct Lines {
+pub struct ObjectLines {
     store: Arc<dyn ObjectStore>,
     object: Object,
     fetched: u64,
     part: Vec<u8>,
     fed: usize,
-    splitter: Splitter,
+    splitter: LineSplitter,
     is_over: bool,
 }
 
-impl Lines {
+impl ObjectLines {
     /// The next line.
     ///
     /// # Errors
     /// If S3 does not give it, or the object was written anew since it was listed.
-    pub async fn next(&mut self) -> Result<Next, StoreError> {
+    pub async fn next(&mut self) -> Result<NextLine, StoreError> {
         loop {
             if let Some(line) = self.splitter.next() {
-                return Ok(Next::Line(line));
+                return Ok(NextLine::Line(line));
             }
             if self.is_over {
-                return Ok(Next::End);
+                return Ok(NextLine::End);
             }
             if self.fed == self.part.len() && self.fetched < self.object.0.size {
                 self.fetch().await?;
@@ -247,7 +247,7 @@ impl Lines {
             };
             if fed.is_err() {
                 self.is_over = true;
-                return Ok(Next::Corrupt(StoreError::corrupt(self.object.key())));
+                return Ok(NextLine::Corrupt(StoreError::corrupt(self.object.key())));
             }
         }
     }

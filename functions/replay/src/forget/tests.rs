@@ -16,9 +16,9 @@ fn row(id: &str, user_id: Option<&str>, email: Option<&str>) -> String {
     .to_string()
 }
 
-fn request(event: Value) -> Result<Request, String> {
+fn request(event: Value) -> Result<ForgetRequest, String> {
     let Value::Object(event) = event else { panic!("an object") };
-    Request::parse(event).map_err(|error| error.to_string())
+    ForgetRequest::parse(event).map_err(|error| error.to_string())
 }
 
 fn key(name: &str) -> String {
@@ -30,17 +30,17 @@ async fn object(store: &Store, name: &str) -> (Vec<u8>, String) {
     let bytes = store.client().get(&Path::from(key(name))).await.unwrap().bytes().await.unwrap();
     let mut lines = store.lines(store.object(&key(name)).await.unwrap());
     let mut text = String::new();
-    while let Next::Line(Line::Whole(line)) = lines.next().await.unwrap() {
+    while let NextLine::Line(Line::Whole(line)) = lines.next().await.unwrap() {
         text.push_str(&String::from_utf8(line).unwrap());
         text.push('\n');
     }
     (bytes.to_vec(), text)
 }
 
-async fn forget(request: &Request, store: &Store) -> Counts {
-    let mut progress = Progress::default();
-    let limit = Limit::within(Duration::from_secs(60));
-    assert_eq!(run(request, &mut progress, store, &limit).await.unwrap(), Ended::Done);
+async fn forget(request: &ForgetRequest, store: &Store) -> ForgetCounts {
+    let mut progress = ForgetProgress::default();
+    let limit = TimeLimit::within(Duration::from_secs(60));
+    assert_eq!(run(request, &mut progress, store, &limit).await.unwrap(), TaskOutcome::Done);
     progress.counts
 }
 
@@ -64,8 +64,8 @@ async fn rows_go_and_everything_else_stays_to_the_letter() {
     assert_eq!((dry.objects, dry.matched, dry.rewritten, dry.rows, dry.unreadable), (4, 3, 0, 5, 2));
     assert_eq!(object(&store, "1").await.1, mixed);
 
-    let wet = Request { dry_run: false, ..request(both).unwrap() };
-    assert_eq!(forget(&wet, &store).await, Counts { rewritten: 3, ..dry });
+    let wet = ForgetRequest { dry_run: false, ..request(both).unwrap() };
+    assert_eq!(forget(&wet, &store).await, ForgetCounts { rewritten: 3, ..dry });
     let left = format!("{other}\n{odd}\n");
     assert_eq!(object(&store, "1").await, (left.clone().into_bytes(), left.clone()));
     let (bytes, text) = object(&store, "2.gz").await;
@@ -117,10 +117,10 @@ async fn cut_off_it_goes_on_with_the_next_object() {
         store.put(&key(name), row(name, Some("12"), None).into()).await;
     }
     let request = request(json!({"forget": {"user_id": "12"}})).unwrap();
-    let mut progress = Progress::default();
+    let mut progress = ForgetProgress::default();
     let mut pieces = 1;
-    while run(&request, &mut progress, &store, &Limit::within(Duration::ZERO)).await.unwrap()
-        == Ended::TimeIsUp
+    while run(&request, &mut progress, &store, &TimeLimit::within(Duration::ZERO)).await.unwrap()
+        == TaskOutcome::TimeIsUp
     {
         progress = serde_json::from_value(serde_json::to_value(&progress).unwrap()).unwrap();
         pieces += 1;

@@ -11,16 +11,16 @@ use relay_core::archive::Archived;
 use relay_platform::queue::SendError;
 use serde::{Deserialize, Serialize};
 
-pub use progress::{Counts, Cursor, Run, days};
-pub use request::{Destinations, EXAMPLE, Ids, Request};
+pub use progress::{Cursor, ReplayCounts, ReplayId, days};
+pub use request::{Destinations, EXAMPLE, Ids, ReplayRequest};
 pub use selection::IdHash;
 
-use crate::clock::Limit;
 use crate::lines::Line;
-use crate::report::Reporter;
+use crate::progress_log::ProgressLog;
 use crate::sender::{MessageQueue, Sender, message};
-use crate::store::{Next, Object, Store, StoreError, shown};
-use selection::{Columns, Selection, Wanted, csv_fields, is_whole_record};
+use crate::store::{NextLine, Object, Store, StoreError, shown};
+use crate::time_limit::TimeLimit;
+use selection::{Columns, SelectedIds, Selection, csv_fields, is_whole_record};
 
 /// The most ids that a result of Athena's may have: as hashes they are kept in memory.
 const MAX_WANTED: usize = 1_000_000;
@@ -37,23 +37,23 @@ pub fn partition(day: &str, source: relay_core::envelope::Source) -> String {
 /// How far it has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Progress {
+pub struct ReplayProgress {
     /// Which replay it is.
-    pub run: Run,
+    pub run: ReplayId,
     /// Everything before it is on the queue; `None`: nothing is.
     pub cursor: Option<Cursor>,
     /// What was found.
     #[serde(default)]
-    pub counts: Counts,
+    pub counts: ReplayCounts,
 }
 
-impl Progress {
+impl ReplayProgress {
     /// At the beginning.
     pub fn new() -> Self {
-        Progress { run: Run::new(), cursor: None, counts: Counts::default() }
+        ReplayProgress { run: ReplayId::new(), cursor: None, counts: ReplayCounts::default() }
     }
 
-    /// Whether an earlier invocation may have said so: a caller brings it, and it is logged.
+    /// Whether an earlier invocation may have said so: whoever invokes brings it, and it is logged.
     pub fn is_ours(&self) -> bool {
         self.cursor.as_ref().is_none_or(Cursor::is_ours) && self.counts.are_ours()
     }
@@ -61,13 +61,17 @@ impl Progress {
     /// The same for a log.
     pub fn shown(&self) -> Self {
         let shown = |cursor: &Cursor| Cursor { object: shown(&cursor.object).to_owned(), ..cursor.clone() };
-        Progress { cursor: self.cursor.as_ref().map(shown), counts: self.counts.shown(), ..self.clone() }
+        ReplayProgress {
+            cursor: self.cursor.as_ref().map(shown),
+            counts: self.counts.shown(),
+            ..self.clone()
+        }
     }
 }
 
 /// How a job ended, for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum TaskOutcome {
     /// All is done.
     Done,
     /// It goes on in another invocation.
@@ -94,14 +98,14 @@ pub enum ReplayError {
 /// # Errors
 /// If S3 or SQS do not do what they are asked.
 pub async fn run<O: MessageQueue>(
-    request: &Request,
-    progress: &mut Progress,
+    request: &ReplayRequest,
+    progress: &mut ReplayProgress,
     store: &Store,
     queue: &O,
-    limit: &Limit,
-) -> Result<Ended, ReplayError> {
+    limit: &TimeLimit,
+) -> Result<TaskOutcome, ReplayError> {
     let ids = wanted(request, store).await?;
-    let mut replay = Replay {
+    let mut replayer = Replayer {
         request,
         selection: Selection::new(request, ids),
         store,
@@ -111,18 +115,18 @@ pub async fn run<O: MessageQueue>(
         counts: progress.counts.clone(),
         progress,
         limit,
-        reporter: Reporter::new(),
+        reporter: ProgressLog::new(),
     };
-    let ended = replay.all().await?;
-    replay.flush().await?;
-    if ended == Ended::TimeIsUp {
-        replay.sender.rest().await;
+    let ended = replayer.all().await?;
+    replayer.flush().await?;
+    if ended == TaskOutcome::TimeIsUp {
+        replayer.sender.rest().await;
     }
     Ok(ended)
 }
 
 /// Counts for a log, made when they are written.
-struct Shown<'c>(&'c Counts);
+struct Shown<'c>(&'c ReplayCounts);
 
 impl Serialize for Shown<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -130,23 +134,23 @@ impl Serialize for Shown<'_> {
     }
 }
 
-struct Replay<'r, O> {
-    request: &'r Request,
+struct Replayer<'r, O> {
+    request: &'r ReplayRequest,
     selection: Selection<'r>,
     store: &'r Store,
     sender: Sender<'r, O>,
     seen: HashSet<IdHash>,
     /// Where it is, and what it has found; some of it may wait to be sent.
     at: Option<Cursor>,
-    counts: Counts,
+    counts: ReplayCounts,
     /// The same, as far as all is sent.
-    progress: &'r mut Progress,
-    limit: &'r Limit,
-    reporter: Reporter,
+    progress: &'r mut ReplayProgress,
+    limit: &'r TimeLimit,
+    reporter: ProgressLog,
 }
 
-impl<O: MessageQueue> Replay<'_, O> {
-    async fn all(&mut self) -> Result<Ended, ReplayError> {
+impl<O: MessageQueue> Replayer<'_, O> {
+    async fn all(&mut self) -> Result<TaskOutcome, ReplayError> {
         for day in days(self.request.from, self.request.to) {
             for source in &self.request.sources {
                 let prefix = partition(&day, *source);
@@ -159,28 +163,28 @@ impl<O: MessageQueue> Replay<'_, O> {
                     if self.at.as_ref().is_some_and(|at| at.is_beyond(&object)) {
                         continue;
                     }
-                    if self.object(&object).await? == Ended::TimeIsUp {
-                        return Ok(Ended::TimeIsUp);
+                    if self.object(&object).await? == TaskOutcome::TimeIsUp {
+                        return Ok(TaskOutcome::TimeIsUp);
                     }
                 }
             }
         }
-        Ok(Ended::Done)
+        Ok(TaskOutcome::Done)
     }
 
-    async fn object(&mut self, object: &Object) -> Result<Ended, ReplayError> {
+    async fn object(&mut self, object: &Object) -> Result<TaskOutcome, ReplayError> {
         let done = self.at.as_ref().map_or(0, |at| at.lines_of(object));
         let mut lines = self.store.lines(object.clone());
         let mut read = 0;
         loop {
             let line = match lines.next().await? {
-                Next::Line(line) => line,
-                Next::Corrupt(error) => {
+                NextLine::Line(line) => line,
+                NextLine::Corrupt(error) => {
                     tracing::error!("{error}; its rest is left out");
                     self.counts.unreadable += 1;
-                    return Ok(Ended::Done);
+                    return Ok(TaskOutcome::Done);
                 }
-                Next::End => return Ok(Ended::Done),
+                NextLine::End => return Ok(TaskOutcome::Done),
             };
             read += 1;
             if read <= done {
@@ -195,7 +199,7 @@ impl<O: MessageQueue> Replay<'_, O> {
             self.reporter.tick("replay", &Shown(&self.counts));
             // Only here, after a line: whoever goes on must come further than this.
             if self.limit.is_over() {
-                return Ok(Ended::TimeIsUp);
+                return Ok(TaskOutcome::TimeIsUp);
             }
         }
     }
@@ -242,8 +246,8 @@ impl<O: MessageQueue> Replay<'_, O> {
 }
 
 /// The ids that a request names.
-async fn wanted(request: &Request, store: &Store) -> Result<Option<Wanted>, ReplayError> {
-    let mut wanted = Wanted::default();
+async fn wanted(request: &ReplayRequest, store: &Store) -> Result<Option<SelectedIds>, ReplayError> {
+    let mut wanted = SelectedIds::default();
     match &request.ids {
         Ids::All => return Ok(None),
         Ids::These(ids) => ids.iter().for_each(|id| wanted.add(id, request.destinations)),
@@ -252,13 +256,15 @@ async fn wanted(request: &Request, store: &Store) -> Result<Option<Wanted>, Repl
             let (mut record, mut columns) = (String::new(), None);
             loop {
                 match lines.next().await? {
-                    Next::Line(Line::Whole(line)) => record.push_str(&String::from_utf8_lossy(&line)),
-                    Next::Line(Line::TooLong) => return Err(ReplayError::Result("has a line over 1 MiB")),
-                    Next::Corrupt(error) => return Err(error.into()),
-                    Next::End if columns.is_none() || !record.is_empty() => {
+                    NextLine::Line(Line::Whole(line)) => record.push_str(&String::from_utf8_lossy(&line)),
+                    NextLine::Line(Line::TooLong) => {
+                        return Err(ReplayError::Result("has a line over 1 MiB"));
+                    }
+                    NextLine::Corrupt(error) => return Err(error.into()),
+                    NextLine::End if columns.is_none() || !record.is_empty() => {
                         return Err(ReplayError::Result("is none of Athena's: it has no end, or no head"));
                     }
-                    Next::End => break,
+                    NextLine::End => break,
                 }
                 if !is_whole_record(&record) {
                     if record.len() > crate::lines::MAX_LINE {

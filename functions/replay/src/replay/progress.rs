@@ -58,7 +58,7 @@ impl Cursor {
 /// What was found so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Counts {
+pub struct ReplayCounts {
     /// Lines of the archive that were read.
     pub scanned: u64,
     /// Events that were asked for.
@@ -71,7 +71,7 @@ pub struct Counts {
     pub unreadable: u64,
 }
 
-impl Counts {
+impl ReplayCounts {
     /// Whether an earlier invocation may have said so.
     pub fn are_ours(&self) -> bool {
         self.by_type.keys().all(|kind| is_plain(kind) || kind == OTHER_TYPES)
@@ -95,7 +95,7 @@ impl Counts {
             let kind = if is_known(kind) { kind } else { OTHER_TYPES };
             *by_type.entry(kind.to_owned()).or_default() += count;
         }
-        Counts { by_type, ..self.clone() }
+        ReplayCounts { by_type, ..self.clone() }
     }
 }
 
@@ -112,12 +112,12 @@ fn is_known(kind: &str) -> bool {
 /// A replay by its own id, which it keeps however often it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Run(Uuid);
+pub struct ReplayId(Uuid);
 
-impl Run {
+impl ReplayId {
     /// A new one.
     pub fn new() -> Self {
-        Run(Uuid::now_v7())
+        ReplayId(Uuid::now_v7())
     }
 
     /// The new id of an event in this replay: a UUID v7 of the replay's time, and then bits of a hash. An event that one
@@ -183,9 +183,10 @@ mod tests {
             let head = r#"{"version":1,"source":"vero","received_at":"2026-11-21T05:04:03.123Z""#;
             format!(r#"{head},"id":"{id}","payload":{payload}}}"#)
         };
-        let run = Run::new();
-        let new_id =
-            |run: Run, id: &str, payload: &str| run.new_id(&Envelope::parse(&body(id, payload)).unwrap());
+        let run = ReplayId::new();
+        let new_id = |run: ReplayId, id: &str, payload: &str| {
+            run.new_id(&Envelope::parse(&body(id, payload)).unwrap())
+        };
         let new = new_id(run, OLD, "{}");
         assert_eq!(Uuid::parse_str(new.as_str()).unwrap().get_version_num(), 7);
         assert_eq!(&new.as_str()[..13], &run.0.to_string()[..13], "of the replay's time");
@@ -193,12 +194,12 @@ mod tests {
         assert_ne!(new.as_str(), OLD);
         assert_ne!(new, new_id(run, "e2", "{}"));
         assert_ne!(new, new_id(run, OLD, r#"{"type":"track"}"#), "mappings share ids");
-        assert_ne!(new, new_id(Run::new(), OLD, "{}"));
+        assert_ne!(new, new_id(ReplayId::new(), OLD, "{}"));
     }
 
     #[test]
     fn types_are_counted_up_to_a_bound_and_never_with_an_address() {
-        let mut counts = Counts::default();
+        let mut counts = ReplayCounts::default();
         (0..200).for_each(|number| counts.count_match(Some(&format!("type{number}"))));
         counts.count_match(Some("a@b.c"));
         counts.count_match(None);

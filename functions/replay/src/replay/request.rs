@@ -104,7 +104,7 @@ pub enum Ids {
 
 /// A range of the archive, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct ReplayRequest {
     /// The first time of receipt.
     pub from: Timestamp,
     /// The time of receipt at which it ends.
@@ -127,7 +127,7 @@ pub struct Request {
     pub max_per_second: u32,
 }
 
-impl Request {
+impl ReplayRequest {
     /// Reads a request. `bucket` is the archive's.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl Request {
     pub fn parse(event: Map<String, Value>, bucket: &str) -> Result<Self, BadRequest> {
         let mut fields = Fields::of("event", event, EXAMPLE);
         let (from, to) = range(&mut fields)?;
-        let request = Request {
+        let request = ReplayRequest {
             from,
             to,
             types: fields.texts("types", MAX_NAMES, r#"["opened"]"#)?,
@@ -216,12 +216,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn parse(event: Value) -> Result<Request, String> {
+    fn parse(event: Value) -> Result<ReplayRequest, String> {
         let Value::Object(event) = event else { panic!("an object") };
-        Request::parse(event, "archive").map_err(|error| error.to_string())
+        ReplayRequest::parse(event, "archive").map_err(|error| error.to_string())
     }
 
-    fn with(more: Value) -> Result<Request, String> {
+    fn with(more: Value) -> Result<ReplayRequest, String> {
         let mut event = json!({"from": "2026-11-20", "to": "2026-11-21", "destinations": ["segment"]});
         for (field, value) in more.as_object().unwrap() {
             event[field] = value.clone();

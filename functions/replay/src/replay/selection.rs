@@ -6,7 +6,7 @@ use relay_core::archive::Archived;
 use relay_core::envelope::Envelope;
 use sha2::{Digest, Sha256};
 
-use super::request::{Destination, Destinations, Request};
+use super::request::{Destination, Destinations, ReplayRequest};
 
 /// An id, in 16 bytes whatever its length: a million of them are 32 MB. Of a billion, two meet with a chance of one to
 /// 10²⁰.
@@ -32,9 +32,9 @@ impl IdHash {
 
 /// The ids that were asked for, each with the destinations that it is asked for.
 #[derive(Debug, Default)]
-pub struct Wanted(HashMap<IdHash, Destinations>);
+pub struct SelectedIds(HashMap<IdHash, Destinations>);
 
-impl Wanted {
+impl SelectedIds {
     /// Adds an id.
     pub fn add(&mut self, id: &str, destinations: Destinations) {
         let entry = self.0.entry(IdHash::of(id)).or_default();
@@ -50,17 +50,17 @@ impl Wanted {
 /// What a request selects.
 #[derive(Debug)]
 pub struct Selection<'r> {
-    request: &'r Request,
+    request: &'r ReplayRequest,
     types: Option<HashSet<&'r str>>,
     users: Option<HashSet<&'r str>>,
     addresses: HashSet<String>,
     /// `None`: all.
-    ids: Option<Wanted>,
+    ids: Option<SelectedIds>,
 }
 
 impl<'r> Selection<'r> {
     /// Of a request; `ids` are those that it names, `None` for all.
-    pub fn new(request: &'r Request, ids: Option<Wanted>) -> Self {
+    pub fn new(request: &'r ReplayRequest, ids: Option<SelectedIds>) -> Self {
         let set = |names: &'r Option<Vec<String>>| -> Option<HashSet<&'r str>> {
             names.as_ref().map(|names| names.iter().map(String::as_str).collect())
         };
@@ -75,14 +75,14 @@ impl<'r> Selection<'r> {
 
     /// The destinations that an archived event is to go to.
     pub fn destinations(&self, row: &Archived<'_>, envelope: &Envelope<'_>) -> Destinations {
-        let Request { from, to, destinations, .. } = self.request;
+        let ReplayRequest { from, to, destinations, .. } = self.request;
         let is_in_range = (*from..*to).contains(&envelope.received_at);
         if !is_in_range || !self.is_of_type(row) || !self.is_of_user(row) {
             return Destinations::default();
         }
         let asked = match &self.ids {
             None => *destinations,
-            Some(Wanted(ids)) => {
+            Some(SelectedIds(ids)) => {
                 let named = ids.get(&IdHash::of(envelope.id.as_str())).copied().unwrap_or_default();
                 named.and(*destinations)
             }
@@ -151,13 +151,13 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn request(more: Value) -> Request {
+    fn request(more: Value) -> ReplayRequest {
         let mut event =
             json!({"from": "2026-11-20", "to": "2026-11-21", "destinations": ["segment", "vero_track"]});
         for (field, value) in more.as_object().unwrap() {
             event[field] = value.clone();
         }
-        Request::parse(event.as_object().unwrap().clone(), "archive").unwrap()
+        ReplayRequest::parse(event.as_object().unwrap().clone(), "archive").unwrap()
     }
 
     fn row(id: &str, source: &str, received_at: &str) -> String {
@@ -168,7 +168,7 @@ mod tests {
         .to_string()
     }
 
-    fn names(request: &Request, ids: Option<Wanted>, line: &str) -> Vec<String> {
+    fn names(request: &ReplayRequest, ids: Option<SelectedIds>, line: &str) -> Vec<String> {
         let row = Archived::parse(line).unwrap();
         Selection::new(request, ids).destinations(&row, &row.envelope().unwrap()).names()
     }
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn an_id_goes_where_it_is_named_for_and_may() {
         let wanted = |pairs: &[(&str, Destination)]| {
-            let mut wanted = Wanted::default();
+            let mut wanted = SelectedIds::default();
             pairs.iter().for_each(|(id, destination)| wanted.add(id, Destinations::of([*destination])));
             Some(wanted)
         };

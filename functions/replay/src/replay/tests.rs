@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::lines::gzip;
-use crate::sender::fake::Memory;
+use crate::sender::fake::InMemoryQueue;
 
 fn row(id: &str, day: &str, source: &str) -> String {
     let kind = if source == "vero" { "opened" } else { "track" };
@@ -20,13 +20,13 @@ fn row(id: &str, day: &str, source: &str) -> String {
     .to_string()
 }
 
-fn request(more: Value) -> Request {
+fn request(more: Value) -> ReplayRequest {
     let mut event =
         json!({"from": "2026-11-20", "to": "2026-11-22", "destinations": ["segment", "vero_track"]});
     for (field, value) in more.as_object().unwrap() {
         event[field] = value.clone();
     }
-    Request::parse(event.as_object().unwrap().clone(), "archive").unwrap()
+    ReplayRequest::parse(event.as_object().unwrap().clone(), "archive").unwrap()
 }
 
 /// Objects of so many rows, on two days and of two sources, every other one packed; and the ids in them.
@@ -57,11 +57,11 @@ fn paused<T>(future: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(future)
 }
 
-fn envelopes(memory: &Memory) -> Vec<Value> {
+fn envelopes(memory: &InMemoryQueue) -> Vec<Value> {
     memory.taken.borrow().iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect()
 }
 
-fn sorted_ids(memory: &Memory) -> Vec<String> {
+fn sorted_ids(memory: &InMemoryQueue) -> Vec<String> {
     let mut ids: Vec<String> =
         envelopes(memory).iter().map(|envelope| envelope["id"].as_str().unwrap().to_owned()).collect();
     ids.sort();
@@ -70,10 +70,10 @@ fn sorted_ids(memory: &Memory) -> Vec<String> {
 
 const FOR_EVER: Duration = Duration::from_secs(100_000);
 
-async fn run_once(request: &Request, store: &Store, memory: &Memory) -> Counts {
-    let mut progress = Progress::new();
-    let limit = Limit::within(FOR_EVER);
-    assert_eq!(run(request, &mut progress, store, memory, &limit).await.unwrap(), Ended::Done);
+async fn run_once(request: &ReplayRequest, store: &Store, memory: &InMemoryQueue) -> ReplayCounts {
+    let mut progress = ReplayProgress::new();
+    let limit = TimeLimit::within(FOR_EVER);
+    assert_eq!(run(request, &mut progress, store, memory, &limit).await.unwrap(), TaskOutcome::Done);
     progress.counts
 }
 
@@ -81,13 +81,13 @@ async fn run_once(request: &Request, store: &Store, memory: &Memory) -> Counts {
 fn a_dry_run_counts_the_same_and_sends_nothing() {
     paused(async {
         let (store, ids) = archive(&[3, 4, 0, 5, 1]).await;
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         let dry = run_once(&request(json!({"dry_run": true})), &store, &memory).await;
         assert!(memory.taken.borrow().is_empty());
         assert_eq!((dry.scanned, dry.matched, dry.sent, dry.unreadable), (13, 13, 0, 0));
         let wet = run_once(&request(json!({})), &store, &memory).await;
         assert_eq!(sorted_ids(&memory), ids);
-        assert_eq!(wet, Counts { sent: 13, ..dry });
+        assert_eq!(wet, ReplayCounts { sent: 13, ..dry });
         assert_eq!(wet.by_type, BTreeMap::from([("opened".to_owned(), 5), ("track".to_owned(), 8)]));
     });
 }
@@ -96,7 +96,7 @@ fn a_dry_run_counts_the_same_and_sends_nothing() {
 fn an_envelope_is_what_it_was_but_for_where_it_goes() {
     paused(async {
         let (store, _) = archive(&[0, 1]).await;
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         run_once(&request(json!({"destinations": ["segment"]})), &store, &memory).await;
         let expected = concat!(
             r#"{"version":1,"id":"e1-0","source":"vero","received_at":"2026-11-20T05:04:03.123Z","#,
@@ -111,8 +111,8 @@ fn new_ids_change_nothing_else_and_are_the_same_when_sent_twice() {
     paused(async {
         let (store, _) = archive(&[2, 2]).await;
         let request = request(json!({"new_ids": true}));
-        let (memory, mut progress) = (Memory::default(), Progress::new());
-        let limit = Limit::within(FOR_EVER);
+        let (memory, mut progress) = (InMemoryQueue::default(), ReplayProgress::new());
+        let limit = TimeLimit::within(FOR_EVER);
         run(&request, &mut progress, &store, &memory, &limit).await.unwrap();
         // As if cut off before anybody learned how far it had come.
         progress.cursor = None;
@@ -135,7 +135,7 @@ fn two_events_of_one_id_are_two() {
         let one = row("a", "2026-11-20", "segment");
         let lines = [one.clone(), one.replace("track", "identify"), one].join("\n");
         store.put("data/day=2026-11-20/source=segment/1", lines.into_bytes()).await;
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         let request = request(json!({"destinations": ["vero_track"]}));
         assert_eq!(run_once(&request, &store, &memory).await.sent, 2);
         let kinds: Vec<Value> =
@@ -153,7 +153,7 @@ fn a_row_that_is_there_twice_is_sent_once() {
             let key = format!("data/day=2026-11-20/source=vero/{object}");
             store.put(&key, format!("{lines}\n{lines}").into_bytes()).await;
         }
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         let counts = run_once(&request(json!({})), &store, &memory).await;
         assert_eq!(
             (counts.scanned, counts.matched, sorted_ids(&memory)),
@@ -174,7 +174,7 @@ fn what_cannot_be_read_is_counted_and_takes_nothing_along() {
         let packed = gzip(format!("{}\n", row("z", "2026-11-20", "vero")).repeat(50).as_bytes());
         store.put(&format!("{prefix}2"), packed[..packed.len() - 5].to_vec()).await;
         store.put(&format!("{prefix}3"), c.into_bytes()).await;
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         let counts = run_once(&request(json!({})), &store, &memory).await;
         assert_eq!(counts.unreadable, 4, "three lines and an object");
         let ids = sorted_ids(&memory);
@@ -187,15 +187,18 @@ fn an_object_that_was_written_anew_is_read_from_its_beginning() {
     paused(async {
         let (store, _) = archive(&[0, 4]).await;
         let request = request(json!({"max_per_second": 1}));
-        let (memory, mut progress) = (Memory::default(), Progress::new());
-        let limit = Limit::within(Duration::from_secs(2));
-        assert_eq!(run(&request, &mut progress, &store, &memory, &limit).await.unwrap(), Ended::TimeIsUp);
+        let (memory, mut progress) = (InMemoryQueue::default(), ReplayProgress::new());
+        let limit = TimeLimit::within(Duration::from_secs(2));
+        assert_eq!(
+            run(&request, &mut progress, &store, &memory, &limit).await.unwrap(),
+            TaskOutcome::TimeIsUp
+        );
         let sent = sorted_ids(&memory);
         assert!((2..4).contains(&sent.len()), "{sent:?}");
         let rest = ["e1-0", "e1-3"].map(|id| row(id, "2026-11-20", "vero")).join("\n");
         store.put("data/day=2026-11-20/source=vero/object-1", rest.into_bytes()).await;
-        let limit = Limit::within(FOR_EVER);
-        assert_eq!(run(&request, &mut progress, &store, &memory, &limit).await.unwrap(), Ended::Done);
+        let limit = TimeLimit::within(FOR_EVER);
+        assert_eq!(run(&request, &mut progress, &store, &memory, &limit).await.unwrap(), TaskOutcome::Done);
         assert!(sorted_ids(&memory).contains(&"e1-3".to_owned()), "though fewer lines stand before it now");
     });
 }
@@ -211,7 +214,7 @@ fn athena_s_result_says_what_goes_where() {
                    \"e1-2\",\"2026\",\"vero\",\"opened\",\"archive\",\"timeout\"\n\
                    \"e0-0\",\"2026\",\"segment\",\"track\",\"segment\",\n";
         store.put("athena/result.csv", csv.into()).await;
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         let request = request(json!({"result": "s3://archive/athena/result.csv"}));
         run_once(&request, &store, &memory).await;
         let sent = envelopes(&memory);
@@ -224,21 +227,26 @@ fn athena_s_result_says_what_goes_where() {
         assert_eq!(sent, expected.iter().map(|(id, names)| (*id, names)).collect());
         for csv in ["", "\"a\",\"b\"\n", "\"id\",\"destination\"\n\"e1"] {
             store.put("athena/result.csv", csv.into()).await;
-            let limit = Limit::within(FOR_EVER);
-            let error = run(&request, &mut Progress::new(), &store, &memory, &limit).await.unwrap_err();
+            let limit = TimeLimit::within(FOR_EVER);
+            let error = run(&request, &mut ReplayProgress::new(), &store, &memory, &limit).await.unwrap_err();
             assert!(matches!(error, ReplayError::Result(_)), "{error}");
         }
     });
 }
 
 /// Goes on until it is done, each time with the progress as it would come out of the queue.
-async fn run_in_pieces(request: &Request, store: &Store, memory: &Memory, piece: Duration) -> Counts {
-    let mut progress = Progress::new();
+async fn run_in_pieces(
+    request: &ReplayRequest,
+    store: &Store,
+    memory: &InMemoryQueue,
+    piece: Duration,
+) -> ReplayCounts {
+    let mut progress = ReplayProgress::new();
     for _ in 0..10_000 {
-        let limit = Limit::within(piece);
+        let limit = TimeLimit::within(piece);
         let ended = run(request, &mut progress, store, memory, &limit).await;
         progress = serde_json::from_value(serde_json::to_value(&progress).unwrap()).unwrap();
-        if matches!(ended, Ok(Ended::Done)) {
+        if matches!(ended, Ok(TaskOutcome::Done)) {
             return progress.counts;
         }
     }
@@ -257,7 +265,7 @@ proptest! {
     ) {
         paused(async {
             let (store, ids) = archive(&objects).await;
-            let memory = Memory::default();
+            let memory = InMemoryQueue::default();
             let request = request(json!({"max_per_second": per_second}));
             let counts = run_in_pieces(&request, &store, &memory, Duration::from_millis(piece)).await;
             prop_assert_eq!(sorted_ids(&memory), ids.clone());
@@ -280,7 +288,7 @@ proptest! {
     ) {
         paused(async {
             let (store, ids) = archive(&objects).await;
-            let memory = Memory::default();
+            let memory = InMemoryQueue::default();
             *memory.refusals.borrow_mut() = refusals;
             let request = request(json!({"max_per_second": per_second}));
             run_in_pieces(&request, &store, &memory, FOR_EVER).await;

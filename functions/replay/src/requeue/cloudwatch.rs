@@ -6,7 +6,7 @@ use relay_core::timestamp::Timestamp;
 use relay_platform::known;
 
 use super::log_lines::FILTER;
-use super::{Log, LogError, Page};
+use super::{IngestLog, LogError, LogPage};
 
 /// A log group.
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ impl LogGroup {
     }
 }
 
-impl Log for LogGroup {
-    async fn page(&self, from: Timestamp, to: Timestamp, token: Option<String>) -> Result<Page, LogError> {
+impl IngestLog for LogGroup {
+    async fn page(&self, from: Timestamp, to: Timestamp, token: Option<String>) -> Result<LogPage, LogError> {
         let call = self
             .client
             .filter_log_events()
@@ -44,6 +44,6 @@ impl Log for LogGroup {
         let events =
             answer.events.ok_or_else(|| LogError("an answer without a list of events".to_owned()))?;
         let lines = events.into_iter().filter_map(|event| event.message);
-        Ok(Page { lines: lines.collect(), next })
+        Ok(LogPage { lines: lines.collect(), next })
     }
 }

@@ -17,7 +17,7 @@ const MAX_PARTS: usize = 100;
 const MAX_WAITING: usize = 32 * 1024 * 1024;
 
 #[derive(Deserialize)]
-struct Wire {
+struct LogLine {
     message: String,
     id: String,
     part: usize,
@@ -27,7 +27,7 @@ struct Wire {
 
 /// An envelope, put together.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Unqueued {
+pub struct UnqueuedWebhook {
     /// The event's id.
     pub id: String,
     /// The envelope.
@@ -36,25 +36,25 @@ pub struct Unqueued {
 
 /// Puts parts together.
 #[derive(Debug, Default)]
-pub struct Assembly {
+pub struct Assembler {
     waiting: HashMap<String, Vec<Option<String>>>,
     bytes: usize,
     unreadable: u64,
 }
 
-impl Assembly {
+impl Assembler {
     /// Takes a line, and gives the envelope that it completes.
-    pub fn add(&mut self, line: &str) -> Option<Unqueued> {
+    pub fn add(&mut self, line: &str) -> Option<UnqueuedWebhook> {
         #[derive(Deserialize)]
         struct Marked {
             message: String,
         }
         let is_ours = |marked: &Marked| marked.message == MESSAGE;
         serde_json::from_str::<Marked>(line).ok().filter(is_ours)?;
-        let wire = serde_json::from_str::<Wire>(line).ok().filter(|wire| {
+        let wire = serde_json::from_str::<LogLine>(line).ok().filter(|wire| {
             wire.message == MESSAGE && wire.parts <= MAX_PARTS && (1..=wire.parts).contains(&wire.part)
         });
-        let Some(Wire { id, part, parts, envelope, .. }) = wire else {
+        let Some(LogLine { id, part, parts, envelope, .. }) = wire else {
             self.unreadable += 1;
             return None;
         };
@@ -71,7 +71,7 @@ impl Assembly {
         let envelope = whole?.concat();
         self.waiting.remove(&id);
         self.bytes -= envelope.len();
-        Some(Unqueued { id, envelope })
+        Some(UnqueuedWebhook { id, envelope })
     }
 
     /// The ids of which parts are missing, and how many lines were marked and no lines of ingest's.
@@ -93,13 +93,13 @@ mod tests {
         .to_string()
     }
 
-    fn whole(id: &str, envelope: &str) -> Option<Unqueued> {
-        Some(Unqueued { id: id.to_owned(), envelope: envelope.to_owned() })
+    fn whole(id: &str, envelope: &str) -> Option<UnqueuedWebhook> {
+        Some(UnqueuedWebhook { id: id.to_owned(), envelope: envelope.to_owned() })
     }
 
     #[test]
     fn parts_come_in_any_order_and_mixed() {
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembler::default();
         assert_eq!(assembly.add(&line("a", 1, 1, "{}")), whole("a", "{}"));
         assert_eq!(assembly.add(&line("b", 2, 3, "2")), None);
         assert_eq!(assembly.add(&line("c", 1, 2, "x")), None);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn only_the_field_counts() {
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembler::default();
         let quoted = json!({"message": "refused: unqueued_webhook", "id": "a", "part": 1, "parts": 1, "envelope": "{}"});
         let within = json!({"message": "x", "more": line("a", 1, 1, "{}")});
         for line in ["", "unqueued_webhook", &quoted.to_string(), &within.to_string()] {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded() {
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembler::default();
         let large = "x".repeat(MAX_WAITING / 2);
         assert_eq!(assembly.add(&line("a", 1, 2, &large)), None);
         assert_eq!(assembly.add(&line("b", 1, 2, &format!("{large}!"))), None);

@@ -21,16 +21,16 @@ use relay_platform::queue::{OutboundMessage, SendError};
 use serde::Serialize;
 
 pub use cloudwatch::LogGroup;
-pub use request::Request;
+pub use request::RequeueRequest;
 
-use crate::clock::Limit;
 use crate::lines::Line;
+use crate::progress_log::ProgressLog;
 use crate::rate_limiter::RateLimiter;
-use crate::replay::{Ended, IdHash, days, partition};
-use crate::report::Reporter;
-use crate::sender::{MessageQueue, message, send_surely};
-use crate::store::{Next, Store, StoreError, shown};
-use log_lines::{Assembly, Unqueued};
+use crate::replay::{IdHash, TaskOutcome, days, partition};
+use crate::sender::{MessageQueue, message, send_with_retries};
+use crate::store::{NextLine, Store, StoreError, shown};
+use crate::time_limit::TimeLimit;
+use log_lines::{Assembler, UnqueuedWebhook};
 
 /// How many bytes of envelopes are looked at together.
 const MAX_CHUNK: usize = 16 * 1024 * 1024;
@@ -43,7 +43,7 @@ const MARKS_AT_ONCE: usize = 16;
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub struct RequeueCounts {
     /// Lines of the log that were looked at.
     pub scanned: u64,
     /// Envelopes in them.
@@ -62,7 +62,7 @@ pub struct Counts {
 
 /// A page of the log.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct LogPage {
     /// Its lines.
     pub lines: Vec<String>,
     /// What to ask for the next page with; `None`: it is the last.
@@ -75,14 +75,14 @@ pub struct Page {
 pub struct LogError(pub String);
 
 /// The log of `ingest`.
-pub trait Log {
+pub trait IngestLog {
     /// The lines of a range of time, a page at a time, that hold an unqueued webhook, and perhaps others.
     fn page(
         &self,
         from: Timestamp,
         to: Timestamp,
         token: Option<String>,
-    ) -> impl Future<Output = Result<Page, LogError>>;
+    ) -> impl Future<Output = Result<LogPage, LogError>>;
 }
 
 /// Why it stopped.
@@ -104,13 +104,13 @@ pub enum RequeueError {
 /// # Errors
 /// If the log, S3 or SQS do not do what they are asked.
 pub async fn run(
-    request: &Request,
-    counts: &mut Counts,
-    log: &impl Log,
+    request: &RequeueRequest,
+    counts: &mut RequeueCounts,
+    log: &impl IngestLog,
     store: &Store,
     queue: &impl MessageQueue,
-    limit: &Limit,
-) -> Result<Ended, RequeueError> {
+    limit: &TimeLimit,
+) -> Result<TaskOutcome, RequeueError> {
     let mut requeuer = Requeuer {
         dry_run: request.dry_run,
         counts,
@@ -118,24 +118,24 @@ pub async fn run(
         queue,
         rate_limiter: RateLimiter::new(PER_SECOND),
         limit,
-        reporter: Reporter::new(),
+        reporter: ProgressLog::new(),
     };
-    let mut assembly = Assembly::default();
+    let mut assembly = Assembler::default();
     let mut found = BTreeMap::new();
     let (mut bytes, mut token) = (0, None);
     loop {
         let page = log.page(request.from, request.to, token).await?;
         for line in page.lines {
             requeuer.counts.scanned += 1;
-            if let Some(Unqueued { id, envelope }) = assembly.add(&line) {
+            if let Some(UnqueuedWebhook { id, envelope }) = assembly.add(&line) {
                 bytes += envelope.len();
                 found.insert(id, envelope);
             }
         }
         if bytes > MAX_CHUNK || page.next.is_none() {
             bytes = 0;
-            if requeuer.chunk(std::mem::take(&mut found)).await? == Ended::TimeIsUp {
-                return Ok(Ended::TimeIsUp);
+            if requeuer.chunk(std::mem::take(&mut found)).await? == TaskOutcome::TimeIsUp {
+                return Ok(TaskOutcome::TimeIsUp);
             }
         }
         token = page.next;
@@ -143,7 +143,7 @@ pub async fn run(
             break;
         }
         if limit.is_over() {
-            return Ok(Ended::TimeIsUp);
+            return Ok(TaskOutcome::TimeIsUp);
         }
     }
     let (incomplete, unreadable) = assembly.end();
@@ -155,17 +155,17 @@ pub async fn run(
             "parts of an unqueued webhook are missing: it is left where it is"
         );
     }
-    Ok(Ended::Done)
+    Ok(TaskOutcome::Done)
 }
 
 struct Requeuer<'r, O> {
     dry_run: bool,
-    counts: &'r mut Counts,
+    counts: &'r mut RequeueCounts,
     store: &'r Store,
     queue: &'r O,
     rate_limiter: RateLimiter,
-    limit: &'r Limit,
-    reporter: Reporter,
+    limit: &'r TimeLimit,
+    reporter: ProgressLog,
 }
 
 /// An envelope that may have to be sent.
@@ -177,7 +177,7 @@ struct Candidate {
 }
 
 impl<O: MessageQueue> Requeuer<'_, O> {
-    async fn chunk(&mut self, found: BTreeMap<String, String>) -> Result<Ended, RequeueError> {
+    async fn chunk(&mut self, found: BTreeMap<String, String>) -> Result<TaskOutcome, RequeueError> {
         self.counts.matched += found.len() as u64;
         let mut candidates = Vec::with_capacity(found.len());
         for (id, envelope) in found {
@@ -193,27 +193,27 @@ impl<O: MessageQueue> Requeuer<'_, O> {
             }
         }
         let candidates = self.unmarked(candidates).await?;
-        let Some(archived) = self.archived(&candidates).await? else { return Ok(Ended::TimeIsUp) };
+        let Some(archived) = self.archived(&candidates).await? else { return Ok(TaskOutcome::TimeIsUp) };
         let (archived, missing): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|candidate| archived.contains(&candidate.id));
         self.counts.archived += archived.len() as u64;
         if self.dry_run {
-            return Ok(Ended::Done);
+            return Ok(TaskOutcome::Done);
         }
         // Marked as well: should their rows be forgotten, the next run is not to take them for missed.
         self.mark(&archived).await?;
         for batch in missing.chunks(BATCH) {
             self.rate_limiter.turn(batch.len()).await;
             let messages = batch.iter().map(|candidate| candidate.message.clone()).collect();
-            send_surely(self.queue, messages).await?;
+            send_with_retries(self.queue, messages).await?;
             self.counts.sent += batch.len() as u64;
             self.mark(batch).await?;
             self.reporter.tick("heal", self.counts);
             if self.limit.is_over() {
-                return Ok(Ended::TimeIsUp);
+                return Ok(TaskOutcome::TimeIsUp);
             }
         }
-        Ok(Ended::Done)
+        Ok(TaskOutcome::Done)
     }
 
     /// Those that no earlier run has sent.
@@ -241,17 +241,17 @@ impl<O: MessageQueue> Requeuer<'_, O> {
                 let mut lines = self.store.lines(object);
                 loop {
                     match lines.next().await? {
-                        Next::Line(Line::Whole(line)) => {
+                        NextLine::Line(Line::Whole(line)) => {
                             let row = std::str::from_utf8(&line).ok().and_then(Archived::parse);
                             let id = row.and_then(|row| Some(IdHash::of(row.envelope()?.id.as_str())));
                             archived.extend(id.filter(|id| wanted.contains(id)));
                         }
-                        Next::Line(Line::TooLong) => (),
-                        Next::Corrupt(error) => {
+                        NextLine::Line(Line::TooLong) => (),
+                        NextLine::Corrupt(error) => {
                             tracing::error!("{error}; what it holds counts as not archived");
                             break;
                         }
-                        Next::End => break,
+                        NextLine::End => break,
                     }
                 }
                 tracing::debug!(key = shown(&key), "looked for unqueued webhooks");

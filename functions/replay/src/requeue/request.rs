@@ -16,7 +16,7 @@ const TO: Duration = Duration::from_secs(3_600);
 
 /// Which lines to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request {
+pub struct RequeueRequest {
     /// The first time.
     pub from: Timestamp,
     /// The time at which they end.
@@ -25,7 +25,7 @@ pub struct Request {
     pub dry_run: bool,
 }
 
-impl Request {
+impl RequeueRequest {
     /// Reads a request.
     ///
     /// # Errors
@@ -42,6 +42,6 @@ impl Request {
         if to <= from {
             return Err(BadRequest::new("to", "must be later than `from`", r#""2026-11-21T05:00:00Z""#));
         }
-        Ok(Request { from, to, dry_run })
+        Ok(RequeueRequest { from, to, dry_run })
     }
 }

@@ -9,14 +9,14 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Tells how far a job has come.
 #[derive(Debug)]
-pub struct Reporter {
+pub struct ProgressLog {
     next: Instant,
 }
 
-impl Reporter {
+impl ProgressLog {
     /// The first line comes after ten seconds.
     pub fn new() -> Self {
-        Reporter { next: Instant::now() + EVERY }
+        ProgressLog { next: Instant::now() + EVERY }
     }
 
     /// Writes a line if it is time.

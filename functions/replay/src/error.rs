@@ -5,15 +5,15 @@ use std::fmt;
 use lambda_runtime::Diagnostic;
 use relay_platform::queue::SendError;
 
-use crate::event::Invocation;
 use crate::fields::BadRequest;
+use crate::invocation::Invocation;
 use crate::replay::ReplayError;
 use crate::requeue::RequeueError;
 use crate::store::StoreError;
 
 /// What stopped a task.
 #[derive(Debug, thiserror::Error)]
-pub enum Cause {
+pub enum TaskError {
     /// A replay.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -35,7 +35,7 @@ pub enum Cause {
 
 /// Why an invocation failed.
 #[derive(thiserror::Error)]
-pub enum Failure {
+pub enum InvocationError {
     /// The event cannot be meant.
     #[error("the event cannot be used: {0}")]
     Event(#[from] BadRequest),
@@ -43,24 +43,24 @@ pub enum Failure {
     #[error("{cause}. {go_on}")]
     Stopped {
         /// Why.
-        cause: Cause,
+        cause: TaskError,
         /// How to go on.
         go_on: String,
     },
 }
 
-impl Failure {
+impl InvocationError {
     fn error_type(&self) -> &'static str {
         match self {
-            Failure::Event(_) => "BadRequest",
-            Failure::Stopped { .. } => "Stopped",
+            InvocationError::Event(_) => "BadRequest",
+            InvocationError::Stopped { .. } => "Stopped",
         }
     }
 
     /// A task that stopped, and where it goes on: without the request, which may hold addresses.
-    pub fn stopped(cause: Cause, invocation: &Invocation) -> Self {
+    pub fn stopped(cause: TaskError, invocation: &Invocation) -> Self {
         let go_on = match (&cause, invocation.task.shown_progress()) {
-            (Cause::TooMuch, _) => "Ask for a shorter range with from and to".to_owned(),
+            (TaskError::TooMuch, _) => "Ask for a shorter range with from and to".to_owned(),
             (_, Some(progress)) => {
                 format!(
                     "What was done before is done; to go on from there, invoke it with \
@@ -69,19 +69,19 @@ impl Failure {
             }
             (_, None) => "What was sent is marked; to go on, invoke it with the same event".to_owned(),
         };
-        Failure::Stopped { cause, go_on }
+        InvocationError::Stopped { cause, go_on }
     }
 }
 
 /// The Lambda runtime logs this, too; [`Diagnostic::from`] says the rest.
-impl fmt::Debug for Failure {
+impl fmt::Debug for InvocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.error_type())
     }
 }
 
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
+impl From<InvocationError> for Diagnostic {
+    fn from(failure: InvocationError) -> Self {
         let error_type = failure.error_type();
         let error_message = failure.to_string();
         // Whoever invoked asynchronously sees nothing but the log.

@@ -18,25 +18,25 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Who invoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
+pub enum Invoker {
     /// A person or a schedule.
     Direct,
     /// This function itself, through its queue.
-    Queue,
+    OwnQueue,
 }
 
 /// When an invocation hands over.
 #[derive(Debug, Clone, Copy)]
-pub struct Limit(Instant);
+pub struct TimeLimit(Instant);
 
-impl Limit {
+impl TimeLimit {
     /// From Lambda's deadline. Local emulators send deadlines of 1970: one in the past, or further off than Lambda lets
     /// a function run, counts as unknown.
-    pub fn of(caller: Caller, deadline: SystemTime, now: SystemTime) -> Self {
+    pub fn of(invoker: Invoker, deadline: SystemTime, now: SystemTime) -> Self {
         let known = |left: &Duration| !left.is_zero() && *left <= LONGEST_TIMEOUT;
         let left = deadline.duration_since(now).ok().filter(known).unwrap_or(UNKNOWN);
         let working = left - RESERVE.min(left / 2);
-        Limit(Instant::now() + if caller == Caller::Direct { working.min(BY_HAND) } else { working })
+        TimeLimit(Instant::now() + if invoker == Invoker::Direct { working.min(BY_HAND) } else { working })
     }
 
     /// Whether it is time.
@@ -47,7 +47,7 @@ impl Limit {
     /// A limit so far from now, for tests.
     #[cfg(test)]
     pub fn within(time: Duration) -> Self {
-        Limit(Instant::now() + time)
+        TimeLimit(Instant::now() + time)
     }
 }
 
@@ -58,13 +58,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_waited_for_hands_over_early() {
         let now = SystemTime::now();
-        let at = |caller, seconds| {
-            let Limit(at) = Limit::of(caller, now + Duration::from_secs(seconds), now);
+        let at = |invoker, seconds| {
+            let TimeLimit(at) = TimeLimit::of(invoker, now + Duration::from_secs(seconds), now);
             (at - Instant::now()).as_secs()
         };
-        assert_eq!((at(Caller::Direct, 900), at(Caller::Queue, 900)), (45, 880));
-        assert_eq!((at(Caller::Direct, 30), at(Caller::Queue, 30)), (15, 15));
-        let Limit(unknown) = Limit::of(Caller::Queue, SystemTime::UNIX_EPOCH, now);
+        assert_eq!((at(Invoker::Direct, 900), at(Invoker::OwnQueue, 900)), (45, 880));
+        assert_eq!((at(Invoker::Direct, 30), at(Invoker::OwnQueue, 30)), (15, 15));
+        let TimeLimit(unknown) = TimeLimit::of(Invoker::OwnQueue, SystemTime::UNIX_EPOCH, now);
         assert_eq!(unknown - Instant::now(), Duration::from_secs(45));
     }
 }

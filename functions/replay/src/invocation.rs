@@ -5,9 +5,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::clock::Caller;
-use crate::failure::Cause;
+use crate::error::TaskError;
 use crate::fields::BadRequest;
+use crate::time_limit::Invoker;
 use crate::{forget, replay, requeue};
 
 /// The largest event, in bytes: with how far it has come it must fit into a message of SQS's, 1 MiB. In an event of
@@ -27,11 +27,11 @@ const CONTINUATION: &str = r#"{"request":{…},"progress":{…}}"#;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Task {
     /// Send what is archived again.
-    Replay(replay::Request, replay::Progress),
+    Replay(replay::ReplayRequest, replay::ReplayProgress),
     /// Queue what only the log has.
-    Requeue(requeue::Request),
+    Requeue(requeue::RequeueRequest),
     /// Delete what is archived of a user.
-    Forget(forget::Request, forget::Progress),
+    Forget(forget::ForgetRequest, forget::ForgetProgress),
 }
 
 impl Task {
@@ -49,7 +49,7 @@ impl Task {
 #[derive(Debug)]
 pub struct Invocation {
     /// Who waits.
-    pub caller: Caller,
+    pub invoker: Invoker,
     /// What to do.
     pub task: Task,
     /// How often it was stopped since an invocation last had its whole time.
@@ -66,15 +66,15 @@ impl Invocation {
     pub fn read(event: &RawValue, bucket: &str, now: Timestamp) -> Result<Self, BadRequest> {
         let length = event.get().len();
         let mut event = object(event.get())?;
-        let caller = match event.remove("Records") {
+        let invoker = match event.remove("Records") {
             None if length > MAX_EVENT => {
                 let problem = "is too large: ask for less, or name a result of Athena's as `result`";
                 return Err(BadRequest::new("event", problem, EXAMPLE));
             }
-            None => Caller::Direct,
+            None => Invoker::Direct,
             Some(records) => {
                 event = object(only_body(&records)?)?;
-                Caller::Queue
+                Invoker::OwnQueue
             }
         };
         let failures = event.remove(FAILURES).and_then(|count| count.as_u64()).unwrap_or(0) as u32;
@@ -91,15 +91,15 @@ impl Invocation {
             None => (event, None),
         };
         let (task, request) = task(request, progress, bucket, now)?;
-        Ok(Invocation { caller, task, failures, request })
+        Ok(Invocation { invoker, task, failures, request })
     }
 
     /// Whether what stopped it is tried again by itself: only what its own queue brought, which nobody waits for, and not
     /// for ever (some four hours).
-    pub fn goes_on_after(&self, cause: &Cause) -> bool {
-        self.caller == Caller::Queue
+    pub fn goes_on_after(&self, cause: &TaskError) -> bool {
+        self.invoker == Invoker::OwnQueue
             && self.failures < MAX_FAILURES
-            && !matches!(cause, Cause::TooMuch | Cause::NotHandedOver(_))
+            && !matches!(cause, TaskError::TooMuch | TaskError::NotHandedOver(_))
     }
 
     /// What goes on from here, to be read by [`Invocation::read`].
@@ -164,13 +164,13 @@ fn task(
     let original = request.clone();
     if request.contains_key("forget") {
         let task = Task::Forget(
-            forget::Request::parse(request)?,
-            read_progress(progress, forget::Progress::is_ours)?.unwrap_or_default(),
+            forget::ForgetRequest::parse(request)?,
+            read_progress(progress, forget::ForgetProgress::is_ours)?.unwrap_or_default(),
         );
         return Ok((task, original));
     }
     if request.contains_key("source") {
-        let log = requeue::Request::parse(std::mem::take(&mut request), now)?;
+        let log = requeue::RequeueRequest::parse(std::mem::take(&mut request), now)?;
         // The range stays what it was when it was asked for.
         request = original;
         request.insert("from".to_owned(), log.from.iso().into());
@@ -181,8 +181,8 @@ fn task(
         };
     }
     let task = Task::Replay(
-        replay::Request::parse(request, bucket)?,
-        read_progress(progress, replay::Progress::is_ours)?.unwrap_or_else(replay::Progress::new),
+        replay::ReplayRequest::parse(request, bucket)?,
+        read_progress(progress, replay::ReplayProgress::is_ours)?.unwrap_or_else(replay::ReplayProgress::new),
     );
     Ok((task, original))
 }
@@ -221,7 +221,7 @@ mod tests {
         assert!(matches!(read(&replay()).unwrap().task, Task::Replay(..)));
         assert!(matches!(read(&json!({"source": "log"})).unwrap().task, Task::Requeue(_)));
         let forget = read(&json!({"forget": {"user_id": "123"}})).unwrap();
-        assert!(matches!((forget.caller, forget.task), (Caller::Direct, Task::Forget(..))));
+        assert!(matches!((forget.invoker, forget.task), (Invoker::Direct, Task::Forget(..))));
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
         {
             let first = read(&event).unwrap();
             let second = read(&record(&first.continuation())).unwrap();
-            assert_eq!((second.caller, &second.task), (Caller::Queue, &first.task));
+            assert_eq!((second.invoker, &second.task), (Invoker::OwnQueue, &first.task));
             assert_eq!(second.continuation(), first.continuation());
             assert_eq!(read(&first.continuation()).unwrap().task, first.task, "by hand");
         }
