@@ -4,62 +4,52 @@ use std::fmt;
 
 use lambda_runtime::Diagnostic;
 use relay_platform::queue::SendError;
+use serde_json::Value;
 
-use crate::fields::BadRequest;
-use crate::invocation::Invocation;
+use crate::archive::StoreError;
 use crate::replay::ReplayError;
+use crate::request_fields::BadRequest;
 use crate::requeue::RequeueError;
-use crate::store::StoreError;
 
 /// What stopped a task.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
-    /// A replay.
     #[error(transparent)]
     Replay(#[from] ReplayError),
-    /// What only the log has could not be queued.
     #[error(transparent)]
     Requeue(#[from] RequeueError),
-    /// The forgetting.
     #[error(transparent)]
     Forget(#[from] StoreError),
-    /// Time was up, and it could not be handed over.
     #[error("time is up, and this function's own queue did not take what goes on: {0}")]
     NotHandedOver(SendError),
-    /// Not even the whole time of an invocation is enough.
+    /// The whole time of an invocation is not enough to get further than the one before.
     #[error(
         "one invocation is not enough to look through the archive's days, or through what is marked as sent"
     )]
     TooMuch,
 }
 
-/// Why an invocation failed.
+impl TaskError {
+    /// Whether another invocation may get further without a person's help.
+    pub fn is_retriable(&self) -> bool {
+        !matches!(self, TaskError::TooMuch | TaskError::NotHandedOver(_))
+    }
+}
+
 #[derive(thiserror::Error)]
 pub enum InvocationError {
-    /// The event cannot be meant.
     #[error("the event cannot be used: {0}")]
-    Event(#[from] BadRequest),
+    BadRequest(#[from] BadRequest),
     /// A task stopped before its end.
-    #[error("{cause}. {go_on}")]
-    Stopped {
-        /// Why.
-        cause: TaskError,
-        /// How to go on.
-        go_on: String,
-    },
+    #[error("{error}. {advice}")]
+    Stopped { error: TaskError, advice: String },
 }
 
 impl InvocationError {
-    fn error_type(&self) -> &'static str {
-        match self {
-            InvocationError::Event(_) => "BadRequest",
-            InvocationError::Stopped { .. } => "Stopped",
-        }
-    }
-
-    /// A task that stopped, and where it goes on: without the request, which may hold addresses.
-    pub fn stopped(cause: TaskError, invocation: &Invocation) -> Self {
-        let go_on = match (&cause, invocation.task.shown_progress()) {
+    /// Says how to go on. `progress` is the task's, as a log may have it. The request is left out, since it may hold
+    /// addresses.
+    pub fn stopped(error: TaskError, progress: Option<Value>) -> Self {
+        let advice = match (&error, progress) {
             (TaskError::TooMuch, _) => "Ask for a shorter range with from and to".to_owned(),
             (_, Some(progress)) => {
                 format!(
@@ -69,11 +59,18 @@ impl InvocationError {
             }
             (_, None) => "What was sent is marked; to go on, invoke it with the same event".to_owned(),
         };
-        InvocationError::Stopped { cause, go_on }
+        InvocationError::Stopped { error, advice }
+    }
+
+    fn error_type(&self) -> &'static str {
+        match self {
+            InvocationError::BadRequest(_) => "BadRequest",
+            InvocationError::Stopped { .. } => "Stopped",
+        }
     }
 }
 
-/// The Lambda runtime logs this, too; [`Diagnostic::from`] says the rest.
+/// The Lambda runtime logs this, too. [`Diagnostic::from`] says the rest.
 impl fmt::Debug for InvocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.error_type())
@@ -81,10 +78,10 @@ impl fmt::Debug for InvocationError {
 }
 
 impl From<InvocationError> for Diagnostic {
-    fn from(failure: InvocationError) -> Self {
-        let error_type = failure.error_type();
-        let error_message = failure.to_string();
-        // Whoever invoked asynchronously sees nothing but the log.
+    fn from(error: InvocationError) -> Self {
+        let error_type = error.error_type();
+        let error_message = error.to_string();
+        // Whoever invoked asynchronously sees the log alone.
         tracing::error!("{error_message}");
         Diagnostic { error_type: error_type.to_owned(), error_message }
     }

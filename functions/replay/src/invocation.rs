@@ -1,111 +1,53 @@
-//! The event of an invocation: what it is to do, and who asked.
+//! The event of an invocation: a task to run, and who invoked.
 
 use relay_core::timestamp::Timestamp;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::error::TaskError;
-use crate::fields::BadRequest;
+use crate::replay;
+use crate::request_fields::BadRequest;
+use crate::task::{CONTINUATION_EXAMPLE, Task};
 use crate::time_limit::Invoker;
-use crate::{forget, replay, requeue};
 
-/// The largest event, in bytes: with how far it has come it must fit into a message of SQS's, 1 MiB. In an event of
-/// SQS's it is longer, as a text in JSON.
+/// In bytes. A continuation is a message, and SQS takes 1 MiB (its developer guide, "Message quotas"). The event that
+/// brings the message is longer, as the message is a text in JSON there.
 const MAX_EVENT: usize = 900_000;
 
-/// After so many stops in a row it is given up, and SQS brings it to the dead-letter queue.
+/// After so many stops in a row the function gives up, and SQS brings the continuation to the dead-letter queue.
 const MAX_FAILURES: u32 = 20;
 
 /// In a continuation: how often it was stopped.
 const FAILURES: &str = "failures";
 
-const EXAMPLE: &str = replay::EXAMPLE;
-const CONTINUATION: &str = r#"{"request":{…},"progress":{…}}"#;
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Task {
-    /// Send what is archived again.
-    Replay(replay::ReplayRequest, replay::ReplayProgress),
-    /// Queue what only the log has.
-    Requeue(requeue::RequeueRequest),
-    /// Delete what is archived of a user.
-    Forget(forget::ForgetRequest, forget::ForgetProgress),
-}
-
-impl Task {
-    /// Its name, for the log.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Task::Replay(..) => "replay",
-            Task::Requeue(_) => "heal",
-            Task::Forget(..) => "forget",
-        }
-    }
-}
-
-/// An invocation's event, read.
 #[derive(Debug)]
 pub struct Invocation {
-    /// Who waits.
     pub invoker: Invoker,
-    /// What to do.
     pub task: Task,
-    /// How often it was stopped since an invocation last had its whole time.
+    /// How often the task was stopped since an invocation last had its whole time.
     pub failures: u32,
-    /// The request as it came, to be carried on.
+    /// The request, for the continuation.
     request: Map<String, Value>,
 }
 
 impl Invocation {
-    /// Reads an event: a request, what goes on with one, or the latter as a message of SQS's. `bucket` is the archive's.
-    ///
-    /// # Errors
-    /// If it is none of these, or says something that cannot be meant.
+    /// Reads a request, a continuation, or an event of SQS with a continuation. `bucket` is the archive's.
     pub fn read(event: &RawValue, bucket: &str, now: Timestamp) -> Result<Self, BadRequest> {
-        let length = event.get().len();
-        let mut event = object(event.get())?;
-        let invoker = match event.remove("Records") {
-            None if length > MAX_EVENT => {
-                let problem = "is too large: ask for less, or name a result of Athena's as `result`";
-                return Err(BadRequest::new("event", problem, EXAMPLE));
-            }
-            None => Invoker::Direct,
-            Some(records) => {
-                event = object(only_body(&records)?)?;
-                Invoker::OwnQueue
-            }
-        };
+        let (invoker, mut event) = received(event.get())?;
         let failures = event.remove(FAILURES).and_then(|count| count.as_u64()).unwrap_or(0) as u32;
-        let (request, progress) = match event.remove("request") {
-            Some(Value::Object(request)) => {
-                let progress = event.remove("progress").filter(|progress| !progress.is_null());
-                if !event.is_empty() {
-                    let problem = "has a field that is none of request, progress";
-                    return Err(BadRequest::new("event", problem, CONTINUATION));
-                }
-                (request, progress)
-            }
-            Some(_) => return Err(BadRequest::new("request", "must be an object", CONTINUATION)),
-            None => (event, None),
-        };
-        let (task, request) = task(request, progress, bucket, now)?;
+        let (mut request, progress) = request_and_progress(event)?;
+        let task = Task::parse(&mut request, progress, bucket, now)?;
         Ok(Invocation { invoker, task, failures, request })
     }
 
-    /// Whether what stopped it is tried again by itself: only what its own queue brought, which nobody waits for, and not
-    /// for ever (some four hours).
-    pub fn goes_on_after(&self, cause: &TaskError) -> bool {
-        self.invoker == Invoker::OwnQueue
-            && self.failures < MAX_FAILURES
-            && !matches!(cause, TaskError::TooMuch | TaskError::NotHandedOver(_))
+    /// Whether the task goes on by itself after an error: only if nobody waits for it, and for some four hours.
+    pub fn may_retry(&self) -> bool {
+        self.invoker == Invoker::OwnQueue && self.failures < MAX_FAILURES
     }
 
-    /// What goes on from here, to be read by [`Invocation::read`].
+    /// What goes on from here. [`Invocation::read`] reads it.
     pub fn continuation(&self) -> Value {
         let mut continuation = json!({"request": self.request});
-        if let Some(progress) = self.progress() {
+        if let Some(progress) = self.task.progress() {
             continuation["progress"] = progress;
         }
         if self.failures > 0 {
@@ -113,37 +55,29 @@ impl Invocation {
         }
         continuation
     }
+}
 
-    /// How far it has come; `None`: it has to begin anew, since it knows by itself what is done.
-    pub fn progress(&self) -> Option<Value> {
-        // Both are JSON always.
-        match &self.task {
-            Task::Replay(_, progress) => serde_json::to_value(progress).ok(),
-            Task::Forget(_, progress) => serde_json::to_value(progress).ok(),
-            Task::Requeue(_) => None,
+/// Who invoked, and the request or the continuation.
+fn received(text: &str) -> Result<(Invoker, Map<String, Value>), BadRequest> {
+    let mut event = parse_object(text)?;
+    match event.remove("Records") {
+        Some(records) => Ok((Invoker::OwnQueue, parse_object(only_body(&records)?)?)),
+        None if text.len() <= MAX_EVENT => Ok((Invoker::Direct, event)),
+        None => {
+            let problem = "is too large: ask for less, or name a result of Athena's as `result`";
+            Err(BadRequest::new("event", problem, replay::EXAMPLE))
         }
     }
 }
 
-impl Task {
-    /// How far it has come, for a log.
-    pub fn shown_progress(&self) -> Option<Value> {
-        match self {
-            Task::Replay(_, progress) => serde_json::to_value(progress.shown()).ok(),
-            Task::Forget(_, progress) => serde_json::to_value(progress.shown()).ok(),
-            Task::Requeue(_) => None,
-        }
-    }
-}
-
-fn object(text: &str) -> Result<Map<String, Value>, BadRequest> {
+fn parse_object(text: &str) -> Result<Map<String, Value>, BadRequest> {
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
-        _ => Err(BadRequest::new("event", "must be a JSON object", EXAMPLE)),
+        _ => Err(BadRequest::new("event", "must be a JSON object", replay::EXAMPLE)),
     }
 }
 
-/// The body of the one message of an SQS event. One, because a message that failed would bring others back with it.
+/// The body of the one message of an SQS event. A message that failed would bring others of its batch back with it.
 fn only_body(records: &Value) -> Result<&str, BadRequest> {
     let body = match records.as_array().map(Vec::as_slice) {
         Some([record]) => record["body"].as_str(),
@@ -155,47 +89,20 @@ fn only_body(records: &Value) -> Result<&str, BadRequest> {
     })
 }
 
-fn task(
-    mut request: Map<String, Value>,
-    progress: Option<Value>,
-    bucket: &str,
-    now: Timestamp,
-) -> Result<(Task, Map<String, Value>), BadRequest> {
-    let original = request.clone();
-    if request.contains_key("forget") {
-        let task = Task::Forget(
-            forget::ForgetRequest::parse(request)?,
-            read_progress(progress, forget::ForgetProgress::is_ours)?.unwrap_or_default(),
-        );
-        return Ok((task, original));
+fn request_and_progress(
+    mut event: Map<String, Value>,
+) -> Result<(Map<String, Value>, Option<Value>), BadRequest> {
+    let request = match event.remove("request") {
+        None => return Ok((event, None)),
+        Some(Value::Object(request)) => request,
+        Some(_) => return Err(BadRequest::new("request", "must be an object", CONTINUATION_EXAMPLE)),
+    };
+    let progress = event.remove("progress").filter(|progress| !progress.is_null());
+    if !event.is_empty() {
+        let problem = "has a field that is none of request, progress";
+        return Err(BadRequest::new("event", problem, CONTINUATION_EXAMPLE));
     }
-    if request.contains_key("source") {
-        let log = requeue::RequeueRequest::parse(std::mem::take(&mut request), now)?;
-        // The range stays what it was when it was asked for.
-        request = original;
-        request.insert("from".to_owned(), log.from.iso().into());
-        request.insert("to".to_owned(), log.to.iso().into());
-        return match progress {
-            None => Ok((Task::Requeue(log), request)),
-            Some(_) => Err(BadRequest::new("progress", "is not for the log", r#"{"source":"log"}"#)),
-        };
-    }
-    let task = Task::Replay(
-        replay::ReplayRequest::parse(request, bucket)?,
-        read_progress(progress, replay::ReplayProgress::is_ours)?.unwrap_or_else(replay::ReplayProgress::new),
-    );
-    Ok((task, original))
-}
-
-fn read_progress<P: DeserializeOwned>(
-    progress: Option<Value>,
-    is_ours: impl Fn(&P) -> bool,
-) -> Result<Option<P>, BadRequest> {
-    let Some(progress) = progress else { return Ok(None) };
-    serde_json::from_value(progress).ok().filter(is_ours).map(Some).ok_or_else(|| {
-        let problem = "must be what an earlier invocation said of how far it came";
-        BadRequest::new("progress", problem, CONTINUATION)
-    })
+    Ok((request, progress))
 }
 
 #[cfg(test)]
@@ -217,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_are_told_apart() {
+    fn each_shape_is_its_task() {
         assert!(matches!(read(&replay()).unwrap().task, Task::Replay(..)));
         assert!(matches!(read(&json!({"source": "log"})).unwrap().task, Task::Requeue(_)));
         let forget = read(&json!({"forget": {"user_id": "123"}})).unwrap();
@@ -225,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_is_what_was_asked_for() {
+    fn a_continuation_asks_for_what_the_request_asked_for() {
         for event in
             [replay(), json!({"source": "log"}), json!({"forget": {"user_id": "1"}, "dry_run": true})]
         {
@@ -241,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_goes_on_too() {
+    fn the_largest_request_fits_in_a_continuation() {
         let ids: Vec<String> = (0..10_000).map(|n| format!("{n:0>64}")).collect();
         let mut event = replay();
         event["ids"] = json!(ids);
@@ -251,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn any_other_event_is_refused() {
         let too_large = json!({"from": "x".repeat(MAX_EVENT)});
         for (event, start) in [
             (json!([]), "`event` must be a JSON object"),

@@ -1,4 +1,4 @@
-//! Envelopes on their way to the queue, in batches and at a pace.
+//! Envelopes on their way to the queue, in batches and at a limited rate.
 
 use std::time::Duration;
 
@@ -11,18 +11,17 @@ use crate::rate_limiter::RateLimiter;
 /// What [`Queue::send_all`] has in flight at once.
 const MAX_BATCH: usize = 160;
 
-/// Envelopes have 256 KiB at most; a batch of the largest shall not fill the memory.
+/// Envelopes have 256 KiB at most. A batch of the largest must not fill the memory.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// For all calls of a batch, side by side.
+/// Timeout for all calls of a batch, which go side by side.
 const CALL: Duration = Duration::from_millis(3_500);
 
 /// What SQS did not take is sent again after these pauses. With [`CALL`] a batch is over within 12 s.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
-/// Where messages go.
 pub trait MessageQueue {
-    /// Sends messages; the answer has their order.
+    /// Sends messages. The results have their order.
     fn send(&self, messages: Vec<OutboundMessage>) -> impl Future<Output = Vec<Result<(), SendError>>>;
 }
 
@@ -39,10 +38,10 @@ pub fn message(envelope: &Envelope<'_>) -> OutboundMessage {
     OutboundMessage { body: envelope.to_json(), attributes, delay: Duration::ZERO, trace: None }
 }
 
-/// Sends messages, and again those that are not known to have arrived. It ends with all of them sent, or with an error.
+/// Sends messages, and once more those that SQS has not acknowledged.
 ///
 /// # Errors
-/// Why one of them is not known to be sent. Others may be.
+/// Why a message is not known to be sent. Others may be.
 pub async fn send_with_retries(
     queue: &impl MessageQueue,
     messages: Vec<OutboundMessage>,
@@ -53,7 +52,7 @@ pub async fn send_with_retries(
         let results = queue.send(left.clone()).await;
         let mut error = None;
         let mut results = results.into_iter();
-        // What there is no answer for counts as not sent.
+        // A message without a result counts as not sent.
         left.retain(|_| match results.next().unwrap_or(Err(SendError::Timeout)) {
             Ok(()) => false,
             Err(why) => {
@@ -69,33 +68,31 @@ pub async fn send_with_retries(
     }
 }
 
-/// Collects messages to batches, and sends those at a pace.
+/// Collects messages to batches, and sends these at a limited rate.
 #[derive(Debug)]
-pub struct Sender<'o, O> {
-    queue: &'o O,
+pub struct Sender<'q, Q> {
+    queue: &'q Q,
     rate_limiter: RateLimiter,
     batch: Vec<OutboundMessage>,
     bytes: usize,
 }
 
-impl<'o, O: MessageQueue> Sender<'o, O> {
-    /// Sends at most so many messages a second.
-    pub fn new(queue: &'o O, per_second: u32) -> Self {
+impl<'q, Q: MessageQueue> Sender<'q, Q> {
+    pub fn new(queue: &'q Q, per_second: u32) -> Self {
         Sender { queue, rate_limiter: RateLimiter::new(per_second), batch: Vec::new(), bytes: 0 }
     }
 
-    /// Adds a message to the batch.
     pub fn add(&mut self, message: OutboundMessage) {
         self.bytes += message.body.len();
         self.batch.push(message);
     }
 
-    /// Whether the batch is to be sent before another message is added.
+    /// Whether the batch has to be sent before another message is added.
     pub fn is_full(&self) -> bool {
         self.batch.len() >= MAX_BATCH.min(self.rate_limiter.burst()) || self.bytes >= MAX_BYTES
     }
 
-    /// Sends the batch, and tells how many messages it had.
+    /// Sends the batch, and returns how many messages it had.
     ///
     /// # Errors
     /// As [`send_with_retries`].
@@ -110,7 +107,7 @@ impl<'o, O: MessageQueue> Sender<'o, O> {
         Ok(count)
     }
 
-    /// Waits until another may go on sending at the same pace.
+    /// Waits until the next invocation may go on sending at the same rate.
     pub async fn rest(&self) {
         self.rate_limiter.rest().await;
     }
@@ -118,16 +115,16 @@ impl<'o, O: MessageQueue> Sender<'o, O> {
 
 #[cfg(test)]
 pub mod fake {
-    //! An queue in memory.
+    //! A queue in memory.
 
     use std::cell::RefCell;
 
     use super::*;
 
-    /// Takes everything, but for the calls that it is told to refuse.
+    /// Takes everything except what `refusals` says.
     #[derive(Debug, Default)]
     pub struct InMemoryQueue {
-        /// What it took, and when.
+        /// What it took, with the time.
         pub taken: RefCell<Vec<(Instant, String)>>,
         /// For each call to come, how many of its last messages are refused.
         pub refusals: RefCell<Vec<usize>>,

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use object_store::path::Path;
 use object_store::{Attribute, ObjectStoreExt as _, PutOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::progress::ForgetCounts;
+use super::rewrite::{MAX_BUFFERED, attributes};
 use super::*;
-use crate::lines::gzip;
+use crate::archive::{Line, MAX_LINE, NextLine, Store, gzip};
+use crate::time_limit::{TaskOutcome, TimeLimit};
 
 fn row(id: &str, user_id: Option<&str>, email: Option<&str>) -> String {
     json!({
@@ -64,15 +68,16 @@ async fn rows_go_and_everything_else_stays_to_the_letter() {
     assert_eq!((dry.objects, dry.matched, dry.rewritten, dry.rows, dry.unreadable), (4, 3, 0, 5, 2));
     assert_eq!(object(&store, "1").await.1, mixed);
 
-    let wet = ForgetRequest { dry_run: false, ..request(both).unwrap() };
-    assert_eq!(forget(&wet, &store).await, ForgetCounts { rewritten: 3, ..dry });
+    let mut real = request(both).unwrap();
+    real.dry_run = false;
+    assert_eq!(forget(&real, &store).await, ForgetCounts { rewritten: 3, ..dry });
     let left = format!("{other}\n{odd}\n");
     assert_eq!(object(&store, "1").await, (left.clone().into_bytes(), left.clone()));
     let (bytes, text) = object(&store, "2.gz").await;
     assert_eq!((bytes.starts_with(&[0x1f, 0x8b]), text), (true, left));
     assert_eq!(object(&store, "3.gz").await.0, untouched);
     assert_eq!(object(&store, "4").await.1, "");
-    let again = forget(&wet, &store).await;
+    let again = forget(&real, &store).await;
     assert_eq!((again.objects, again.matched, again.rows), (4, 0, 0));
 }
 
@@ -84,7 +89,7 @@ async fn a_large_object_goes_in_parts_and_keeps_its_type() {
             row(&format!("e{number}"), Some(if number % 1_000 == 0 { "12" } else { "13" }), None) + "\n"
         })
         .collect();
-    assert!(text.len() > HELD);
+    assert!(text.len() > MAX_BUFFERED);
     let mut options = PutOptions::default();
     options.attributes.insert(Attribute::ContentType, "application/x-ndjson".into());
     let path = Path::from(key("1"));
@@ -102,7 +107,7 @@ async fn a_large_object_goes_in_parts_and_keeps_its_type() {
 async fn what_cannot_be_read_to_its_end_is_left_and_told() {
     let store = Store::in_memory();
     let mine = row("a", Some("12"), None);
-    let long = "x".repeat(crate::lines::MAX_LINE + 1);
+    let long = "x".repeat(MAX_LINE + 1);
     store.put(&key("1"), format!("{mine}\n{long}\n").into()).await;
     let packed = gzip(mine.as_bytes());
     store.put(&key("2"), packed[..packed.len() - 4].to_vec()).await;

@@ -4,50 +4,26 @@ use std::collections::{HashMap, HashSet};
 
 use relay_core::archive::Archived;
 use relay_core::envelope::Envelope;
-use sha2::{Digest, Sha256};
 
-use super::request::{Destination, Destinations, ReplayRequest};
+use super::destinations::Destinations;
+use super::request::ReplayRequest;
+use crate::id_hash::IdHash;
 
-/// An id, in 16 bytes whatever its length: a million of them are 32 MB. Of a billion, two meet with a chance of one to
-/// 10²⁰.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct IdHash(u128);
-
-impl IdHash {
-    /// Of an id.
-    pub fn of(id: &str) -> Self {
-        Self::of_parts([id, ""])
-    }
-
-    /// Of an event. Two may have one id: mappings of one Webhooks destination share a `messageId`.
-    pub fn of_event(envelope: &Envelope<'_>) -> Self {
-        Self::of_parts([envelope.id.as_str(), envelope.payload.text()])
-    }
-
-    fn of_parts(parts: [&str; 2]) -> Self {
-        let digest = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize();
-        IdHash(digest.iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte)))
-    }
-}
-
-/// The ids that were asked for, each with the destinations that it is asked for.
+/// Ids of a request, each with the destinations that it is to go to.
 #[derive(Debug, Default)]
 pub struct SelectedIds(HashMap<IdHash, Destinations>);
 
 impl SelectedIds {
-    /// Adds an id.
     pub fn add(&mut self, id: &str, destinations: Destinations) {
         let entry = self.0.entry(IdHash::of(id)).or_default();
         *entry = entry.or(destinations);
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 }
 
-/// What a request selects.
 #[derive(Debug)]
 pub struct Selection<'r> {
     request: &'r ReplayRequest,
@@ -59,7 +35,7 @@ pub struct Selection<'r> {
 }
 
 impl<'r> Selection<'r> {
-    /// Of a request; `ids` are those that it names, `None` for all.
+    /// `ids`: `None` for all.
     pub fn new(request: &'r ReplayRequest, ids: Option<SelectedIds>) -> Self {
         let set = |names: &'r Option<Vec<String>>| -> Option<HashSet<&'r str>> {
             names.as_ref().map(|names| names.iter().map(String::as_str).collect())
@@ -73,21 +49,21 @@ impl<'r> Selection<'r> {
         }
     }
 
-    /// The destinations that an archived event is to go to.
+    /// Where an archived event is to go.
     pub fn destinations(&self, row: &Archived<'_>, envelope: &Envelope<'_>) -> Destinations {
         let ReplayRequest { from, to, destinations, .. } = self.request;
         let is_in_range = (*from..*to).contains(&envelope.received_at);
         if !is_in_range || !self.is_of_type(row) || !self.is_of_user(row) {
             return Destinations::default();
         }
-        let asked = match &self.ids {
+        let selected = match &self.ids {
             None => *destinations,
             Some(SelectedIds(ids)) => {
                 let named = ids.get(&IdHash::of(envelope.id.as_str())).copied().unwrap_or_default();
                 named.and(*destinations)
             }
         };
-        asked.and(Destinations::of_source(envelope.source))
+        selected.and(Destinations::of_source(envelope.source))
     }
 
     fn is_of_type(&self, row: &Archived<'_>) -> bool {
@@ -102,52 +78,9 @@ impl<'r> Selection<'r> {
     }
 }
 
-/// The columns of Athena's result that count, found by the head of its CSV.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Columns {
-    id: usize,
-    destination: usize,
-}
-
-impl Columns {
-    /// From the first record. `None`: it lacks one of them.
-    pub fn of(head: &[String]) -> Option<Self> {
-        let place = |name| head.iter().position(|column| column == name);
-        Some(Columns { id: place("id")?, destination: place("destination")? })
-    }
-
-    /// A record's id, and the destination beside it; `None` for a record without them, or of a destination that no
-    /// replay goes to, such as the archive itself.
-    pub fn read<'r>(&self, record: &'r [String]) -> Option<(&'r str, Destination)> {
-        let id = record.get(self.id).filter(|id| !id.is_empty())?;
-        Some((id, Destination::parse(record.get(self.destination)?)?))
-    }
-}
-
-/// The fields of a record of CSV as Athena writes it (its user guide, "Work with query results"): each in quotes, quotes
-/// in them doubled; null is nothing at all.
-pub fn csv_fields(record: &str) -> Vec<String> {
-    let (mut fields, mut field, mut is_quoted) = (Vec::new(), String::new(), false);
-    let mut characters = record.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' if is_quoted && characters.next_if_eq(&'"').is_some() => field.push('"'),
-            '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => fields.push(std::mem::take(&mut field)),
-            _ => field.push(character),
-        }
-    }
-    fields.push(field);
-    fields
-}
-
-/// Whether a text is a whole record, and not only the part before a line break that stands in quotes.
-pub fn is_whole_record(text: &str) -> bool {
-    text.bytes().filter(|byte| *byte == b'"').count() % 2 == 0
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::destinations::Destination;
     use super::*;
     use serde_json::{Value, json};
 
@@ -223,20 +156,5 @@ mod tests {
         assert!(of(&ids, "e3").is_empty());
         assert!(of(&[("e1", Destination::VeroTags)], "e1").is_empty(), "not asked for");
         assert_eq!(names(&request(json!({})), None, &row("e1", "segment", at)), ["vero_track"]);
-    }
-
-    #[test]
-    fn athena_s_csv() {
-        let head = csv_fields(r#""id","received_at","source","type","destination","last_reason""#);
-        let columns = Columns::of(&head).unwrap();
-        let record = csv_fields("\"e1\",\"2026\",\"vero\",\"a \"\"b\"\",\nc\",\"segment\",");
-        assert_eq!(record[3], "a \"b\",\nc");
-        assert_eq!((record.len(), record[5].as_str()), (6, ""));
-        assert_eq!(columns.read(&record), Some(("e1", Destination::Segment)));
-        for record in ["", "\"\",,,,\"segment\"", "\"e1\",,,,\"archive\"", "\"e1\""] {
-            assert_eq!(columns.read(&csv_fields(record)), None, "{record}");
-        }
-        assert!(Columns::of(&csv_fields("\"id\",\"type\"")).is_none());
-        assert!(is_whole_record("\"a\",\"b\"\"c\"") && !is_whole_record("\"a\",\"b"));
     }
 }

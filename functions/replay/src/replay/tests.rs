@@ -1,14 +1,16 @@
 //! Replays of an archive in memory, with time that passes only when somebody waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::progress::ReplayCounts;
 use super::*;
-use crate::lines::gzip;
+use crate::archive::{MAX_LINE, Store, gzip};
 use crate::sender::fake::InMemoryQueue;
+use crate::time_limit::{TaskOutcome, TimeLimit};
 
 fn row(id: &str, day: &str, source: &str) -> String {
     let kind = if source == "vero" { "opened" } else { "track" };
@@ -85,10 +87,10 @@ fn a_dry_run_counts_the_same_and_sends_nothing() {
         let dry = run_once(&request(json!({"dry_run": true})), &store, &memory).await;
         assert!(memory.taken.borrow().is_empty());
         assert_eq!((dry.scanned, dry.matched, dry.sent, dry.unreadable), (13, 13, 0, 0));
-        let wet = run_once(&request(json!({})), &store, &memory).await;
+        let real = run_once(&request(json!({})), &store, &memory).await;
         assert_eq!(sorted_ids(&memory), ids);
-        assert_eq!(wet, ReplayCounts { sent: 13, ..dry });
-        assert_eq!(wet.by_type, BTreeMap::from([("opened".to_owned(), 5), ("track".to_owned(), 8)]));
+        assert_eq!(real, ReplayCounts { sent: 13, ..dry });
+        assert_eq!(real.by_type, BTreeMap::from([("opened".to_owned(), 5), ("track".to_owned(), 8)]));
     });
 }
 
@@ -168,7 +170,7 @@ fn what_cannot_be_read_is_counted_and_takes_nothing_along() {
         let store = Store::in_memory();
         let prefix = "data/day=2026-11-20/source=vero/";
         let [a, b, c] = ["a", "b", "c"].map(|id| row(id, "2026-11-20", "vero"));
-        let long = "x".repeat(crate::lines::MAX_LINE + 1);
+        let long = "x".repeat(MAX_LINE + 1);
         let odd = [a.as_bytes(), b"{}", b"\xff\xfe", long.as_bytes(), b.as_bytes()].join(&b'\n');
         store.put(&format!("{prefix}1"), odd).await;
         let packed = gzip(format!("{}\n", row("z", "2026-11-20", "vero")).repeat(50).as_bytes());
@@ -229,7 +231,7 @@ fn athena_s_result_says_what_goes_where() {
             store.put("athena/result.csv", csv.into()).await;
             let limit = TimeLimit::within(FOR_EVER);
             let error = run(&request, &mut ReplayProgress::new(), &store, &memory, &limit).await.unwrap_err();
-            assert!(matches!(error, ReplayError::Result(_)), "{error}");
+            assert!(matches!(error, ReplayError::AthenaResult(_)), "{error}");
         }
     });
 }

@@ -1,11 +1,16 @@
 //! Requeue from a log and an archive in memory.
 
 use std::cell::Cell;
+use std::time::Duration;
 
+use relay_core::timestamp::Timestamp;
 use serde_json::{Value, json};
 
+use super::ingest_log::{IngestLog, LogError, LogPage};
 use super::*;
+use crate::archive::Store;
 use crate::sender::fake::InMemoryQueue;
+use crate::time_limit::{TaskOutcome, TimeLimit};
 
 /// Pages of lines, and how often the first was asked for.
 struct Pages(Vec<Vec<String>>, Cell<usize>);
@@ -80,8 +85,8 @@ async fn what_the_archive_lacks_is_sent_once() {
     };
     assert_eq!((&dry, memory.taken.borrow().len()), (&expected, 0));
 
-    let wet = requeue(&request(false), &log, &store, &memory).await;
-    assert_eq!(wet, RequeueCounts { sent: 2, ..expected });
+    let real = requeue(&request(false), &log, &store, &memory).await;
+    assert_eq!(real, RequeueCounts { sent: 2, ..expected });
     let sent: Vec<String> = memory.taken.borrow().iter().map(|(_, body)| body.clone()).collect();
     assert_eq!(sent, [envelope("new"), envelope("split")], "to the letter, for all destinations");
 
