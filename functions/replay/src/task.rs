@@ -53,7 +53,7 @@ impl Task {
     pub fn name(&self) -> &'static str {
         match self {
             Task::Replay(..) => "replay",
-            Task::Requeue(_) => "heal",
+            Task::Requeue(_) => "requeue",
             Task::Forget(..) => "forget",
         }
     }

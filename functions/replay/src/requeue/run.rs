@@ -200,7 +200,7 @@ impl<Q: MessageQueue> Requeuer<'_, Q> {
             let mut objects = self.store.list(partition, None);
             while let Some(object) = objects.try_next().await? {
                 archived.extend(self.ids_in(object, &wanted).await?);
-                self.progress_log.tick("heal", self.counts);
+                self.progress_log.tick("requeue", self.counts);
                 if archived.len() == wanted.len() {
                     return Ok(Some(archived));
                 }
@@ -246,7 +246,7 @@ impl<Q: MessageQueue> Requeuer<'_, Q> {
             send_with_retries(self.queue, messages).await?;
             self.counts.sent += batch.len() as u64;
             self.mark(batch).await?;
-            self.progress_log.tick("heal", self.counts);
+            self.progress_log.tick("requeue", self.counts);
             if self.limit.is_over() {
                 return Ok(TaskOutcome::TimeIsUp);
             }
