@@ -20,11 +20,11 @@ pub enum TaskError {
     Requeue(#[from] RequeueError),
     #[error(transparent)]
     Forget(#[from] StoreError),
-    #[error("time is up, and this function's own queue did not take what goes on: {0}")]
+    #[error("time is up, and this function's own queue did not take the continuation: {0}")]
     NotHandedOver(SendError),
     /// The whole time of an invocation is not enough to get further than the one before.
     #[error(
-        "one invocation is not enough to look through the archive's days, or through what is marked as sent"
+        "one invocation has not enough time to read the archive's days, or to check which webhooks are marked as sent"
     )]
     TooMuch,
 }
@@ -53,11 +53,13 @@ impl InvocationError {
             (TaskError::TooMuch, _) => "Ask for a shorter range with from and to".to_owned(),
             (_, Some(progress)) => {
                 format!(
-                    "What was done before is done; to go on from there, invoke it with \
+                    "Everything before this is done. To go on from here, invoke the function with \
                      {{\"request\":<the same event>,\"progress\":{progress}}}"
                 )
             }
-            (_, None) => "What was sent is marked; to go on, invoke it with the same event".to_owned(),
+            (_, None) => {
+                "What was sent is marked. To go on, invoke the function with the same event".to_owned()
+            }
         };
         InvocationError::Stopped { error, advice }
     }

@@ -139,7 +139,7 @@ impl Replay {
         let delay = MAX_DELAY.min(FIRST_DELAY * 2_u32.pow(invocation.failures.min(8)));
         invocation.failures += 1;
         if let Err(second) = self.hand_over(invocation, delay).await {
-            tracing::error!(error = %second, "it could not be put back either");
+            tracing::error!(error = %second, "the continuation could not be put back on the queue");
             return Err(stopped(error, invocation));
         }
         tracing::error!(%error, again_in_s = delay.as_secs(), "stopped; it goes on by itself: do not invoke it");

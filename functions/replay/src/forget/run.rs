@@ -68,12 +68,12 @@ async fn scan(request: &ForgetRequest, store: &Store, object: &Object) -> Result
             NextLine::Line(Line::TooLong) => {
                 tracing::error!(
                     object = loggable_key(object.key()),
-                    "a line over 1 MiB: the object is left as it is"
+                    "a line is over 1 MiB; the object stays as it is"
                 );
                 scan.is_whole = false;
             }
             NextLine::Corrupt(error) => {
-                tracing::error!("{error}; it is left as it is");
+                tracing::error!("{error}; the object stays as it is");
                 scan.is_whole = false;
             }
             NextLine::End => break,

@@ -27,7 +27,9 @@ pub async fn read_ids(mut lines: ObjectLines) -> Result<SelectedIds, AthenaResul
             NextLine::Line(Line::TooLong) => return Err(Invalid("has a line over 1 MiB")),
             NextLine::Corrupt(error) => return Err(error.into()),
             NextLine::End if columns.is_none() || !record.is_empty() => {
-                return Err(Invalid("is none of Athena's: it has no end, or no head"));
+                return Err(Invalid(
+                    "is no whole CSV of Athena: it has no header, or its last record has no end",
+                ));
             }
             NextLine::End => return Ok(ids),
         }

@@ -134,7 +134,7 @@ impl<Q: MessageQueue> Replayer<'_, Q> {
             let line = match lines.next().await? {
                 NextLine::Line(line) => line,
                 NextLine::Corrupt(error) => {
-                    tracing::error!("{error}; its rest is left out");
+                    tracing::error!("{error}; the rest of the object is skipped");
                     self.counts.unreadable += 1;
                     return Ok(TaskOutcome::Done);
                 }

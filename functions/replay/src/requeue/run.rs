@@ -140,7 +140,7 @@ impl<Q: MessageQueue> Requeuer<'_, Q> {
         for id in incomplete {
             tracing::warn!(
                 id = known::id(&id),
-                "parts of an unqueued webhook are missing: it is left where it is"
+                "parts of an unqueued webhook are missing; it is not requeued"
             );
         }
     }
@@ -169,7 +169,7 @@ impl<Q: MessageQueue> Requeuer<'_, Q> {
                 None => {
                     tracing::error!(
                         id = known::id(&id),
-                        "an unqueued webhook is no envelope: it is left where it is"
+                        "an unqueued webhook is no envelope; it is not requeued"
                     );
                     self.counts.unreadable += 1;
                 }
@@ -229,7 +229,7 @@ impl<Q: MessageQueue> Requeuer<'_, Q> {
                 }
                 NextLine::Line(Line::TooLong) => (),
                 NextLine::Corrupt(error) => {
-                    tracing::error!("{error}; what it holds counts as not archived");
+                    tracing::error!("{error}; its other rows count as not archived");
                     break;
                 }
                 NextLine::End => break,
