@@ -75,9 +75,9 @@ impl Signatures {
         {
             return Checked::Invalid;
         }
-        match timeout(TIMEOUT, read_all(&self.aws, [Some(source)])).await {
-            Ok(Ok([Some(secret)])) => {
-                let (secret, _) = known.insert((secret, Instant::now()));
+        match timeout(TIMEOUT, read_all(&self.aws, &[source])).await {
+            Ok(Ok(mut secrets)) if !secrets.is_empty() => {
+                let (secret, _) = known.insert((secrets.remove(0), Instant::now()));
                 if fits(secret, bytes, signature) { Checked::Valid } else { Checked::Invalid }
             }
             other => {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, MAX_ATTEMPTS, tries_before};
+use relay_core::destinations::parts;
 use relay_core::envelope::{Envelope, Source};
 use relay_core::timestamp::Timestamp;
 use relay_platform::metrics::{Metrics, Unit};
 use serde_json::Value;
 
-use crate::destination::{self, Calls};
+use crate::destination::context::Calls;
 use crate::event::Event;
 
 /// What is counted of each destination, and the end of its metric's name. Events that were not tried, paused ones and
@@ -35,7 +36,7 @@ pub fn metrics() -> impl Iterator<Item = String> {
     let of_batch =
         ["Messages", "Received", "Returned", "Poison", "Unrecorded", "OldestOwed"].map(str::to_owned);
     let of_each = METRICS.map(|(_, metric)| metric).into_iter().chain(["Latency"]);
-    let of_destinations = destination::parts().flat_map(move |destination| {
+    let of_destinations = parts().map(|part| part.name).flat_map(move |destination| {
         of_each.clone().map(move |metric| format!("{}{metric}", prefix(destination)))
     });
     of_batch.into_iter().chain(of_destinations)
@@ -70,7 +71,8 @@ impl BatchMetrics {
     pub fn count(&mut self, event: &Event<'_>, destination: &str, outcome: &DeliveryOutcome) {
         let id = &event.envelope.id;
         // An envelope may name anything.
-        let destination = destination::parts().find(|name| *name == destination).unwrap_or("unknown");
+        let destination =
+            parts().map(|part| part.name).find(|name| *name == destination).unwrap_or("unknown");
         let received_at = event.envelope.received_at;
         let attempt = tries_before(event.envelope.attempt) + 1;
         if matches!(
@@ -168,7 +170,7 @@ impl BatchMetrics {
         if !self.reasons.is_empty() {
             line = line.field("reasons", self.reasons.into_iter().collect::<Value>());
         }
-        for destination in destination::parts() {
+        for destination in parts().map(|part| part.name) {
             let prefix = prefix(destination);
             for (what, metric) in METRICS {
                 line = line.count(format!("{prefix}{metric}"), of(&format!("{destination}.{what}")));
@@ -184,8 +186,7 @@ impl BatchMetrics {
 fn is_metric(what: &str) -> bool {
     [POISON, RECEIVED, UNRECORDED].contains(&what)
         || what.rsplit_once('.').is_some_and(|(destination, what)| {
-            destination::parts().any(|part| part == destination)
-                && METRICS.iter().any(|(metric, _)| *metric == what)
+            parts().any(|part| part.name == destination) && METRICS.iter().any(|(metric, _)| *metric == what)
         })
 }
 
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn metrics_are_named_after_destinations() {
-        let prefixes: Vec<String> = destination::parts().map(prefix).collect();
+        let prefixes: Vec<String> = parts().map(|part| prefix(part.name)).collect();
         assert_eq!(prefixes, ["Segment", "VeroTrack", "VeroTags", "Archive"]);
     }
 }

@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use relay_core::delivery::{DeliveryOutcome, Tries, settle};
+use relay_core::destinations;
 use relay_core::envelope::DeadLetterReason;
 use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
@@ -35,7 +36,8 @@ use crate::batch::Received;
 use crate::batch_metrics::{BatchMetrics, UNRECORDED};
 use crate::budget::Budget;
 use crate::delivery_log::DeliveryLog;
-use crate::destination::{RunReport, Runner};
+use crate::destination::runner::{RunReport, Runner};
+use crate::destination::runners::runners;
 use crate::event::{Event, Sorted};
 use crate::secrets::{LiveSecrets, Secrets};
 use crate::settlement::{Decision, Settler};
@@ -68,7 +70,7 @@ impl Worker {
         let settler = Settler::new(aws.sqs(), &config);
         settler.warm_up().await;
         Ok(Worker {
-            runners: destination::runners(&config, &aws)?,
+            runners: runners(&config, &aws)?,
             settler,
             delivery_log: DeliveryLog::new(&config, &aws),
             secrets,
@@ -138,33 +140,20 @@ impl Worker {
         batch_metrics: &mut BatchMetrics,
     ) -> Vec<Vec<(String, DeliveryOutcome)>> {
         let mut all: Vec<Vec<(String, DeliveryOutcome)>> = vec![Vec::new(); events.len()];
-        let runs = self.runners.iter().map(|runner| {
-            let mine: Vec<usize> =
-                (0..events.len()).filter(|index| !runner.owed(&events[*index]).is_empty()).collect();
-            async move {
-                let mine_of_all = mine.iter().map(|index| &events[*index]).collect();
-                (mine, runner.run(mine_of_all, budget, secrets).await)
-            }
-        });
-        for (mine, RunReport { told, calls }) in join_all(runs).await {
+        let runs = self.runners.iter().map(|runner| runner.run(events, budget, secrets));
+        for RunReport { outcomes, calls } in join_all(runs).await {
             for (name, calls) in calls {
                 batch_metrics.count_calls(name, calls);
                 if calls.unauthorized > 0 {
                     self.secrets.doubt();
                 }
             }
-            for (index, told) in mine.into_iter().zip(told) {
-                all[index].extend(told.into_iter().map(|(name, outcome)| (name.to_owned(), outcome)));
+            for (index, outcomes) in outcomes {
+                all[index].extend(outcomes.into_iter().map(|(name, outcome)| (name.to_owned(), outcome)));
             }
         }
         for (event, outcomes) in events.iter().zip(&mut all) {
-            let is_on = |name: &str| self.runners.iter().any(|runner| runner.names().contains(&name));
-            let mut off: Vec<String> =
-                event.destinations().filter(|name| !is_on(name)).map(str::to_owned).collect();
-            if event.envelope.destinations.is_none() && outcomes.is_empty() {
-                // It was accepted, so it must not vanish because its one destination is off.
-                off.push(destination::HOME_OF_FIRST_PARTY.to_owned());
-            }
+            let off = self.switched_off(event, outcomes.is_empty());
             let cause = DeadLetterReason::new("destination_off");
             outcomes.extend(off.into_iter().map(|name| (name, DeliveryOutcome::Rejected(cause.clone()))));
             for (name, outcome) in outcomes {
@@ -172,5 +161,17 @@ impl Worker {
             }
         }
         all
+    }
+    /// The destinations that an event is owed to and that are off.
+    fn switched_off(&self, event: &Event<'_>, is_left_alone: bool) -> Vec<String> {
+        let is_on = |name: &str| {
+            self.runners.iter().any(|runner| runner.row().parts.iter().any(|part| part.name == name))
+        };
+        if event.envelope.destinations.is_none() && is_left_alone {
+            // It was accepted, so it must not vanish because its one destination is off.
+            let takes = destinations::ALL.iter().find(|row| row.takes(event.envelope.source));
+            return takes.map(|row| row.name.to_owned()).into_iter().collect();
+        }
+        event.destinations().filter(|name| !is_on(name)).map(str::to_owned).collect()
     }
 }

@@ -9,6 +9,7 @@
 pub mod archive;
 pub mod blueprint;
 pub mod delivery;
+pub mod destinations;
 pub mod envelope;
 pub mod first_party;
 pub mod identity;

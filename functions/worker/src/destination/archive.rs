@@ -6,18 +6,19 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use relay_core::archive::{About, row};
 use relay_core::delivery::{Answer, DeliveryError, DeliveryOutcome, Target, TransportError};
-use relay_core::envelope::{DeadLetterReason, Source};
-use relay_platform::aws::Aws;
+use relay_core::destinations::{self, Destination as Row};
+use relay_core::envelope::DeadLetterReason;
 use relay_platform::firehose::{MAX_RECORD_BYTES, Put, PutError, Stream, calls};
 
+use super::batches::in_batches;
 use super::caller::{Caller, Refused};
 use super::context::RunContext;
-use super::{Destination, Outcomes, in_batches};
-use crate::config::Config;
+use super::runner::{Destination, Outcomes, Setup};
 use crate::event::{Content, Event};
 use crate::secrets::Secrets;
+use crate::start::StartError;
 
-const NAME: &str = "archive";
+const ROW: &Row = destinations::named("archive");
 
 /// Calls in flight, of up to 1 MB each.
 const IN_FLIGHT: usize = 4;
@@ -34,11 +35,6 @@ pub(super) struct Archive {
 type NotTaken = Mutex<Vec<(usize, String)>>;
 
 impl Archive {
-    pub(super) fn new(config: &Config, aws: &Aws) -> Option<Self> {
-        let name = config.archive_stream.clone()?;
-        Some(Archive { stream: Stream::new(aws.firehose(), name), caller: Caller::new(false) })
-    }
-
     /// Makes one call, and a second for those of its records that Firehose did not take.
     async fn send(&self, rows: &[String], context: &RunContext<'_>) -> Vec<DeliveryOutcome> {
         let mut outcomes = vec![DeliveryOutcome::NotStarted; rows.len()];
@@ -47,7 +43,7 @@ impl Archive {
             let records: Vec<&str> = todo.iter().map(|index| rows[*index].as_str()).collect();
             let not_taken = NotTaken::default();
             let put = |timeout| self.put(&records, timeout, &not_taken);
-            let outcome = match self.caller.call(context, NAME, Target::Endpoint, put).await {
+            let outcome = match self.caller.call(context, ROW.name, Target::Endpoint, put).await {
                 Ok(DeliveryOutcome::NotStarted) => break,
                 Ok(outcome) => outcome,
                 // Rows are our own work, of a known form and size: a refusal is about the stream.
@@ -120,9 +116,12 @@ fn http_status(status: u16, code: &str) -> u16 {
 impl Destination for Archive {
     type Item = String;
 
-    const NAMES: &'static [&'static str] = &[NAME];
+    const ROW: &'static Row = ROW;
 
-    const SOURCES: &'static [Source] = &[Source::Vero, Source::Segment];
+    fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
+        let stream = Stream::new(setup.aws.firehose(), setup.address.to_owned());
+        Ok(Archive { stream, caller: Caller::new(false) })
+    }
 
     fn prepare(
         &self,
@@ -137,7 +136,7 @@ impl Destination for Archive {
         let row = row(&event.envelope, &about);
         if row.len() > MAX_RECORD_BYTES {
             let cause = DeadLetterReason::new("too_large");
-            return Err(vec![(NAME, DeliveryOutcome::Rejected(cause))]);
+            return Err(vec![(ROW.name, DeliveryOutcome::Rejected(cause))]);
         }
         Ok(row)
     }
@@ -146,7 +145,7 @@ impl Destination for Archive {
         Box::pin(async move {
             let send = |rows| self.send(rows, context);
             let outcomes = in_batches(calls(&rows), IN_FLIGHT, self.caller.is_on_trial(), send).await;
-            outcomes.into_iter().map(|outcome| vec![(NAME, outcome)]).collect()
+            outcomes.into_iter().map(|outcome| vec![(ROW.name, outcome)]).collect()
         })
     }
 }

@@ -5,26 +5,28 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use relay_core::delivery::{self, DeliveryOutcome, in_order};
-use relay_core::envelope::{DeadLetterReason, Source};
+use relay_core::destinations::{self, Destination as Row};
+use relay_core::envelope::DeadLetterReason;
 use relay_core::mapping::vero_track::{Call, Consent, NotSent, Tags, VeroRequests, call, requests};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
 use reqwest::Method;
-use secrecy::ExposeSecret;
 
 use super::caller::Refused;
 use super::client::Client;
 use super::context::RunContext;
-use super::{Destination, Outcomes};
-use crate::config::Config;
+use super::runner::{Destination, Outcomes, Setup};
 use crate::event::{Content, Event};
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
-const NAME: &str = "vero_track";
+const ROW: &Row = destinations::named("vero_track");
 
-/// Only the tags of an event are owed: its own call has been accepted.
-const TAGS: &str = "vero_tags";
+/// The part of an event's own call.
+const CALL: &str = ROW.parts[0].name;
+
+/// The part of its tags, which is owed alone once the call has been accepted.
+const TAGS: &str = ROW.parts[1].name;
 
 /// Requests in flight. Vero documents no rate limit; with the template's ten workers at once it sees 160.
 const IN_FLIGHT: usize = 16;
@@ -46,19 +48,13 @@ pub(super) struct Item {
 }
 
 impl VeroTrack {
-    pub(super) fn new(config: &Config) -> Result<Option<Self>, StartError> {
-        let Some(access) = &config.vero else { return Ok(None) };
-        let (client, endpoint) = (Client::new(true)?, access.endpoint.clone());
-        Ok(Some(VeroTrack { client, endpoint, naming: config.naming.clone() }))
-    }
-
     /// Sends what one event asks for: the call, and once that is accepted, the tags.
     async fn run(&self, item: &Item, context: &RunContext<'_>) -> Outcomes {
         let mut outcomes = Outcomes::new();
         if let Some(call) = &item.call {
-            let outcome = self.call(NAME, call, context).await;
+            let outcome = self.call(CALL, call, context).await;
             let is_accepted = matches!(outcome, DeliveryOutcome::Accepted { .. });
-            outcomes.push((NAME, outcome));
+            outcomes.push((CALL, outcome));
             if !is_accepted {
                 return outcomes;
             }
@@ -96,7 +92,7 @@ impl VeroTrack {
     ) -> Result<DeliveryOutcome, Refused> {
         let url = format!("{}{}", self.endpoint, call.endpoint.path());
         let method = if call.endpoint.is_put() { Method::PUT } else { Method::POST };
-        let body = call.body(context.secrets.vero.expose_secret());
+        let body = call.body(context.secrets.key_of(ROW));
         let request = || self.client.request(method.clone(), &url).body(body.clone());
         self.client.call(context, name, call.endpoint.target(), request).await
     }
@@ -143,7 +139,7 @@ fn give_up_what_was_taken_back(items: &[Item], outcomes: &mut [Outcomes]) {
 }
 
 fn give_up(outcomes: &mut Outcomes) {
-    for (_, outcome) in outcomes.iter_mut().filter(|(name, _)| *name == NAME) {
+    for (_, outcome) in outcomes.iter_mut().filter(|(name, _)| *name == CALL) {
         if matches!(
             outcome,
             DeliveryOutcome::Retry(_) | DeliveryOutcome::NotStarted | DeliveryOutcome::Paused
@@ -160,13 +156,16 @@ fn dead(reason: &'static str) -> DeliveryOutcome {
 impl Destination for VeroTrack {
     type Item = Item;
 
-    const NAMES: &'static [&'static str] = &[NAME, TAGS];
+    const ROW: &'static Row = ROW;
 
-    const SOURCES: &'static [Source] = &[Source::Vero, Source::Segment];
+    fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
+        let (client, endpoint) = (Client::new(true)?, setup.address.to_owned());
+        Ok(VeroTrack { client, endpoint, naming: setup.naming.clone() })
+    }
 
     fn prepare(&self, event: &Event<'_>, owed: &[&'static str], secrets: &Secrets) -> Result<Item, Outcomes> {
         let envelope = &event.envelope;
-        let owes_the_call = owed.contains(&NAME);
+        let owes_the_call = owed.contains(&CALL);
         let requests = match &event.content {
             Content::Webhook(webhook) => call(&envelope.id, webhook, &self.naming)
                 // Webhooks tell what happened; they change nobody, and so need no order.
@@ -181,7 +180,7 @@ impl Destination for VeroTrack {
             NotSent::Skipped(skip) => DeliveryOutcome::Skipped(skip.as_str()),
             NotSent::Rejected(cause) => DeliveryOutcome::Rejected(cause),
         };
-        let name = if owes_the_call { NAME } else { TAGS };
+        let name = if owes_the_call { CALL } else { TAGS };
         let VeroRequests { call, tags, users, tagged } =
             requests.map_err(|not_sent| vec![(name, outcome(not_sent))])?;
         if !owes_the_call && tags == Tags::None {
@@ -227,7 +226,7 @@ impl Destination for VeroTrack {
 
     fn hold(&self, items: Vec<Item>) -> Vec<Outcomes> {
         let paused =
-            |item: &Item| vec![(if item.call.is_some() { NAME } else { TAGS }, DeliveryOutcome::Paused)];
+            |item: &Item| vec![(if item.call.is_some() { CALL } else { TAGS }, DeliveryOutcome::Paused)];
         let mut outcomes: Vec<Outcomes> = items.iter().map(paused).collect();
         give_up_what_was_taken_back(&items, &mut outcomes);
         outcomes
