@@ -1,6 +1,6 @@
 //! The ids and destinations in a result of Athena: a CSV in the archive's bucket.
 
-use super::destinations::{Destination, Destinations};
+use super::parts::PartSet;
 use super::selection::SelectedIds;
 use crate::archive::{Line, MAX_LINE, NextLine, ObjectLines, StoreError};
 
@@ -46,8 +46,8 @@ pub async fn read_ids(mut lines: ObjectLines) -> Result<SelectedIds, AthenaResul
             columns = Some(header.ok_or(Invalid("lacks the columns id and destination"))?);
             continue;
         };
-        if let Some((id, destination)) = columns.read(&fields) {
-            ids.add(id, Destinations::of([destination]));
+        if let Some((id, part)) = columns.read(&fields) {
+            ids.add(id, part);
         }
         if ids.len() > MAX_IDS {
             return Err(Invalid("has more than 1,000,000 ids: ask for less at once"));
@@ -71,9 +71,9 @@ impl Columns {
 
     /// A record's id and destination. `None`: it lacks one of them, or no replay goes to the destination, as to the
     /// archive itself.
-    fn read<'r>(&self, record: &'r [String]) -> Option<(&'r str, Destination)> {
+    fn read<'r>(&self, record: &'r [String]) -> Option<(&'r str, PartSet)> {
         let id = record.get(self.id).filter(|id| !id.is_empty())?;
-        Some((id, Destination::parse(record.get(self.destination)?)?))
+        Some((id, PartSet::named(record.get(self.destination)?)?))
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
         let record = csv_fields("\"e1\",\"2026\",\"vero\",\"a \"\"b\"\",\nc\",\"segment\",");
         assert_eq!(record[3], "a \"b\",\nc");
         assert_eq!((record.len(), record[5].as_str()), (6, ""));
-        assert_eq!(columns.read(&record), Some(("e1", Destination::Segment)));
+        assert_eq!(columns.read(&record), Some(("e1", PartSet::named("segment").unwrap())));
         for record in ["", "\"\",,,,\"segment\"", "\"e1\",,,,\"archive\"", "\"e1\""] {
             assert_eq!(columns.read(&csv_fields(record)), None, "{record}");
         }

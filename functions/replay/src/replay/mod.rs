@@ -4,7 +4,7 @@
 //! sends it; `progress` is how far that has come. If the ids are in a result of Athena, `athena_result` reads them.
 
 mod athena_result;
-mod destinations;
+mod parts;
 mod progress;
 mod request;
 mod run;

@@ -4,7 +4,7 @@ use relay_core::envelope::Source;
 use relay_core::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
-use super::destinations::{Destination, Destinations};
+use super::parts::{PartSet, replayable};
 use crate::request_fields::{BadRequest, RequestFields};
 
 /// Ids in the event itself. A result of Athena can have more.
@@ -41,7 +41,7 @@ pub struct ReplayRequest {
     pub users: Option<Vec<String>>,
     pub ids: IdFilter,
     pub sources: Vec<Source>,
-    pub destinations: Destinations,
+    pub destinations: PartSet,
     /// Events get new ids, so that no destination takes them for events that it has already.
     pub new_ids: bool,
     pub dry_run: bool,
@@ -120,13 +120,17 @@ fn sources(fields: &mut RequestFields) -> Result<Vec<Source>, BadRequest> {
     Ok(ALL.into_iter().filter(|source| names.iter().any(|name| name == source.as_str())).collect())
 }
 
-fn destinations(fields: &mut RequestFields) -> Result<Destinations, BadRequest> {
+fn destinations(fields: &mut RequestFields) -> Result<PartSet, BadRequest> {
     const NAMES: &str = r#"["segment"]"#;
-    let error = |problem| BadRequest::new("destinations", problem, NAMES);
-    let names = fields.texts("destinations", Destination::ALL.len(), NAMES)?;
-    let names = names.ok_or_else(|| error("is missing: it must say where the events go"))?;
-    let known: Option<Vec<Destination>> = names.iter().map(|name| Destination::parse(name)).collect();
-    known.map(Destinations::of).ok_or_else(|| error("must be of segment, vero_track and vero_tags"))
+    let error = |problem: String| BadRequest::new("destinations", problem, NAMES);
+    let names = fields.texts("destinations", replayable().count(), NAMES)?;
+    let names = names.ok_or_else(|| error("is missing: it must say where the events go".to_owned()))?;
+    let add = |parts: PartSet, name: &String| Some(parts.or(PartSet::named(name)?));
+    names.iter().try_fold(PartSet::default(), add).ok_or_else(|| {
+        let mut known: Vec<&str> = replayable().map(|part| part.name).collect();
+        let last = known.pop().unwrap_or_default();
+        error(format!("must be of {} and {last}", known.join(", ")))
+    })
 }
 
 #[cfg(test)]

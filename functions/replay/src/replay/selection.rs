@@ -5,18 +5,18 @@ use std::collections::{HashMap, HashSet};
 use relay_core::archive::Archived;
 use relay_core::envelope::Envelope;
 
-use super::destinations::Destinations;
+use super::parts::PartSet;
 use super::request::ReplayRequest;
 use crate::id_hash::IdHash;
 
 /// Ids of a request, each with the destinations that it is to go to.
 #[derive(Debug, Default)]
-pub struct SelectedIds(HashMap<IdHash, Destinations>);
+pub struct SelectedIds(HashMap<IdHash, PartSet>);
 
 impl SelectedIds {
-    pub fn add(&mut self, id: &str, destinations: Destinations) {
+    pub fn add(&mut self, id: &str, parts: PartSet) {
         let entry = self.0.entry(IdHash::of(id)).or_default();
-        *entry = entry.or(destinations);
+        *entry = entry.or(parts);
     }
 
     pub fn len(&self) -> usize {
@@ -50,11 +50,11 @@ impl<'r> Selection<'r> {
     }
 
     /// Where an archived event is to go.
-    pub fn destinations(&self, row: &Archived<'_>, envelope: &Envelope<'_>) -> Destinations {
+    pub fn destinations(&self, row: &Archived<'_>, envelope: &Envelope<'_>) -> PartSet {
         let ReplayRequest { from, to, destinations, .. } = self.request;
         let is_in_range = (*from..*to).contains(&envelope.received_at);
         if !is_in_range || !self.is_of_type(row) || !self.is_of_user(row) {
-            return Destinations::default();
+            return PartSet::default();
         }
         let selected = match &self.ids {
             None => *destinations,
@@ -63,7 +63,7 @@ impl<'r> Selection<'r> {
                 named.and(*destinations)
             }
         };
-        selected.and(Destinations::of_source(envelope.source))
+        selected.and(PartSet::of_source(envelope.source))
     }
 
     fn is_of_type(&self, row: &Archived<'_>) -> bool {
@@ -80,7 +80,6 @@ impl<'r> Selection<'r> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::destinations::Destination;
     use super::*;
     use serde_json::{Value, json};
 
@@ -142,19 +141,18 @@ mod tests {
 
     #[test]
     fn an_id_goes_where_it_is_named_for_and_may() {
-        let wanted = |pairs: &[(&str, Destination)]| {
+        let wanted = |pairs: &[(&str, &str)]| {
             let mut wanted = SelectedIds::default();
-            pairs.iter().for_each(|(id, destination)| wanted.add(id, Destinations::of([*destination])));
+            pairs.iter().for_each(|(id, part)| wanted.add(id, PartSet::named(part).unwrap()));
             Some(wanted)
         };
         let at = "2026-11-20T05:00:00.000Z";
         let of = |ids, id| names(&request(json!({})), wanted(ids), &row(id, "vero", at));
-        let ids =
-            [("e1", Destination::Segment), ("e2", Destination::Segment), ("e2", Destination::VeroTrack)];
+        let ids = [("e1", "segment"), ("e2", "segment"), ("e2", "vero_track")];
         assert_eq!(of(&ids, "e1"), ["segment"]);
         assert_eq!(of(&ids, "e2"), ["segment", "vero_track"]);
         assert!(of(&ids, "e3").is_empty());
-        assert!(of(&[("e1", Destination::VeroTags)], "e1").is_empty(), "not asked for");
+        assert!(of(&[("e1", "vero_tags")], "e1").is_empty(), "not asked for");
         assert_eq!(names(&request(json!({})), None, &row("e1", "segment", at)), ["vero_track"]);
     }
 }
