@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn no_second_has_more_than_it_may() {
+    async fn no_second_has_more_events_than_allowed() {
         for (per_second, batch) in [(1, 1), (100, 7), (100, 100), (10_000, 160)] {
             let mut rate_limiter = RateLimiter::new(per_second);
             let mut sent = Vec::new();

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_not_taken_is_sent_again_and_nothing_else() {
+    async fn only_what_sqs_did_not_take_is_sent_again() {
         let memory = fake::InMemoryQueue::default();
         *memory.refusals.borrow_mut() = vec![1, 2];
         send_with_retries(&memory, messages(3)).await.unwrap();

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_takes_no_other_along() {
+    fn a_line_that_is_too_long_loses_no_other() {
         let text = format!("a\n{}\nb\n{}", "x".repeat(MAX_LINE + 1), "y".repeat(MAX_LINE));
         let expected = [whole("a"), Line::TooLong, whole("b"), whole(&"y".repeat(MAX_LINE))];
         assert_eq!(lines(text.as_bytes(), MAX_STEP).unwrap(), expected);

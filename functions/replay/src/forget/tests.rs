@@ -29,7 +29,7 @@ fn key(name: &str) -> String {
     format!("data/day=2026-11-20/source=vero/{name}")
 }
 
-/// An object's bytes as they lie there, and what they unpack to.
+/// An object's bytes as they are stored, and their text.
 async fn object(store: &Store, name: &str) -> (Vec<u8>, String) {
     let bytes = store.client().get(&Path::from(key(name))).await.unwrap().bytes().await.unwrap();
     let mut lines = store.lines(store.object(&key(name)).await.unwrap());
@@ -49,7 +49,7 @@ async fn forget(request: &ForgetRequest, store: &Store) -> ForgetCounts {
 }
 
 #[tokio::test]
-async fn rows_go_and_everything_else_stays_to_the_letter() {
+async fn rows_of_the_user_go_and_all_else_stays_to_the_letter() {
     let store = Store::in_memory();
     let by_id = row("a", Some("12"), None);
     let by_email = row("b", None, Some("Steve@Example.com"));
@@ -104,19 +104,19 @@ async fn a_large_object_goes_in_parts_and_keeps_its_type() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_to_its_end_is_left_and_told() {
+async fn an_object_that_cannot_be_read_to_its_end_stays_and_is_counted() {
     let store = Store::in_memory();
     let mine = row("a", Some("12"), None);
     let long = "x".repeat(MAX_LINE + 1);
     store.put(&key("1"), format!("{mine}\n{long}\n").into()).await;
-    let packed = gzip(mine.as_bytes());
-    store.put(&key("2"), packed[..packed.len() - 4].to_vec()).await;
+    let compressed = gzip(mine.as_bytes());
+    store.put(&key("2"), compressed[..compressed.len() - 4].to_vec()).await;
     let counts = forget(&request(json!({"forget": {"user_id": "12"}})).unwrap(), &store).await;
     assert_eq!((counts.objects, counts.left, counts.rewritten), (2, 2, 0));
 }
 
 #[tokio::test]
-async fn cut_off_it_goes_on_with_the_next_object() {
+async fn after_its_time_limit_it_goes_on_with_the_next_object() {
     let store = Store::in_memory();
     for name in ["1", "2", "3"] {
         store.put(&key(name), row(name, Some("12"), None).into()).await;
@@ -134,7 +134,7 @@ async fn cut_off_it_goes_on_with_the_next_object() {
 }
 
 #[test]
-fn it_must_say_whom() {
+fn a_request_must_name_a_user() {
     for (event, start) in [
         (json!({"forget": {}}), "`forget` must have a user_id, an email, or both"),
         (json!({"forget": "123"}), "`forget` must be an object"),

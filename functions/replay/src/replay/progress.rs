@@ -146,7 +146,7 @@ impl ReplayId {
     }
 
     /// The new id of an event in this replay: a UUID v7 of the replay's time, and then bits of a hash. An event that one
-    /// replay sends twice, because it was cut off, has the same id both times, so that destinations recognise it.
+    /// replay sends twice, because an invocation was killed, has the same id both times, so that destinations recognise it.
     pub fn new_id(self, old: &Envelope<'_>) -> EventId {
         let hash = Sha256::new().chain_update(self.0.as_bytes()).chain_update(old.id.as_str());
         let digest = hash.chain_update(old.payload.text()).finalize();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cursor_is_beyond() {
+    fn prefixes_before_a_cursor_are_done() {
         let cursor = cursor("data/day=2026-11-20/source=vero/b");
         for (prefix, is_done) in [
             ("data/day=2026-11-19/source=vero/", true),

@@ -131,16 +131,16 @@ mod tests {
         ] {
             assert_eq!(!names(&request(filter.clone()), None, &line).is_empty(), is_in, "{filter}");
         }
-        let nobody = json!({
+        let without_user = json!({
             "id": "e1", "source": "vero", "received_at": "2026-11-20T05:00:00.000Z", "type": null, "user_id": null,
             "email": null, "payload": "{}",
         });
-        assert!(names(&request(json!({"types": ["opened"]})), None, &nobody.to_string()).is_empty());
-        assert!(names(&request(json!({"users": ["12"]})), None, &nobody.to_string()).is_empty());
+        assert!(names(&request(json!({"types": ["opened"]})), None, &without_user.to_string()).is_empty());
+        assert!(names(&request(json!({"users": ["12"]})), None, &without_user.to_string()).is_empty());
     }
 
     #[test]
-    fn an_id_goes_where_it_is_named_for_and_may() {
+    fn an_id_goes_to_the_destinations_that_name_it_and_take_it() {
         let wanted = |pairs: &[(&str, &str)]| {
             let mut wanted = SelectedIds::default();
             pairs.iter().for_each(|(id, part)| wanted.add(id, PartSet::named(part).unwrap()));

@@ -1,4 +1,4 @@
-//! Replays of an archive in memory, with time that passes only when somebody waits.
+//! Replays of an archive in memory, with time that passes only while something waits.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn request(more: Value) -> ReplayRequest {
     ReplayRequest::parse(event.as_object().unwrap().clone(), "archive").unwrap()
 }
 
-/// Objects of so many rows, on two days and of two sources, every other one packed; and the ids in them.
+/// Objects of so many rows, on two days and of two sources, every other one compressed; and the ids in them.
 async fn archive(objects: &[usize]) -> (Store, Vec<String>) {
     let (store, mut ids) = (Store::in_memory(), Vec::new());
     for (index, rows) in objects.iter().enumerate() {
@@ -95,7 +95,7 @@ fn a_dry_run_counts_the_same_and_sends_nothing() {
 }
 
 #[test]
-fn an_envelope_is_what_it_was_but_for_where_it_goes() {
+fn only_the_destinations_of_an_envelope_change() {
     paused(async {
         let (store, _) = archive(&[0, 1]).await;
         let memory = InMemoryQueue::default();
@@ -116,7 +116,7 @@ fn new_ids_change_nothing_else_and_are_the_same_when_sent_twice() {
         let (memory, mut progress) = (InMemoryQueue::default(), ReplayProgress::new());
         let limit = TimeLimit::within(FOR_EVER);
         run(&request, &mut progress, &store, &memory, &limit).await.unwrap();
-        // As if cut off before anybody learned how far it had come.
+        // As if the invocation had been killed before it returned its progress.
         progress.cursor = None;
         run(&request, &mut progress, &store, &memory, &limit).await.unwrap();
         let all = envelopes(&memory);
@@ -165,7 +165,7 @@ fn a_row_that_is_there_twice_is_sent_once() {
 }
 
 #[test]
-fn what_cannot_be_read_is_counted_and_takes_nothing_along() {
+fn unreadable_rows_are_counted_and_lose_no_others() {
     paused(async {
         let store = Store::in_memory();
         let prefix = "data/day=2026-11-20/source=vero/";
@@ -173,8 +173,8 @@ fn what_cannot_be_read_is_counted_and_takes_nothing_along() {
         let long = "x".repeat(MAX_LINE + 1);
         let odd = [a.as_bytes(), b"{}", b"\xff\xfe", long.as_bytes(), b.as_bytes()].join(&b'\n');
         store.put(&format!("{prefix}1"), odd).await;
-        let packed = gzip(format!("{}\n", row("z", "2026-11-20", "vero")).repeat(50).as_bytes());
-        store.put(&format!("{prefix}2"), packed[..packed.len() - 5].to_vec()).await;
+        let compressed = gzip(format!("{}\n", row("z", "2026-11-20", "vero")).repeat(50).as_bytes());
+        store.put(&format!("{prefix}2"), compressed[..compressed.len() - 5].to_vec()).await;
         store.put(&format!("{prefix}3"), c.into_bytes()).await;
         let memory = InMemoryQueue::default();
         let counts = run_once(&request(json!({})), &store, &memory).await;
@@ -185,7 +185,7 @@ fn what_cannot_be_read_is_counted_and_takes_nothing_along() {
 }
 
 #[test]
-fn an_object_that_was_written_anew_is_read_from_its_beginning() {
+fn an_overwritten_object_is_read_from_its_beginning() {
     paused(async {
         let (store, _) = archive(&[0, 4]).await;
         let request = request(json!({"max_per_second": 1}));
@@ -206,7 +206,7 @@ fn an_object_that_was_written_anew_is_read_from_its_beginning() {
 }
 
 #[test]
-fn athena_s_result_says_what_goes_where() {
+fn a_result_of_athena_says_which_event_goes_where() {
     paused(async {
         let (store, _) = archive(&[2, 3]).await;
         let csv = "\"id\",\"received_at\",\"source\",\"type\",\"destination\",\"last_reason\"\n\
@@ -260,7 +260,7 @@ proptest! {
 
     /// Handed over after any line, nothing is lost and nothing goes twice.
     #[test]
-    fn cut_anywhere_the_union_is_exact(
+    fn handed_over_anywhere_each_event_is_sent_once(
         objects in proptest::collection::vec(0_usize..9, 1..8),
         per_second in 1_u32..6,
         piece in 0_u64..12_000,

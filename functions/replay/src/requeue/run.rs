@@ -18,7 +18,7 @@ use crate::rate_limiter::RateLimiter;
 use crate::sender::{MessageQueue, send_with_retries};
 use crate::time_limit::{TaskOutcome, TimeLimit};
 
-/// Bytes of envelopes that are looked at together.
+/// Bytes of envelopes that are compared with the archive together.
 const MAX_CHUNK: usize = 16 * 1024 * 1024;
 
 const PER_SECOND: u32 = 100;
@@ -182,11 +182,11 @@ impl<Q: MessageQueue> Requeuer<'_, Q> {
     async fn unmarked(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, RequeueError> {
         let store = self.store;
         let count = candidates.len();
-        let looked = candidates.into_iter().map(|candidate| async move {
+        let checked = candidates.into_iter().map(|candidate| async move {
             Ok::<_, StoreError>((!store.exists(&candidate.mark).await?).then_some(candidate))
         });
-        let looked: Vec<_> = stream::iter(looked).buffered(MARKS_AT_ONCE).try_collect().await?;
-        let unmarked: Vec<Candidate> = looked.into_iter().flatten().collect();
+        let checked: Vec<_> = stream::iter(checked).buffered(MARKS_AT_ONCE).try_collect().await?;
+        let unmarked: Vec<Candidate> = checked.into_iter().flatten().collect();
         self.counts.settled_before += (count - unmarked.len()) as u64;
         Ok(unmarked)
     }

@@ -110,7 +110,7 @@ async fn what_sqs_does_not_take_is_not_marked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cut_off_it_begins_anew_and_sends_nothing_twice() {
+async fn after_its_time_limit_it_begins_anew_and_sends_nothing_twice() {
     let lines = (0..250).map(|n| line(&format!("e{n}"), 1, 1, &envelope(&format!("e{n}")))).collect();
     let log = Pages(vec![lines], Cell::default());
     let (store, memory) = (Store::in_memory(), InMemoryQueue::default());
@@ -129,7 +129,7 @@ async fn cut_off_it_begins_anew_and_sends_nothing_twice() {
 }
 
 #[test]
-fn by_itself_it_looks_at_the_day_before_the_last_hour() {
+fn the_default_range_is_a_day_that_ends_an_hour_ago() {
     let now = Timestamp::parse("2026-11-21T12:00:00Z").unwrap();
     let parse = |event: Value| {
         RequeueRequest::parse(event.as_object().unwrap().clone(), now).map_err(|error| error.to_string())

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_field_counts() {
+    fn only_the_field_message_marks_a_line() {
         let mut assembly = Assembler::default();
         let quoted = json!({"message": "refused: unqueued_webhook", "id": "a", "part": 1, "parts": 1, "envelope": "{}"});
         let within = json!({"message": "x", "more": line("a", 1, 1, "{}")});
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
+    fn waiting_parts_are_bounded() {
         let mut assembly = Assembler::default();
         let large = "x".repeat(MAX_WAITING / 2);
         assert_eq!(assembly.add(&line("a", 1, 2, &large)), None);
