@@ -38,7 +38,7 @@ pub fn message(envelope: &Envelope<'_>) -> OutboundMessage {
     OutboundMessage { body: envelope.to_json(), attributes, delay: Duration::ZERO, trace: None }
 }
 
-/// Sends messages, and once more those that SQS has not acknowledged.
+/// Sends messages, and after each pause again those that SQS has not acknowledged.
 ///
 /// # Errors
 /// Why a message is not known to be sent. Others may be.
