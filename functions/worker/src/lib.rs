@@ -21,7 +21,6 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use relay_core::delivery::{DeliveryOutcome, Tries, settle};
 use relay_core::destinations;
-use relay_core::envelope::DeadLetterReason;
 use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
 use relay_platform::metrics::Metrics;
@@ -33,7 +32,7 @@ pub use config::Config;
 pub use start::StartError;
 
 use crate::batch::Received;
-use crate::batch_metrics::{BatchMetrics, UNRECORDED};
+use crate::batch_metrics::BatchMetrics;
 use crate::budget::Budget;
 use crate::delivery_log::DeliveryLog;
 use crate::destination::runner::{RunReport, Runner};
@@ -125,7 +124,7 @@ impl Worker {
             self.settler.settle(decisions, &budget, &mut batch_metrics),
             self.delivery_log.write(&rows, budget.ends.into()),
         );
-        batch_metrics.add(UNRECORDED, unrecorded);
+        batch_metrics.count_unrecorded(unrecorded);
         returned.extend(unreadable);
         batch_metrics.log(returned.len(), &self.metrics);
         Ok(BatchResponse::of(returned))
@@ -154,8 +153,7 @@ impl Worker {
         }
         for (event, outcomes) in events.iter().zip(&mut all) {
             let off = self.switched_off(event, outcomes.is_empty());
-            let cause = DeadLetterReason::new("destination_off");
-            outcomes.extend(off.into_iter().map(|name| (name, DeliveryOutcome::Rejected(cause.clone()))));
+            outcomes.extend(off.into_iter().map(|name| (name, DeliveryOutcome::rejected("destination_off"))));
             for (name, outcome) in outcomes {
                 batch_metrics.count(event, name, outcome);
             }

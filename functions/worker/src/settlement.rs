@@ -199,7 +199,7 @@ impl Settler {
                 Ok(()) => true,
                 Err(error) => {
                     tracing::error!(message_id = %owner.message.id, %error, "could not be put back: the message returns");
-                    batch_metrics.add("unsent", 1);
+                    batch_metrics.count_unsent();
                     owner.is_unsent = true;
                     !matches!(error, SendError::Refused(_))
                 }

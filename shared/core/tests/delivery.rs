@@ -9,7 +9,6 @@ use proptest::sample::Index;
 use relay_core::delivery::{
     DeliveryError, DeliveryOutcome, MAX_ATTEMPTS, MAX_DELAY, Settlement, Tries, settle,
 };
-use relay_core::envelope::DeadLetterReason;
 
 const DESTINATIONS: [&str; 3] = ["segment", "vero_track", "archive"];
 
@@ -32,18 +31,10 @@ enum End {
 fn outcome() -> impl Strategy<Value = DeliveryOutcome> {
     let error = (any::<bool>(), prop::option::of(0_u64..2_000)).prop_map(|(maybe_taken, wait)| {
         let retry_after = wait.map(Duration::from_secs);
-        DeliveryOutcome::Retry(DeliveryError {
-            maybe_taken,
-            retry_after,
-            ..DeliveryError::internal("timeout")
-        })
+        DeliveryOutcome::Retry(DeliveryError { maybe_taken, retry_after, ..DeliveryError::new("timeout") })
     });
     let refused = prop::option::of(400_u16..500).prop_map(|status| {
-        DeliveryOutcome::Rejected(DeadLetterReason {
-            reason: "refused",
-            status,
-            ..DeadLetterReason::default()
-        })
+        DeliveryOutcome::Rejected(DeliveryError { status, ..DeliveryError::new("refused") })
     });
     prop_oneof![
         1 => any::<bool>().prop_map(|maybe_doubled| DeliveryOutcome::Accepted { maybe_doubled, at: SystemTime::UNIX_EPOCH }),
@@ -126,7 +117,7 @@ proptest! {
     fn an_outage_without_end_ends_in_the_dead_letter_queue(random in 0.0..=1.0) {
         let (mut attempt, mut waited) = (0, Duration::ZERO);
         for tries in 1..=MAX_ATTEMPTS {
-            let owed = vec![("segment".to_owned(), DeliveryOutcome::Retry(DeliveryError::internal("timeout")))];
+            let owed = vec![("segment".to_owned(), DeliveryOutcome::Retry(DeliveryError::new("timeout")))];
             let Settlement::Acknowledge { resend, dead } = settle(Tries { attempt, receives: 1 }, owed, random) else {
                 return Err(TestCaseError::fail("it was tried"));
             };

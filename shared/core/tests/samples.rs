@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use relay_core::delivery::DeliveryOutcome;
 use relay_core::envelope::EventId;
 use relay_core::first_party::FirstParty;
-use relay_core::mapping::vero_track::{Call, NotSent, Rules, Tags};
+use relay_core::mapping::vero_track::{Call, Rules, Tags};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
@@ -35,8 +36,9 @@ fn every_sample_at_both_destinations() {
             .collect();
         let vero_track = match vero_track::call(&id(), &webhook, &naming) {
             Ok(call) => serde_json::from_str(&call.body("the-auth-token")).unwrap(),
-            Err(NotSent::Skipped(skip)) => json!({"skipped": skip.as_str()}),
-            Err(NotSent::Rejected(cause)) => json!({"dead": cause.reason}),
+            Err(DeliveryOutcome::Skipped(reason)) => json!({"skipped": reason}),
+            Err(DeliveryOutcome::Rejected(error)) => json!({"dead": error.reason}),
+            Err(other) => panic!("{other:?}"),
         };
         insta::assert_json_snapshot!(json!({"segment": segment, "vero_track": vero_track}));
     });
@@ -60,8 +62,9 @@ fn every_first_party_sample_at_vero() {
                 };
                 Value::from_iter([Some(request(&requests.call)), tags].into_iter().flatten())
             }
-            Err(NotSent::Skipped(skip)) => json!({"skipped": skip.as_str()}),
-            Err(NotSent::Rejected(cause)) => json!({"dead": cause.reason}),
+            Err(DeliveryOutcome::Skipped(reason)) => json!({"skipped": reason}),
+            Err(DeliveryOutcome::Rejected(error)) => json!({"dead": error.reason}),
+            Err(other) => panic!("{other:?}"),
         };
         insta::assert_json_snapshot!(told);
     });

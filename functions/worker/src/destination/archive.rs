@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use relay_core::archive::{About, row};
-use relay_core::delivery::{Answer, DeliveryError, DeliveryOutcome, Target, TransportError};
+use relay_core::delivery::{DeliveryError, DeliveryOutcome, Response, Target, TransportError};
 use relay_core::destinations::{self, Destination as Row};
-use relay_core::envelope::DeadLetterReason;
 use relay_platform::firehose::{MAX_RECORD_BYTES, Put, PutError, Stream, calls};
 
 use super::batches::in_batches;
-use super::caller::{Caller, Refused};
+use super::caller::Caller;
 use super::context::RunContext;
 use super::runner::{Destination, Outcomes, Setup};
 use crate::event::{Content, Event};
@@ -44,10 +43,10 @@ impl Archive {
             let not_taken = NotTaken::default();
             let put = |timeout| self.put(&records, timeout, &not_taken);
             let outcome = match self.caller.call(context, ROW.name, Target::Endpoint, put).await {
-                Ok(DeliveryOutcome::NotStarted) => break,
-                Ok(outcome) => outcome,
+                DeliveryOutcome::NotStarted => break,
                 // Rows are our own work, of a known form and size: a refusal is about the stream.
-                Err(Refused(error)) => DeliveryOutcome::Retry(error),
+                DeliveryOutcome::Rejected(error) => DeliveryOutcome::Retry(error),
+                outcome => outcome,
             };
             for index in &todo {
                 outcomes[*index] = outcome.clone();
@@ -59,7 +58,7 @@ impl Archive {
             let not_taken = not_taken.into_iter().filter_map(|(place, code)| Some((*todo.get(place)?, code)));
             todo = not_taken
                 .map(|(index, code)| {
-                    let error = DeliveryError { excerpt: Some(code), ..DeliveryError::internal("not_taken") };
+                    let error = DeliveryError { excerpt: Some(code), ..DeliveryError::new("not_taken") };
                     outcomes[index] = DeliveryOutcome::Retry(error);
                     index
                 })
@@ -71,30 +70,34 @@ impl Archive {
         outcomes
     }
 
-    async fn put(&self, records: &[&str], timeout: Duration, not_taken: &NotTaken) -> Answer {
-        let answer = self.stream.put(records, timeout).await;
-        match answer {
+    async fn put(
+        &self,
+        records: &[&str],
+        timeout: Duration,
+        not_taken: &NotTaken,
+    ) -> Result<Response, TransportError> {
+        match self.stream.put(records, timeout).await {
             // A stream over its limits may say so record by record, within a 200.
             Ok(Put { refused, is_repeated }) if refused.len() == records.len() => {
-                response(503, refused.into_iter().next().map(|(_, code)| code), is_repeated)
+                Ok(response(503, refused.into_iter().next().map(|(_, code)| code), is_repeated))
             }
             Ok(Put { refused, is_repeated }) => {
                 *not_taken.lock().unwrap_or_else(PoisonError::into_inner) = refused;
-                response(200, None, is_repeated)
+                Ok(response(200, None, is_repeated))
             }
-            Err(PutError::Timeout) => Answer::Failed(TransportError::Timeout),
-            Err(PutError::Unreachable) => Answer::Failed(TransportError::Connect),
-            Err(PutError::Broken) => Answer::Failed(TransportError::Broken),
-            Err(PutError::Unacknowledged) => Answer::Failed(TransportError::Unread),
+            Err(PutError::Timeout) => Err(TransportError::Timeout),
+            Err(PutError::Unreachable) => Err(TransportError::Connect),
+            Err(PutError::Broken) => Err(TransportError::Broken),
+            Err(PutError::Unacknowledged) => Err(TransportError::Unread),
             Err(PutError::Refused { status, code, is_repeated }) => {
-                response(http_status(status, &code), Some(code), is_repeated)
+                Ok(response(http_status(status, &code), Some(code), is_repeated))
             }
         }
     }
 }
 
-fn response(status: u16, code: Option<String>, is_repeated: bool) -> Answer {
-    Answer::Response { status, retry_after: None, body: code.unwrap_or_default(), is_repeated }
+fn response(status: u16, code: Option<String>, is_repeated: bool) -> Response {
+    Response { status, retry_after: None, body: code.unwrap_or_default(), is_repeated }
 }
 
 /// The status that HTTP has for an AWS error: AWS answers most with 400 (Firehose API reference, "Common Error Types"
@@ -135,8 +138,7 @@ impl Destination for Archive {
         };
         let row = row(&event.envelope, &about);
         if row.len() > MAX_RECORD_BYTES {
-            let cause = DeadLetterReason::new("too_large");
-            return Err(vec![(ROW.name, DeliveryOutcome::Rejected(cause))]);
+            return Err(vec![(ROW.name, DeliveryOutcome::rejected("too_large"))]);
         }
         Ok(row)
     }

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures_util::future::BoxFuture;
 use relay_core::delivery::DeliveryOutcome;
 use relay_core::destinations::Destination as Row;
-use relay_core::envelope::DeadLetterReason;
 use relay_core::names::Naming;
 use relay_platform::aws::Aws;
 
@@ -158,10 +157,8 @@ impl<D: Destination> DestinationRunner<D> {
         secrets: &Secrets,
     ) -> Result<D::Item, Outcomes> {
         let prepare = || self.destination.prepare(event, owed, secrets);
-        catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| {
-            let panicked = DeliveryOutcome::Rejected(DeadLetterReason::new("panicked"));
-            Err(of_all(owed, &panicked))
-        })
+        catch_unwind(AssertUnwindSafe(prepare))
+            .unwrap_or_else(|_| Err(of_all(owed, &DeliveryOutcome::rejected("panicked"))))
     }
 }
 

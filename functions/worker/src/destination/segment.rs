@@ -9,15 +9,13 @@ use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, Target};
 use relay_core::destinations::{self, Destination as Row};
-use relay_core::envelope::DeadLetterReason;
-use relay_core::mapping::segment::{batch_body, messages, plan_batches};
+use relay_core::mapping::segment::{TooLarge, batch_body, messages, plan_batches};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
 use reqwest::header::CONTENT_ENCODING;
 use reqwest::{Method, RequestBuilder};
 
 use super::batches::in_batches;
-use super::caller::Refused;
 use super::client::Client;
 use super::context::RunContext;
 use super::runner::{Destination, Outcomes, Setup};
@@ -63,25 +61,24 @@ impl Segment {
         let mut todo: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
         while let Some(part) = todo.pop() {
             let events = &events[part.clone()];
-            let answer = match &refusal {
-                Some(_) if context.requests() >= MAX_SEARCH_CALLS => Ok(DeliveryOutcome::NotStarted),
+            let outcome = match &refusal {
+                Some(_) if context.requests() >= MAX_SEARCH_CALLS => DeliveryOutcome::NotStarted,
                 _ => {
                     let request = || self.request(events, context.secrets);
                     self.client.call(context, ROW.name, Target::Endpoint, request).await
                 }
             };
-            let outcome = match (answer, &refusal) {
+            let outcome = match (outcome, &refusal) {
                 // A search that ends early has been a try all the same.
-                (Ok(DeliveryOutcome::NotStarted), Some(refusal)) => DeliveryOutcome::Retry(refusal.clone()),
-                (Ok(outcome), _) => outcome,
-                (Err(Refused(error)), _) if part.len() > 1 => {
+                (DeliveryOutcome::NotStarted, Some(refusal)) => DeliveryOutcome::Retry(refusal.clone()),
+                (DeliveryOutcome::Rejected(error), _) if part.len() > 1 => {
                     let middle = part.start + part.len() / 2;
                     todo.extend([middle..part.end, part.start..middle]);
                     context.note(&error);
                     refusal.get_or_insert(error);
                     continue;
                 }
-                (Err(Refused(error)), _) => DeliveryOutcome::Rejected(error.into()),
+                (outcome, _) => outcome,
             };
             outcomes[part].fill(outcome);
         }
@@ -118,9 +115,8 @@ impl Destination for Segment {
         let Content::Webhook(webhook) = &event.content else {
             return Err(vec![(ROW.name, DeliveryOutcome::Skipped("not_a_webhook"))]);
         };
-        let too_large = |_| DeliveryOutcome::Rejected(DeadLetterReason::new("too_large"));
         messages(&event.envelope.id, webhook, &self.naming)
-            .map_err(|error| vec![(ROW.name, too_large(error))])
+            .map_err(|TooLarge| vec![(ROW.name, DeliveryOutcome::rejected("too_large"))])
     }
 
     fn deliver<'a>(

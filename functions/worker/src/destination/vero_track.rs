@@ -4,15 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{self, DeliveryOutcome, in_order};
+use relay_core::delivery::{DeliveryError, DeliveryOutcome, OrderKey, in_order};
 use relay_core::destinations::{self, Destination as Row};
-use relay_core::envelope::DeadLetterReason;
-use relay_core::mapping::vero_track::{Call, Consent, NotSent, Tags, VeroRequests, call, requests};
+use relay_core::mapping::vero_track::{Call, Consent, Tags, VeroRequests, call, requests};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
 use reqwest::Method;
 
-use super::caller::Refused;
 use super::client::Client;
 use super::context::RunContext;
 use super::runner::{Destination, Outcomes, Setup};
@@ -42,7 +40,7 @@ pub(super) struct Item {
     call: Option<Call>,
     tags: Tags,
     /// Of those that the call is about.
-    order: delivery::OrderKey,
+    order: OrderKey,
     /// Whom the tags are about.
     tagged: Vec<String>,
 }
@@ -62,39 +60,31 @@ impl VeroTrack {
         match &item.tags {
             Tags::None => (),
             Tags::Edit(call) => outcomes.push((TAGS, self.call(TAGS, call, context).await)),
-            Tags::Malformed => outcomes.push((TAGS, dead("malformed_tags"))),
+            Tags::Malformed => outcomes.push((TAGS, DeliveryOutcome::rejected("malformed_tags"))),
         }
         outcomes
     }
 
-    async fn call(&self, name: &'static str, call: &Call, context: &RunContext<'_>) -> DeliveryOutcome {
-        let refusal = match self.send(name, call, context).await {
-            Ok(outcome) => return outcome,
-            Err(Refused(refusal)) => refusal,
+    async fn call(&self, part: &'static str, call: &Call, context: &RunContext<'_>) -> DeliveryOutcome {
+        let outcome = self.send(part, call, context).await;
+        let DeliveryOutcome::Rejected(refusal @ DeliveryError { status: Some(400), .. }) = &outcome else {
+            return outcome;
         };
         // Vero refuses the whole call for an address that it does not believe.
-        let (Some(400), Some(without)) = (refusal.status, call.without_email()) else {
-            return DeliveryOutcome::Rejected(refusal.into());
-        };
-        match self.send(name, &without, context).await {
+        let Some(without_email) = call.without_email() else { return outcome };
+        match self.send(part, &without_email, context).await {
             // The call has been tried all the same.
-            Ok(DeliveryOutcome::NotStarted) => DeliveryOutcome::Retry(refusal),
-            Ok(outcome) => outcome,
-            Err(Refused(refusal)) => DeliveryOutcome::Rejected(refusal.into()),
+            DeliveryOutcome::NotStarted => DeliveryOutcome::Retry(refusal.clone()),
+            outcome => outcome,
         }
     }
 
-    async fn send(
-        &self,
-        name: &'static str,
-        call: &Call,
-        context: &RunContext<'_>,
-    ) -> Result<DeliveryOutcome, Refused> {
+    async fn send(&self, part: &'static str, call: &Call, context: &RunContext<'_>) -> DeliveryOutcome {
         let url = format!("{}{}", self.endpoint, call.endpoint.path());
         let method = if call.endpoint.is_put() { Method::PUT } else { Method::POST };
         let body = call.body(context.secrets.key_of(ROW));
         let request = || self.client.request(method.clone(), &url).body(body.clone());
-        self.client.call(context, name, call.endpoint.target(), request).await
+        self.client.call(context, part, call.endpoint.target(), request).await
     }
 
     /// Works off one sequence of items, and says what became of each.
@@ -122,7 +112,7 @@ fn give_up_what_was_taken_back(items: &[Item], outcomes: &mut [Outcomes]) {
             Tags::None | Tags::Malformed => None,
         };
         let by_call = call.as_ref().and_then(Call::consent);
-        let of_tagged = delivery::OrderKey { users: tagged.clone(), ..order.clone() };
+        let of_tagged = OrderKey { users: tagged.clone(), ..order.clone() };
         [(index, by_call, order.clone()), (index, by_tags, of_tagged)]
     });
     let (said, keys): (Vec<_>, Vec<_>) = says.map(|(index, consent, key)| ((index, consent), key)).unzip();
@@ -140,17 +130,10 @@ fn give_up_what_was_taken_back(items: &[Item], outcomes: &mut [Outcomes]) {
 
 fn give_up(outcomes: &mut Outcomes) {
     for (_, outcome) in outcomes.iter_mut().filter(|(name, _)| *name == CALL) {
-        if matches!(
-            outcome,
-            DeliveryOutcome::Retry(_) | DeliveryOutcome::NotStarted | DeliveryOutcome::Paused
-        ) {
-            *outcome = dead("stale_consent");
+        if outcome.is_owed() {
+            *outcome = DeliveryOutcome::rejected("stale_consent");
         }
     }
-}
-
-fn dead(reason: &'static str) -> DeliveryOutcome {
-    DeliveryOutcome::Rejected(DeadLetterReason::new(reason))
 }
 
 impl Destination for VeroTrack {
@@ -176,17 +159,12 @@ impl Destination for VeroTrack {
                 requests(&envelope.id, event, &secrets.rules, Duration::from_secs(age))
             }
         };
-        let outcome = |not_sent| match not_sent {
-            NotSent::Skipped(skip) => DeliveryOutcome::Skipped(skip.as_str()),
-            NotSent::Rejected(cause) => DeliveryOutcome::Rejected(cause),
-        };
-        let name = if owes_the_call { CALL } else { TAGS };
-        let VeroRequests { call, tags, users, tagged } =
-            requests.map_err(|not_sent| vec![(name, outcome(not_sent))])?;
+        let part = if owes_the_call { CALL } else { TAGS };
+        let VeroRequests { call, tags, users, tagged } = requests.map_err(|outcome| vec![(part, outcome)])?;
         if !owes_the_call && tags == Tags::None {
             return Err(vec![(TAGS, DeliveryOutcome::Skipped("no_tags"))]);
         }
-        let order = delivery::OrderKey { users, received_at: envelope.received_at, place: envelope.place };
+        let order = OrderKey { users, received_at: envelope.received_at, place: envelope.place };
         Ok(Item { call: owes_the_call.then_some(call), tags, order, tagged })
     }
 
@@ -194,9 +172,9 @@ impl Destination for VeroTrack {
         Box::pin(async move {
             let key_of = |Item { order, tagged, .. }: &Item| {
                 let users = order.users.iter().chain(tagged).cloned().collect();
-                delivery::OrderKey { users, ..order.clone() }
+                OrderKey { users, ..order.clone() }
             };
-            let keys: Vec<delivery::OrderKey> = items.iter().map(key_of).collect();
+            let keys: Vec<OrderKey> = items.iter().map(key_of).collect();
             let sequences = in_order(&keys);
             let mut outcomes = vec![Outcomes::new(); items.len()];
             let mut done = vec![0; sequences.len()];

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Call, Consent, Endpoint, NotSent, Skip, dead, extras, fitting, known};
+use super::{Call, Consent, Endpoint, Skip, extras, fitting, known};
 use crate::blueprint::{Barred, Blueprint, MESSAGE_ID};
+use crate::delivery::DeliveryOutcome;
 use crate::envelope::EventId;
 use crate::first_party::{Call as Asked, Device, FirstParty, Surface, Wish};
 use crate::identity::{self, User, VERO_TEXT_LIMIT, is_too_long};
@@ -54,22 +55,22 @@ pub enum Tags {
 /// accepted.
 ///
 /// # Errors
-/// Its [`NotSent`], when nothing is sent.
+/// What becomes of the event when nothing is sent: it is skipped or rejected.
 pub fn requests(
     id: &EventId,
     event: &FirstParty<'_>,
     rules: &Rules,
     age: Duration,
-) -> Result<VeroRequests, NotSent> {
+) -> Result<VeroRequests, DeliveryOutcome> {
     let has_id = event.user.id.is_some();
     let tags = match event.call {
         // Somebody waits for a deletion: it is carried out by its id, whatever else the event says, or kept.
         Asked::Delete if rules.forward_deletes && has_id => None,
-        Asked::Delete => return Err(dead("delete_request")),
+        Asked::Delete => return Err(DeliveryOutcome::rejected("delete_request")),
         _ => admit(event, &rules.blueprint)?,
     };
     if matches!(event.call, Asked::Resubscribe) && age > STALE {
-        return Err(dead("stale_consent"));
+        return Err(DeliveryOutcome::rejected("stale_consent"));
     }
     let user = known(&event.user)?;
     let mut users = keys(&user);
@@ -276,13 +277,13 @@ mod tests {
     use crate::timestamp::Timestamp;
     use serde_json::{Value, json};
 
-    fn mapped_by(rules: &Rules, event: &str) -> Result<VeroRequests, NotSent> {
+    fn mapped_by(rules: &Rules, event: &str) -> Result<VeroRequests, DeliveryOutcome> {
         let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
         let event = FirstParty::read(serde_json::from_str(event).unwrap(), received_at, false).unwrap();
         requests(&EventId::parse("e1").unwrap(), &event, rules, Duration::ZERO)
     }
 
-    fn mapped(event: &str) -> Result<VeroRequests, NotSent> {
+    fn mapped(event: &str) -> Result<VeroRequests, DeliveryOutcome> {
         mapped_by(&Rules::default(), event)
     }
 
@@ -304,7 +305,7 @@ mod tests {
             (r#"{"type":"page","userId":"u","integrations":{"Vero":false}}"#, Skip::IntegrationOff),
             (r#"{"type":"page","userId":"u","context":{"library":{"name":"vero-relay"}}}"#, Skip::Loop),
         ] {
-            assert_eq!(mapped(event), Err(NotSent::Skipped(skip)), "{event}");
+            assert_eq!(mapped(event), Err(skip.into()), "{event}");
         }
     }
 
@@ -365,14 +366,18 @@ mod tests {
             (r#"{"type":"alias","userId":"u","previousId":"ID"}"#, "id_too_long"),
             (r#"{"type":"delete","userId":"ID"}"#, "delete_request"),
         ] {
-            assert_eq!(mapped(&event.replace("ID", &long)), Err(dead(not_sent)), "{event}");
+            assert_eq!(
+                mapped(&event.replace("ID", &long)),
+                Err(DeliveryOutcome::rejected(not_sent)),
+                "{event}"
+            );
             assert!(mapped(&event.replace("ID", &fits)).is_ok() != (not_sent == "delete_request"), "{event}");
         }
         let forward = Rules { forward_deletes: true, ..Rules::default() };
         let delete = format!(r#"{{"type":"delete","userId":"{long}"}}"#);
-        assert_eq!(mapped_by(&forward, &delete), Err(dead("id_too_long")));
+        assert_eq!(mapped_by(&forward, &delete), Err(DeliveryOutcome::rejected("id_too_long")));
         let off = format!(r#"{{"type":"page","userId":"{long}","integrations":{{"Vero":false}}}}"#);
-        assert_eq!(mapped(&off), Err(NotSent::Skipped(Skip::IntegrationOff)));
+        assert_eq!(mapped(&off), Err(Skip::IntegrationOff.into()));
         let tagged = format!(
             r#"{{"type":"page","userId":"u","integrations":{{"Vero":{{"tags":{{"action":"add","values":["a"],"id":"{long}"}}}}}}}}"#
         );
@@ -382,7 +387,7 @@ mod tests {
     #[test]
     fn deletions_are_carried_out_or_kept() {
         let event = r#"{"type":"delete","userId":"u","integrations":{"All":false}}"#;
-        let kept = Err(dead("delete_request"));
+        let kept = Err(DeliveryOutcome::rejected("delete_request"));
         assert_eq!(mapped(event), kept);
         let forward = Rules { forward_deletes: true, ..Rules::default() };
         let call = mapped_by(&forward, event).unwrap().call;
@@ -400,10 +405,10 @@ mod tests {
                 .err()
         };
         assert_eq!(age("Resubscribe", 900), None);
-        assert_eq!(age("Resubscribe", 901), Some(dead("stale_consent")));
+        assert_eq!(age("Resubscribe", 901), Some(DeliveryOutcome::rejected("stale_consent")));
         assert_eq!(age("Unsubscribe", 80_000), None);
         let not_for_vero = r#"Resubscribe","integrations":{"All":false},"x":""#;
-        assert_eq!(age(not_for_vero, 901), Some(NotSent::Skipped(Skip::IntegrationOff)));
+        assert_eq!(age(not_for_vero, 901), Some(Skip::IntegrationOff.into()));
     }
 
     #[test]
@@ -424,17 +429,14 @@ mod tests {
             let json = format!(r#"{{"type":"track","userId":"u","event":"{event}","context":{context}}}"#);
             mapped_by(&rules, &json).err()
         };
-        assert_eq!(skip("A", "{}"), Some(NotSent::Skipped(Skip::Dropped)));
-        assert_eq!(skip("C", "{}"), Some(NotSent::Skipped(Skip::NotAllowed)));
-        assert_eq!(skip("B", "{}"), Some(NotSent::Skipped(Skip::NoConsent)));
+        assert_eq!(skip("A", "{}"), Some(Skip::Dropped.into()));
+        assert_eq!(skip("C", "{}"), Some(Skip::NotAllowed.into()));
+        assert_eq!(skip("B", "{}"), Some(Skip::NoConsent.into()));
         assert_eq!(skip("B", r#"{"consent":{"categoryPreferences":{"ads":true}}}"#), None);
         let only = with(r#"{"allow":["X"],"consent":["ads"]}"#);
         let unsubscribe = r#"{"type":"track","userId":"u","event":"unsubscribe"}"#;
         assert!(mapped_by(&only, unsubscribe).is_ok());
-        assert_eq!(
-            mapped_by(&only, r#"{"type":"identify","userId":"u"}"#),
-            Err(NotSent::Skipped(Skip::NoConsent))
-        );
+        assert_eq!(mapped_by(&only, r#"{"type":"identify","userId":"u"}"#), Err(Skip::NoConsent.into()));
     }
 
     #[test]

@@ -7,8 +7,7 @@ mod webhook;
 pub use first_party::{Rules, Tags, VeroRequests, requests};
 pub use webhook::call;
 
-use crate::delivery::Target;
-use crate::envelope::DeadLetterReason;
+use crate::delivery::{DeliveryOutcome, Target};
 use crate::identity::{User, is_too_long};
 use crate::json::ObjectWriter;
 use crate::timestamp::Timestamp;
@@ -50,35 +49,22 @@ impl Skip {
     }
 }
 
-/// Why nothing is sent for an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotSent {
-    /// It is not wanted at Vero.
-    Skipped(Skip),
-    /// It goes to the dead-letter queue.
-    Rejected(DeadLetterReason),
-}
-
-impl From<Skip> for NotSent {
+impl From<Skip> for DeliveryOutcome {
     fn from(skip: Skip) -> Self {
-        NotSent::Skipped(skip)
+        DeliveryOutcome::Skipped(skip.as_str())
     }
-}
-
-fn dead(reason: &'static str) -> NotSent {
-    NotSent::Rejected(DeadLetterReason::new(reason))
 }
 
 /// Whom a call is about, when Vero takes one about them. An id that is too long is not left out for an address: the
 /// address alone is another user to Vero.
-fn known(user: &User) -> Result<User, NotSent> {
+fn known(user: &User) -> Result<User, DeliveryOutcome> {
     user.id.as_deref().map_or(Ok(()), fitting)?;
     if *user == User::default() { Err(Skip::NoIdentity.into()) } else { Ok(user.clone()) }
 }
 
 /// Vero would refuse an id that is too long.
-fn fitting(id: &str) -> Result<(), NotSent> {
-    if is_too_long(id) { Err(dead("id_too_long")) } else { Ok(()) }
+fn fitting(id: &str) -> Result<(), DeliveryOutcome> {
+    if is_too_long(id) { Err(DeliveryOutcome::rejected("id_too_long")) } else { Ok(()) }
 }
 
 /// The calls of Vero's API that are used here (Track API reference; methods and paths as in Vero's own clients).

@@ -1,6 +1,7 @@
 //! A webhook as a call of `/events/track`.
 
-use super::{Call, Endpoint, NotSent, Skip, extras, known};
+use super::{Call, Endpoint, Skip, extras, known};
+use crate::delivery::DeliveryOutcome;
 use crate::envelope::EventId;
 use crate::identity::VERO_TEXT_LIMIT;
 use crate::json::ObjectWriter;
@@ -13,8 +14,8 @@ use crate::webhook::{Content, Webhook};
 /// same name, identity and data for some minutes (Track API reference, "Deduplication").
 ///
 /// # Errors
-/// Its [`NotSent`], when nothing is sent.
-pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call, NotSent> {
+/// What becomes of the webhook when nothing is sent: it is skipped or rejected.
+pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call, DeliveryOutcome> {
     let kind = webhook.kind.as_deref();
     if !naming.is_tracked(kind) {
         return Err(Skip::TypeNotTracked.into());
@@ -45,12 +46,11 @@ pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call
 
 #[cfg(test)]
 mod tests {
-    use super::super::dead;
     use super::*;
     use crate::names::{EventNames, TrackTypes};
     use crate::timestamp::Timestamp;
 
-    fn map(payload: &str, types: &str) -> Result<serde_json::Value, NotSent> {
+    fn map(payload: &str, types: &str) -> Result<serde_json::Value, DeliveryOutcome> {
         let naming = Naming::new(EventNames::default(), TrackTypes::parse(types).unwrap(), true);
         let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
         let webhook = Webhook::read(serde_json::from_str(payload).unwrap(), received_at);
@@ -73,8 +73,15 @@ mod tests {
         for (id, is_taken) in [("x".repeat(254), true), ("é".repeat(254), true), ("x".repeat(255), false)] {
             for email in ["null", r#""a@b.c""#] {
                 let payload = format!(r#"{{"type":"sent","user":{{"id":"{id}","email":{email}}}}}"#);
-                let told = map(&payload, "all").map(|call| call["identity"]["id"].clone());
-                assert_eq!(told, if is_taken { Ok(id.as_str().into()) } else { Err(dead("id_too_long")) });
+                let id_at_vero = map(&payload, "all").map(|call| call["identity"]["id"].clone());
+                assert_eq!(
+                    id_at_vero,
+                    if is_taken {
+                        Ok(id.as_str().into())
+                    } else {
+                        Err(DeliveryOutcome::rejected("id_too_long"))
+                    }
+                );
                 assert_eq!(map(&payload, "none"), Err(Skip::TypeNotTracked.into()));
             }
         }
