@@ -11,6 +11,8 @@
 //! 5. [`delivery`]: what a response means, and what happens next. [`destinations`] is the table of destinations.
 //! 6. [`archive`]: the rows that are kept of it.
 
+#![warn(missing_docs)]
+
 pub mod archive;
 pub mod blueprint;
 pub mod delivery;

@@ -6,6 +6,8 @@
 //! - [`aws`]: the clients of AWS, over an HTTP connector of our own and [`tls`]. [`queue`]: SQS, as far as it is sent
 //!   to. [`firehose`]: delivery streams.
 
+#![warn(missing_docs)]
+
 pub mod aws;
 pub mod environment;
 pub mod firehose;
