@@ -10,13 +10,14 @@ use relay_platform::queue::{OutboundMessage, Queue};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::archive::{S3ClientError, Store};
+use crate::archive::Store;
 use crate::config::Config;
 use crate::error::{InvocationError, TaskError};
 use crate::invocation::Invocation;
 use crate::progress_log;
 use crate::requeue::{LogGroup, RequeueCounts};
 use crate::sender::send_with_retries;
+use crate::start::StartError;
 use crate::task::Task;
 use crate::time_limit::{Invoker, TaskOutcome, TimeLimit};
 use crate::{forget, replay, requeue};
@@ -58,8 +59,12 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Makes the clients. It calls nothing yet.
-    pub fn new(environment: &Environment, config: Config) -> Result<Self, S3ClientError> {
+    /// Reads the configuration and makes the clients. It calls nothing yet.
+    ///
+    /// # Errors
+    /// If a variable cannot be used or a client not be made.
+    pub fn start(environment: &Environment) -> Result<Self, StartError> {
+        let config = Config::read(environment)?;
         let sqs = Aws::from_environment(environment, SQS).sqs();
         let logs = Aws::from_environment(environment, LOGS).of_service(environment, "CLOUDWATCH_LOGS");
         Ok(Replay {

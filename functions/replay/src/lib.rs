@@ -15,7 +15,7 @@
 //! | `sender`, `rate_limiter` | messages go on the queue, in batches and at a limited rate |
 //! | `time_limit`, `progress_log` | when a task hands over; a log line while it runs |
 //! | `id_hash` | ids in little memory |
-//! | `config`, `error` | the environment; why an invocation failed |
+//! | `config`, `start`, `error` | the environment; why the function cannot start; why an invocation failed |
 
 mod archive;
 mod config;
@@ -30,10 +30,10 @@ mod replay;
 mod request_fields;
 mod requeue;
 mod sender;
+mod start;
 mod task;
 mod time_limit;
 
-pub use archive::S3ClientError;
-pub use config::Config;
 pub use error::InvocationError;
 pub use handler::{METRICS, Replay};
+pub use start::StartError;

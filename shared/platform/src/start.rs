@@ -21,7 +21,8 @@ pub async fn run<F, E: Error + Sync, R>(
     let environment = Environment::of_process();
     log::init(&environment);
     match start(&environment).await {
-        Ok(function) => ended(serve(function).await),
+        // Boxed: a function's futures are nested deeper than the compiler looks.
+        Ok(function) => ended(Box::pin(serve(function)).await),
         Err(error) => fail(&error).await,
     }
 }
