@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::encoding::{MAX_DECODED, MAX_HEAD};
 use crate::intake::first_party::Unreadable;
 use crate::intake::webhooks::Refusal;
-use crate::intake::{KEPT_BYTES, MAX_EVENTS, Received};
+use crate::intake::{KEPT_BYTES, MAX_EVENTS, QueueEntry};
 
 /// How soon whoever sends again may try again, in seconds.
 const RETRY_AFTER: &str = "5";
@@ -34,7 +34,7 @@ pub struct Answer {
 /// The statuses are chosen so that no SDK sends for ever: those that it might get for an event that will never be
 /// better are final for all of them but Go's, which gives up after ten tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum No {
+pub enum Rejection {
     /// There is nothing at this path.
     NotFound,
     /// The path has other methods, as in the header `Allow`.
@@ -65,69 +65,71 @@ pub enum No {
     NotChecked,
 }
 
-impl No {
+impl Rejection {
     fn status(self) -> u16 {
         match self {
-            No::NotFound => 404,
-            No::WrongMethod(_) => 405,
-            No::Unauthorized | No::BadSignature => 401,
-            No::NotAllowed => 403,
-            No::EventTooLarge
-            | No::BodyTooLarge
-            | No::KeyTooFar
-            | No::Unreadable(Unreadable::TooManyEvents) => 413,
-            No::Unreadable(_) | No::BadGzip | No::Invalid(_) | No::GzipAsText => 400,
-            No::NotQueued | No::NotChecked => 503,
+            Rejection::NotFound => 404,
+            Rejection::WrongMethod(_) => 405,
+            Rejection::Unauthorized | Rejection::BadSignature => 401,
+            Rejection::NotAllowed => 403,
+            Rejection::EventTooLarge
+            | Rejection::BodyTooLarge
+            | Rejection::KeyTooFar
+            | Rejection::Unreadable(Unreadable::TooManyEvents) => 413,
+            Rejection::Unreadable(_) | Rejection::BadGzip | Rejection::Invalid(_) | Rejection::GzipAsText => {
+                400
+            }
+            Rejection::NotQueued | Rejection::NotChecked => 503,
         }
     }
 
     /// A snake_case code for answers and dead letters.
     pub fn code(self) -> &'static str {
         match self {
-            No::NotFound => "not_found",
-            No::WrongMethod(_) => "wrong_method",
-            No::Unauthorized => "unauthorized",
-            No::BadSignature => "bad_signature",
-            No::NotAllowed => "not_allowed",
-            No::Unreadable(unreadable) => unreadable.as_str(),
-            No::BadGzip => "bad_gzip",
-            No::Invalid(invalid) => invalid.as_str(),
-            No::EventTooLarge => "event_too_large",
-            No::BodyTooLarge | No::KeyTooFar => "body_too_large",
-            No::GzipAsText => "gzip_as_text",
-            No::NotQueued => "not_queued",
-            No::NotChecked => "not_checked",
+            Rejection::NotFound => "not_found",
+            Rejection::WrongMethod(_) => "wrong_method",
+            Rejection::Unauthorized => "unauthorized",
+            Rejection::BadSignature => "bad_signature",
+            Rejection::NotAllowed => "not_allowed",
+            Rejection::Unreadable(unreadable) => unreadable.as_str(),
+            Rejection::BadGzip => "bad_gzip",
+            Rejection::Invalid(invalid) => invalid.as_str(),
+            Rejection::EventTooLarge => "event_too_large",
+            Rejection::BodyTooLarge | Rejection::KeyTooFar => "body_too_large",
+            Rejection::GzipAsText => "gzip_as_text",
+            Rejection::NotQueued => "not_queued",
+            Rejection::NotChecked => "not_checked",
         }
     }
 
     fn message(self) -> Cow<'static, str> {
         match self {
-            No::NotFound => "there is nothing at this path".into(),
-            No::WrongMethod(allowed) => format!("this path takes {allowed} only").into(),
-            No::Unauthorized => "no known token or write key".into(),
-            No::BadSignature => "X-Signature is missing or is not made with the shared secret".into(),
-            No::NotAllowed => {
+            Rejection::NotFound => "there is nothing at this path".into(),
+            Rejection::WrongMethod(allowed) => format!("this path takes {allowed} only").into(),
+            Rejection::Unauthorized => "no known token or write key".into(),
+            Rejection::BadSignature => "X-Signature is missing or is not made with the shared secret".into(),
+            Rejection::NotAllowed => {
                 "this write key may send track, page and screen only, and change neither subscriptions nor tags"
                     .into()
             }
-            No::Unreadable(Unreadable::TooManyEvents) => format!("a request may have {MAX_EVENTS} events").into(),
-            No::Unreadable(_) => "the body is no event, nor a batch of events, as JSON".into(),
-            No::BadGzip => "the gzip body is damaged".into(),
-            No::Invalid(invalid) => invalid.to_string().into(),
-            No::EventTooLarge => too_large().into(),
-            No::BodyTooLarge => {
+            Rejection::Unreadable(Unreadable::TooManyEvents) => format!("a request may have {MAX_EVENTS} events").into(),
+            Rejection::Unreadable(_) => "the body is no event, nor a batch of events, as JSON".into(),
+            Rejection::BadGzip => "the gzip body is damaged".into(),
+            Rejection::Invalid(invalid) => invalid.to_string().into(),
+            Rejection::EventTooLarge => too_large().into(),
+            Rejection::BodyTooLarge => {
                 format!("a request may have {} MiB once it is unpacked, and its events, with what the batch says for \
                      each of them, twice as much", MAX_DECODED / 1024 / 1024).into()
             }
-            No::KeyTooFar => {
+            Rejection::KeyTooFar => {
                 format!("a request without Basic authentication must have its write key within the first {} KiB of its \
                      body, once that is unpacked", MAX_HEAD / 1024).into()
             }
-            No::GzipAsText => {
+            Rejection::GzipAsText => {
                 "the gzip body was taken for text on its way here and is beyond repair; switch compression off".into()
             }
-            No::NotQueued => "the queue did not take every event in time; send them again".into(),
-            No::NotChecked => "token or signature cannot be checked now; send the events again".into(),
+            Rejection::NotQueued => "the queue did not take every event in time; send them again".into(),
+            Rejection::NotChecked => "token or signature cannot be checked now; send the events again".into(),
         }
     }
 }
@@ -142,12 +144,12 @@ fn too_large() -> String {
 
 impl Answer {
     /// 202: SQS has it.
-    pub fn accepted(received: &[Received], is_array: bool) -> Self {
-        Self::about(202, json!({}), received, is_array)
+    pub fn accepted(entries: &[QueueEntry], is_array: bool) -> Self {
+        Self::about(202, json!({}), entries, is_array)
     }
 
     /// 400 or 413: kept in the dead-letter queue, but not to be processed.
-    pub fn refused(refusal: Refusal, received: &[Received], is_array: bool) -> Self {
+    pub fn refused(refusal: Refusal, entries: &[QueueEntry], is_array: bool) -> Self {
         let (status, error) = match refusal {
             Refusal::NotAWebhook(reason) => (
                 400,
@@ -158,16 +160,16 @@ impl Answer {
             Refusal::TooLarge => (413, too_large()),
         };
         let mut body = json!({"error": error});
-        if is_array && let Some(refused) = received.iter().find(|received| received.dead.is_some()) {
+        if is_array && let Some(refused) = entries.iter().find(|entry| entry.dead_letter_reason.is_some()) {
             body["id"] = refused.id.as_str().into();
         }
-        Self::about(status, body, received, is_array)
+        Self::about(status, body, entries, is_array)
     }
 
     /// 503: SQS did not take it in time; it is in the log.
-    pub fn unavailable(received: &[Received], is_array: bool) -> Self {
+    pub fn unavailable(entries: &[QueueEntry], is_array: bool) -> Self {
         let error = "the queue did not take the event in time; it is kept in the log";
-        Self::about(503, json!({"error": error}), received, is_array).with_header("retry-after", RETRY_AFTER)
+        Self::about(503, json!({"error": error}), entries, is_array).with_header("retry-after", RETRY_AFTER)
     }
 
     /// 200, as Segment's own API says it: some SDKs send again whatever is answered otherwise.
@@ -176,16 +178,17 @@ impl Answer {
     }
 
     /// No, in all the words that one SDK or another looks for. `id` is that of what is kept in the dead-letter queue.
-    pub fn no(no: No, id: Option<&EventId>) -> Self {
-        let message = no.message();
-        let mut body = json!({"success": false, "code": no.code(), "message": message, "error": message});
+    pub fn rejected(rejection: Rejection, id: Option<&EventId>) -> Self {
+        let message = rejection.message();
+        let mut body =
+            json!({"success": false, "code": rejection.code(), "message": message, "error": message});
         if let Some(id) = id {
             body["id"] = id.as_str().into();
         }
-        let answer = Self::new(no.status(), body);
-        match no {
-            No::WrongMethod(allowed) => answer.with_header("allow", allowed),
-            _ if no.status() == 503 => answer.with_header("retry-after", RETRY_AFTER),
+        let answer = Self::new(rejection.status(), body);
+        match rejection {
+            Rejection::WrongMethod(allowed) => answer.with_header("allow", allowed),
+            _ if rejection.status() == 503 => answer.with_header("retry-after", RETRY_AFTER),
             _ => answer,
         }
     }
@@ -205,8 +208,8 @@ impl Answer {
         Self::new(200, json!({"status": "ok"}))
     }
 
-    fn about(status_code: u16, mut body: Value, received: &[Received], is_array: bool) -> Self {
-        let mut ids = received.iter().map(|received| EventId::as_str(&received.id));
+    fn about(status_code: u16, mut body: Value, entries: &[QueueEntry], is_array: bool) -> Self {
+        let mut ids = entries.iter().map(|entry| EventId::as_str(&entry.id));
         if is_array {
             body["ids"] = ids.collect();
         } else {

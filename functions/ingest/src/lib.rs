@@ -34,13 +34,13 @@ use tokio::time::Instant;
 pub use answer::Answer;
 pub use config::Config;
 
-use crate::answer::No;
+use crate::answer::Rejection;
 use crate::encoding::Undecodable;
-use crate::intake::Received;
-use crate::intake::first_party::{self, Body, Intake, Problem, Scope};
+use crate::intake::QueueEntry;
+use crate::intake::first_party::{self, EventEntries, Events, Problem, Scope};
 use crate::intake::webhooks::Webhooks;
 use crate::request::Request;
-use crate::route::{EnabledRoutes, Events, Route};
+use crate::route::{EnabledRoutes, Route, TrackingEndpoint};
 use crate::signature::{Checked, Signatures};
 use crate::token::Digest;
 
@@ -109,10 +109,10 @@ impl Ingest {
             tracking: write_keys.is_set() || browser_keys.is_set(),
         };
         match Route::of(&request.method, &request.path, request.parameter("token"), enabled) {
-            Route::Vero { token } => match self.config.webhook_tokens.opened_by(token) {
+            Route::Vero { token } => match self.config.webhook_tokens.verify(token) {
                 Some(_) => self.receive_webhooks(&request.body(), &context).await,
                 None => {
-                    self.report_unauthorized(No::Unauthorized);
+                    self.report_unauthorized(Rejection::Unauthorized);
                     Answer::unauthorized()
                 }
             },
@@ -123,20 +123,20 @@ impl Ingest {
             Route::Preflight => origins.preflight(&request),
             Route::Metrics => origins.expose(&request, Answer::success()),
             Route::Health => Answer::healthy(),
-            Route::WrongMethod { allowed } => Answer::no(No::WrongMethod(allowed), None),
-            Route::Unknown => Answer::no(No::NotFound, None),
+            Route::WrongMethod { allowed } => Answer::rejected(Rejection::WrongMethod(allowed), None),
+            Route::Unknown => Answer::rejected(Rejection::NotFound, None),
         }
     }
 
     async fn receive_webhooks(&self, body: &[u8], context: &SendContext) -> Answer {
-        let Webhooks { received, is_array, refusal } = Webhooks::of(body, now());
-        let lost = self.queue_all(&received, 0, context).await;
+        let Webhooks { entries, is_array, refusal } = Webhooks::of(body, now());
+        let lost = self.queue_all(&entries, 0, context).await;
         // Nobody sends them again.
         lost.iter().for_each(|lost| unqueued::log(lost));
         match refusal {
-            _ if !lost.is_empty() => Answer::unavailable(&received, is_array),
-            Some(refusal) => Answer::refused(refusal, &received, is_array),
-            None => Answer::accepted(&received, is_array),
+            _ if !lost.is_empty() => Answer::unavailable(&entries, is_array),
+            Some(refusal) => Answer::refused(refusal, &entries, is_array),
+            None => Answer::accepted(&entries, is_array),
         }
     }
 
@@ -147,37 +147,42 @@ impl Ingest {
         context: &SendContext,
     ) -> Answer {
         if !self.config.segment_tokens.is_usable() {
-            return self.refuse(No::NotChecked);
+            return self.refuse(Rejection::NotChecked);
         }
-        let Some(key) = self.config.segment_tokens.opened_by(token) else {
-            return self.unauthorized(No::Unauthorized);
+        let Some(key) = self.config.segment_tokens.verify(token) else {
+            return self.unauthorized(Rejection::Unauthorized);
         };
         let bytes = request.body();
         if bytes.len() > encoding::MAX_DECODED {
-            return self.refuse(No::BodyTooLarge);
+            return self.refuse(Rejection::BodyTooLarge);
         }
-        let body = Body::of_segment(&bytes);
-        let signed = body.as_ref().ok().and_then(Body::signed_part).unwrap_or(&bytes);
+        let body = Events::of_segment(&bytes);
+        let signed = body.as_ref().ok().and_then(Events::signed_part).unwrap_or(&bytes);
         match self.signatures.check(signed, request.header("x-signature").as_deref()).await {
             Checked::Valid => (),
-            Checked::Invalid => return self.unauthorized(No::BadSignature),
-            Checked::Unknown => return self.refuse(No::NotChecked),
+            Checked::Invalid => return self.unauthorized(Rejection::BadSignature),
+            Checked::Unknown => return self.refuse(Rejection::NotChecked),
         }
         match body {
             Ok(body) => self.receive_events(&body, &key, Scope::Full, context).await,
-            Err(unreadable) => self.keep(&bytes, No::Unreadable(unreadable), context).await,
+            Err(unreadable) => self.keep(&bytes, Rejection::Unreadable(unreadable), context).await,
         }
     }
 
-    async fn receive_from_sdk(&self, events: Events, request: &Request<'_>, context: &SendContext) -> Answer {
+    async fn receive_from_sdk(
+        &self,
+        endpoint: TrackingEndpoint,
+        request: &Request<'_>,
+        context: &SendContext,
+    ) -> Answer {
         let Config { write_keys, browser_keys, .. } = &self.config;
         if !(write_keys.is_usable() || browser_keys.is_usable()) {
-            return self.refuse(No::NotChecked);
+            return self.refuse(Rejection::NotChecked);
         }
         // A key that stands in both lists is public.
         let opened = |key: &str| {
-            let public = browser_keys.opened_by(key).map(|key| (key, Scope::TrackOnly));
-            public.or_else(|| Some((write_keys.opened_by(key)?, Scope::Full)))
+            let public = browser_keys.verify(key).map(|key| (key, Scope::TrackOnly));
+            public.or_else(|| Some((write_keys.verify(key)?, Scope::Full)))
         };
         // Nothing is unpacked or parsed for whoever has no key, but what it takes to find one.
         let opened = match request.basic_user() {
@@ -185,62 +190,64 @@ impl Ingest {
             None => match encoding::head(request) {
                 Ok(head) => match write_key::of(&head.bytes) {
                     Some(key) => opened(key.trim()),
-                    None if head.is_cut => return self.unauthorized(No::KeyTooFar),
+                    None if head.is_cut => return self.unauthorized(Rejection::KeyTooFar),
                     None => None,
                 },
-                Err(_) => return self.refuse(No::GzipAsText),
+                Err(_) => return self.refuse(Rejection::GzipAsText),
             },
         };
-        let Some((key, scope)) = opened else { return self.unauthorized(No::Unauthorized) };
+        let Some((key, scope)) = opened else { return self.unauthorized(Rejection::Unauthorized) };
         let decoded = match encoding::decoded(request) {
             Ok(decoded) => decoded,
-            Err(Undecodable::TooLarge) => return self.refuse(No::BodyTooLarge),
-            Err(Undecodable::GzipAsText) => return self.refuse(No::GzipAsText),
+            Err(Undecodable::TooLarge) => return self.refuse(Rejection::BodyTooLarge),
+            Err(Undecodable::GzipAsText) => return self.refuse(Rejection::GzipAsText),
             Err(Undecodable::BadGzip) => {
                 return match scope {
-                    Scope::Full => self.keep(&request.body(), No::BadGzip, context).await,
-                    Scope::TrackOnly => self.refuse(No::BadGzip),
+                    Scope::Full => self.keep(&request.body(), Rejection::BadGzip, context).await,
+                    Scope::TrackOnly => self.refuse(Rejection::BadGzip),
                 };
             }
         };
-        let body = Body::of_sdk(&decoded, events);
+        let body = Events::of_sdk(&decoded, endpoint);
         match (body, scope) {
             (Ok(body), _) => self.receive_events(&body, &key, scope, context).await,
-            (Err(unreadable), Scope::Full) => self.keep(&decoded, No::Unreadable(unreadable), context).await,
-            (Err(unreadable), Scope::TrackOnly) => self.refuse(No::Unreadable(unreadable)),
+            (Err(unreadable), Scope::Full) => {
+                self.keep(&decoded, Rejection::Unreadable(unreadable), context).await
+            }
+            (Err(unreadable), Scope::TrackOnly) => self.refuse(Rejection::Unreadable(unreadable)),
         }
     }
 
     async fn receive_events(
         &self,
-        body: &Body<'_>,
+        body: &Events<'_>,
         key: &Digest,
         scope: Scope,
         context: &SendContext,
     ) -> Answer {
-        let Ok(Intake { received, forbidden, dropped, problem }) = body.take(key, scope, now()) else {
-            return self.refuse(No::BodyTooLarge);
+        let Ok(EventEntries { entries, forbidden, dropped, problem }) = body.take(key, scope, now()) else {
+            return self.refuse(Rejection::BodyTooLarge);
         };
-        if !self.queue_all(&received, forbidden + dropped, context).await.is_empty() {
-            return Answer::no(No::NotQueued, None);
+        if !self.queue_all(&entries, forbidden + dropped, context).await.is_empty() {
+            return Answer::rejected(Rejection::NotQueued, None);
         }
-        let id = received.first().map(|received| &received.id);
+        let id = entries.first().map(|entry| &entry.id);
         match problem {
             // Whoever sends a batch cannot do better with it.
-            _ if body.is_batch && !received.is_empty() => Answer::success(),
-            _ if forbidden > 0 => Answer::no(No::NotAllowed, None),
-            Some(Problem::Invalid(invalid)) => Answer::no(No::Invalid(invalid), id),
-            Some(Problem::TooLarge) => Answer::no(No::EventTooLarge, id),
+            _ if body.is_batch && !entries.is_empty() => Answer::success(),
+            _ if forbidden > 0 => Answer::rejected(Rejection::NotAllowed, None),
+            Some(Problem::Invalid(invalid)) => Answer::rejected(Rejection::Invalid(invalid), id),
+            Some(Problem::TooLarge) => Answer::rejected(Rejection::EventTooLarge, id),
             None => Answer::success(),
         }
     }
 
     /// Keeps a body that holds no events, and says why it does not.
-    async fn keep(&self, body: &[u8], no: No, context: &SendContext) -> Answer {
-        let kept = [first_party::unreadable(body, no.code(), now())];
+    async fn keep(&self, body: &[u8], rejection: Rejection, context: &SendContext) -> Answer {
+        let kept = [first_party::unreadable(body, rejection.code(), now())];
         match &*self.queue_all(&kept, 0, context).await {
-            [] => Answer::no(no, Some(&kept[0].id)),
-            _ => Answer::no(No::NotQueued, None),
+            [] => Answer::rejected(rejection, Some(&kept[0].id)),
+            _ => Answer::rejected(Rejection::NotQueued, None),
         }
     }
 
@@ -248,24 +255,25 @@ impl Ingest {
     /// that a public key sent in vain. Envelopes that could not be put anywhere come back.
     async fn queue_all<'r>(
         &self,
-        received: &'r [Received],
+        entries: &'r [QueueEntry],
         unkept: usize,
         context: &SendContext,
-    ) -> Vec<&'r Received> {
-        let (dead, live): (Vec<_>, Vec<_>) = received.iter().partition(|received| received.dead.is_some());
+    ) -> Vec<&'r QueueEntry> {
+        let (dead, live): (Vec<_>, Vec<_>) =
+            entries.iter().partition(|entry| entry.dead_letter_reason.is_some());
         let (live, dead) =
             tokio::join!(send(&self.queue, live, context), send(&self.dead_letters, dead, context));
         let lost: Vec<_> = live.into_iter().chain(dead).collect();
-        self.report(received, unkept, &lost);
+        self.report(entries, unkept, &lost);
         lost.into_iter().map(|(lost, _)| lost).collect()
     }
 
     /// One line of a request that did not go well, however many events it has: no sender must be able to fill the
     /// log. The dead-letter queue tells of each.
-    fn report(&self, received: &[Received], unkept: usize, lost: &[(&Received, SendError)]) {
-        let mut reasons: Vec<&str> = received.iter().filter_map(|received| received.dead).collect();
+    fn report(&self, entries: &[QueueEntry], unkept: usize, lost: &[(&QueueEntry, SendError)]) {
+        let mut reasons: Vec<&str> = entries.iter().filter_map(|entry| entry.dead_letter_reason).collect();
         let truncated = reasons.iter().filter(|reason| **reason == intake::TOO_LARGE).count();
-        reasons.extend(std::iter::repeat_n(No::NotAllowed.code(), unkept));
+        reasons.extend(std::iter::repeat_n(Rejection::NotAllowed.code(), unkept));
         if reasons.is_empty() && lost.is_empty() {
             return;
         }
@@ -274,7 +282,7 @@ impl Ingest {
             let reasons: Vec<&str> = reasons.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
             line = line.field("reason", reasons.join(","));
         }
-        let refused = received.iter().find(|received| received.dead.is_some());
+        let refused = entries.iter().find(|entry| entry.dead_letter_reason.is_some());
         if let Some(first) = lost.first().map(|(lost, _)| *lost).or(refused) {
             line = line.field("id", first.id.as_str());
         }
@@ -287,19 +295,19 @@ impl Ingest {
     }
 
     /// The one line of a request by somebody whom we do not know. Nothing of the request is in it.
-    fn report_unauthorized(&self, no: No) {
-        self.metrics.line().count(UNAUTHORIZED, 1).field("reason", no.code()).warn("refused");
+    fn report_unauthorized(&self, rejection: Rejection) {
+        self.metrics.line().count(UNAUTHORIZED, 1).field("reason", rejection.code()).warn("refused");
     }
 
-    fn unauthorized(&self, no: No) -> Answer {
-        self.report_unauthorized(no);
-        Answer::no(no, None)
+    fn unauthorized(&self, rejection: Rejection) -> Answer {
+        self.report_unauthorized(rejection);
+        Answer::rejected(rejection, None)
     }
 
     /// Refuses a body of which nothing can be kept.
-    fn refuse(&self, no: No) -> Answer {
-        self.metrics.line().count(REFUSED, 1).field("reason", no.code()).warn("refused");
-        Answer::no(no, None)
+    fn refuse(&self, rejection: Rejection) -> Answer {
+        self.metrics.line().count(REFUSED, 1).field("reason", rejection.code()).warn("refused");
+        Answer::rejected(rejection, None)
     }
 }
 
@@ -310,23 +318,19 @@ fn now() -> Timestamp {
 /// Sends envelopes to a queue; what could not be sent comes back with the reason.
 async fn send<'r>(
     queue: &Queue,
-    received: Vec<&'r Received>,
+    entries: Vec<&'r QueueEntry>,
     SendContext { trace, deadline }: &SendContext,
-) -> Vec<(&'r Received, SendError)> {
-    let outbound = |received: &Received| OutboundMessage {
-        body: received.body.clone(),
-        attributes: received.attributes.clone(),
+) -> Vec<(&'r QueueEntry, SendError)> {
+    let outbound = |entry: &QueueEntry| OutboundMessage {
+        body: entry.body.clone(),
+        attributes: entry.attributes.clone(),
         delay: Duration::ZERO,
         trace: trace.clone(),
     };
-    let results = match received[..] {
+    let results = match entries[..] {
         [] => return Vec::new(),
         [one] => vec![queue.send(outbound(one), *deadline).await],
-        _ => queue.send_all(received.iter().copied().map(outbound).collect(), *deadline).await,
+        _ => queue.send_all(entries.iter().copied().map(outbound).collect(), *deadline).await,
     };
-    received
-        .into_iter()
-        .zip(results)
-        .filter_map(|(received, result)| Some((received, result.err()?)))
-        .collect()
+    entries.into_iter().zip(results).filter_map(|(entry, result)| Some((entry, result.err()?))).collect()
 }

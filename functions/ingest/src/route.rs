@@ -16,7 +16,7 @@ pub enum Route<'r> {
         token: &'r str,
     },
     /// Events from a Segment SDK.
-    Tracking(Events),
+    Tracking(TrackingEndpoint),
     /// A browser asks whether it may send events.
     Preflight,
     /// What Segment's browser SDK measures of itself: nobody here wants it.
@@ -43,24 +43,24 @@ pub struct EnabledRoutes {
 
 /// What a path of Segment's tracking API holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Events {
+pub enum TrackingEndpoint {
     /// One event of this type.
-    One(CallType),
+    Event(CallType),
     /// A batch of events that each have their type.
     Batch,
 }
 
-impl Events {
+impl TrackingEndpoint {
     /// By the last part of the path. One letter: browser and mobile SDKs; `import`: older SDKs of Ruby and Java.
     fn named(name: &str) -> Option<Self> {
         Some(match name {
-            "batch" | "b" | "import" => Events::Batch,
-            "track" | "t" => Events::One(CallType::Track),
-            "identify" | "i" => Events::One(CallType::Identify),
-            "page" | "p" => Events::One(CallType::Page),
-            "screen" | "s" => Events::One(CallType::Screen),
-            "group" | "g" => Events::One(CallType::Group),
-            "alias" | "a" => Events::One(CallType::Alias),
+            "batch" | "b" | "import" => TrackingEndpoint::Batch,
+            "track" | "t" => TrackingEndpoint::Event(CallType::Track),
+            "identify" | "i" => TrackingEndpoint::Event(CallType::Identify),
+            "page" | "p" => TrackingEndpoint::Event(CallType::Page),
+            "screen" | "s" => TrackingEndpoint::Event(CallType::Screen),
+            "group" | "g" => TrackingEndpoint::Event(CallType::Group),
+            "alias" | "a" => TrackingEndpoint::Event(CallType::Alias),
             _ => return None,
         })
     }
@@ -80,7 +80,7 @@ impl<'r> Route<'r> {
                 (Route::Segment { token: token.unwrap_or_default() }, "POST, PUT, PATCH")
             }
             (Some("v1"), Some(name), None) if enabled.tracking => {
-                let route = match Events::named(name) {
+                let route = match TrackingEndpoint::named(name) {
                     Some(events) => Route::Tracking(events),
                     None if name == "m" => Route::Metrics,
                     None => return Route::Unknown,
@@ -103,7 +103,7 @@ mod tests {
     fn every_route() {
         let vero = |token| Route::Vero { token };
         let segment = |token| Route::Segment { token };
-        let one = |kind| Route::Tracking(Events::One(kind));
+        let one = |kind| Route::Tracking(TrackingEndpoint::Event(kind));
         for (method, path, query, expected) in [
             ("POST", "/vero/abc", None, vero("abc")),
             ("POST", "/vero/abc/", None, vero("abc")),
@@ -128,10 +128,10 @@ mod tests {
             ("POST", "/v1/s", None, one(CallType::Screen)),
             ("POST", "/v1/g", None, one(CallType::Group)),
             ("POST", "/v1/alias", None, one(CallType::Alias)),
-            ("POST", "/v1/batch", None, Route::Tracking(Events::Batch)),
-            ("POST", "/v1/import/", None, Route::Tracking(Events::Batch)),
-            ("POST", "/v1/b", None, Route::Tracking(Events::Batch)),
-            ("POST", "//v1//batch", None, Route::Tracking(Events::Batch)),
+            ("POST", "/v1/batch", None, Route::Tracking(TrackingEndpoint::Batch)),
+            ("POST", "/v1/import/", None, Route::Tracking(TrackingEndpoint::Batch)),
+            ("POST", "/v1/b", None, Route::Tracking(TrackingEndpoint::Batch)),
+            ("POST", "//v1//batch", None, Route::Tracking(TrackingEndpoint::Batch)),
             ("POST", "/v1/m", None, Route::Metrics),
             ("OPTIONS", "/v1/t", None, Route::Preflight),
             ("OPTIONS", "/v1/m", None, Route::Preflight),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_door_is_no_door() {
+    fn a_route_that_is_off_is_unknown() {
         let enabled = EnabledRoutes { segment: false, tracking: false };
         for (method, path) in
             [("POST", "/segment/x"), ("GET", "/segment/x"), ("POST", "/v1/t"), ("OPTIONS", "/v1/t")]

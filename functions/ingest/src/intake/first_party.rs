@@ -9,9 +9,9 @@ use relay_core::timestamp::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{MAX_EVENTS, Received, TOO_LARGE, elements, json_value, new_id};
+use super::{MAX_EVENTS, QueueEntry, TOO_LARGE, elements, json_value, new_id};
 use crate::encoding::MAX_DECODED;
-use crate::route::Events;
+use crate::route::TrackingEndpoint;
 use crate::token::Digest;
 
 /// What a sender may do.
@@ -25,25 +25,25 @@ pub enum Scope {
 
 /// The events of a request, not yet looked at.
 #[derive(Debug)]
-pub struct Body<'a> {
+pub struct Events<'a> {
     elements: Vec<Json<'a>>,
     /// They came as a batch: a bad one does not speak for the others.
     pub is_batch: bool,
-    from: From<'a>,
+    sender: Sender<'a>,
 }
 
 /// Who made the request.
 #[derive(Debug)]
-enum From<'a> {
+enum Sender<'a> {
     /// Segment: its events are as they are to stay.
     Segment,
     /// An SDK: its events lack what the path and the batch say for them.
-    Sdk { kind: Option<CallType>, common: Common<'a> },
+    Sdk { kind: Option<CallType>, common: BatchFields<'a> },
 }
 
 /// What a batch says for all its events.
 #[derive(Debug, Default)]
-struct Common<'a> {
+struct BatchFields<'a> {
     context: Object<'a>,
     integrations: Object<'a>,
     sent_at: Option<Json<'a>>,
@@ -68,19 +68,19 @@ impl Unreadable {
     }
 }
 
-/// The events of a request would have over [`MAX_MADE`]: a batch says things for its events that become large
+/// The events of a request would have over [`MAX_EXPANDED`]: a batch says things for its events that become large
 /// when each of them says them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inflated;
+pub struct EventsTooLarge;
 
 /// The most bytes of events that one request may make.
-pub const MAX_MADE: usize = 2 * MAX_DECODED;
+pub const MAX_EXPANDED: usize = 2 * MAX_DECODED;
 
 /// What a request's events have become.
 #[derive(Debug, Default)]
-pub struct Intake {
+pub struct EventEntries {
     /// An envelope each.
-    pub received: Vec<Received>,
+    pub entries: Vec<QueueEntry>,
     /// How many its sender has no right to send. Like whatever an unauthorized caller sends, they are not kept: one that were put
     /// back from the dead-letter queue some day would have got in after all.
     pub forbidden: usize,
@@ -100,7 +100,7 @@ pub enum Problem {
     TooLarge,
 }
 
-impl<'a> Body<'a> {
+impl<'a> Events<'a> {
     /// Reads what a Webhooks destination of Segment's sends: one event, or a bare array of them.
     ///
     /// # Errors
@@ -109,22 +109,22 @@ impl<'a> Body<'a> {
         let value = json_value(body).map_err(Unreadable::Not)?;
         let is_batch = json::kind(value) == Kind::Array;
         let elements = if is_batch { elements(value) } else { vec![value] };
-        Body { elements, is_batch, from: From::Segment }.bounded()
+        Events { elements, is_batch, sender: Sender::Segment }.bounded()
     }
 
     /// Reads what an SDK sends to a path of the tracking API.
     ///
     /// # Errors
     /// [`Unreadable`] if it is not what the path is for.
-    pub fn of_sdk(body: &'a [u8], path: Events) -> Result<Self, Unreadable> {
+    pub fn of_sdk(body: &'a [u8], endpoint: TrackingEndpoint) -> Result<Self, Unreadable> {
         let value = json_value(body).map_err(Unreadable::Not)?;
-        let kind = match path {
-            Events::One(kind) => Some(kind),
-            Events::Batch => None,
+        let kind = match endpoint {
+            TrackingEndpoint::Event(kind) => Some(kind),
+            TrackingEndpoint::Batch => None,
         };
         if json::kind(value) == Kind::Array {
-            let from = From::Sdk { kind, common: Common::default() };
-            return Body { elements: elements(value), is_batch: true, from }.bounded();
+            let sender = Sender::Sdk { kind, common: BatchFields::default() };
+            return Events { elements: elements(value), is_batch: true, sender }.bounded();
         }
         let fields = Object::parse(value).ok_or(Unreadable::Not("not_an_object"))?;
         let batch = fields.get("batch").filter(|_| kind.is_none());
@@ -136,11 +136,11 @@ impl<'a> Body<'a> {
         let (elements, common) = match batch {
             Some(batch) => {
                 let (context, integrations) = (object("context"), object("integrations"));
-                (elements(batch), Common { context, integrations, sent_at: said("sentAt") })
+                (elements(batch), BatchFields { context, integrations, sent_at: said("sentAt") })
             }
-            None => (vec![value], Common::default()),
+            None => (vec![value], BatchFields::default()),
         };
-        Body { elements, is_batch: batch.is_some(), from: From::Sdk { kind, common } }.bounded()
+        Events { elements, is_batch: batch.is_some(), sender: Sender::Sdk { kind, common } }.bounded()
     }
 
     /// What Segment's `X-Signature` is over: of a batch, the first event alone (Actions Webhook destination).
@@ -152,21 +152,26 @@ impl<'a> Body<'a> {
     /// envelope's, so that a sender's retry makes the same.
     ///
     /// # Errors
-    /// [`Inflated`]; then nothing of the request is to be queued.
-    pub fn take(&self, key: &Digest, scope: Scope, received_at: Timestamp) -> Result<Intake, Inflated> {
-        let (mut intake, mut made) = (Intake::default(), 0);
+    /// [`EventsTooLarge`]; then nothing of the request is to be queued.
+    pub fn take(
+        &self,
+        key: &Digest,
+        scope: Scope,
+        received_at: Timestamp,
+    ) -> Result<EventEntries, EventsTooLarge> {
+        let (mut intake, mut made) = (EventEntries::default(), 0);
         for (place, element) in self.elements.iter().copied().enumerate() {
             let is_object = json::kind(element) == Kind::Object;
-            let through_segment = matches!(self.from, From::Segment);
-            let payload = match &self.from {
-                From::Sdk { kind, common } if is_object => Some(common.completed(element, *kind, scope)),
-                From::Sdk { .. } | From::Segment => None,
+            let through_segment = matches!(self.sender, Sender::Segment);
+            let payload = match &self.sender {
+                Sender::Sdk { kind, common } if is_object => Some(common.completed(element, *kind, scope)),
+                Sender::Sdk { .. } | Sender::Segment => None,
             };
             let payload = payload.as_deref().and_then(|payload| serde_json::from_str(payload).ok());
             let payload: Json<'_> = payload.unwrap_or(element);
             made += payload.get().len();
-            if made > MAX_MADE {
-                return Err(Inflated);
+            if made > MAX_EXPANDED {
+                return Err(EventsTooLarge);
             }
             let event = FirstParty::read(payload, received_at, through_segment);
             if scope == Scope::TrackOnly && event.as_ref().is_ok_and(|event| !event.only_tells()) {
@@ -182,13 +187,13 @@ impl<'a> Body<'a> {
                 through_segment,
                 ..super::envelope(id(key, message_id), Source::Segment, Payload::Object(payload), received_at)
             };
-            let (received, problem) = sorted(&envelope, payload, event.err());
+            let (entry, problem) = sorted(&envelope, payload, event.err());
             intake.problem = problem.or(intake.problem);
-            if scope == Scope::TrackOnly && received.dead.is_some() {
+            if scope == Scope::TrackOnly && entry.dead_letter_reason.is_some() {
                 intake.dropped += 1;
                 continue;
             }
-            intake.received.push(received);
+            intake.entries.push(entry);
         }
         Ok(intake)
     }
@@ -199,8 +204,8 @@ impl<'a> Body<'a> {
 }
 
 /// A body that is no event, for the dead-letter queue.
-pub fn unreadable(body: &[u8], reason: &'static str, received_at: Timestamp) -> Received {
-    Received::bytes(&new_id(), Source::Segment, body, reason, received_at)
+pub fn unreadable(body: &[u8], reason: &'static str, received_at: Timestamp) -> QueueEntry {
+    QueueEntry::dead_letter_of_bytes(&new_id(), Source::Segment, body, reason, received_at)
 }
 
 /// An envelope for the queue, or for the dead-letter queue and why.
@@ -208,24 +213,24 @@ fn sorted(
     envelope: &Envelope<'_>,
     payload: Json<'_>,
     invalid: Option<Invalid>,
-) -> (Received, Option<Problem>) {
+) -> (QueueEntry, Option<Problem>) {
     let bytes = |reason| {
         let payload = payload.get().as_bytes();
-        Received::bytes(&envelope.id, envelope.source, payload, reason, envelope.received_at)
+        QueueEntry::dead_letter_of_bytes(&envelope.id, envelope.source, payload, reason, envelope.received_at)
     };
-    let received = match invalid {
-        None => Received::live(envelope),
+    let entry = match invalid {
+        None => QueueEntry::of(envelope),
         Some(invalid @ Invalid::NotAnObject) => bytes(invalid.as_str()),
-        Some(invalid) => Received::dead(envelope, invalid.as_str(), false),
+        Some(invalid) => QueueEntry::dead_letter(envelope, invalid.as_str(), false),
     };
-    if received.fits() {
-        (received, invalid.map(Problem::Invalid))
+    if entry.fits() {
+        (entry, invalid.map(Problem::Invalid))
     } else {
         (bytes(TOO_LARGE), Some(Problem::TooLarge))
     }
 }
 
-impl Common<'_> {
+impl BatchFields<'_> {
     /// An SDK's event with what path and batch say for it, and without what only the way here needed.
     ///
     /// Who may only tell cannot tell of a user's address: sent along with an id, it could become the profile's.
@@ -300,25 +305,25 @@ mod tests {
         Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap()
     }
 
-    fn payloads(intake: &Intake) -> Vec<Value> {
-        let envelope = |received: &Received| serde_json::from_str::<Value>(&received.body).unwrap();
-        intake.received.iter().map(|received| envelope(received)["payload"].clone()).collect()
+    fn payloads(intake: &EventEntries) -> Vec<Value> {
+        let envelope = |entry: &QueueEntry| serde_json::from_str::<Value>(&entry.body).unwrap();
+        intake.entries.iter().map(|entry| envelope(entry)["payload"].clone()).collect()
     }
 
-    fn sdk(path: Events, body: &str) -> Intake {
-        Body::of_sdk(body.as_bytes(), path).unwrap().take(&KEY, Scope::Full, received_at()).unwrap()
+    fn sdk(endpoint: TrackingEndpoint, body: &str) -> EventEntries {
+        Events::of_sdk(body.as_bytes(), endpoint).unwrap().take(&KEY, Scope::Full, received_at()).unwrap()
     }
 
     #[test]
     fn what_segment_sends_travels_to_the_letter() {
         let event = r#"{"type":"track" , "event":"e","n":1.00,"sentAt":"x","writeKey":"k","big":12345678901234567890}"#;
         for (body, is_batch) in [(event.to_owned(), false), (format!("[{event}, {event}]"), true)] {
-            let read = Body::of_segment(body.as_bytes()).unwrap();
+            let read = Events::of_segment(body.as_bytes()).unwrap();
             let intake = read.take(&KEY, Scope::Full, received_at()).unwrap();
             assert_eq!((read.is_batch, intake.problem), (is_batch, None));
-            for received in &intake.received {
-                assert!(received.body.ends_with(&format!(r#""payload":{event}}}"#)), "{}", received.body);
-                assert!(received.body.contains(r#""through_segment":true"#));
+            for entry in &intake.entries {
+                assert!(entry.body.ends_with(&format!(r#""payload":{event}}}"#)), "{}", entry.body);
+                assert!(entry.body.contains(r#""through_segment":true"#));
             }
             assert_eq!(read.signed_part(), is_batch.then_some(event.as_bytes()));
         }
@@ -327,7 +332,7 @@ mod tests {
     #[test]
     fn a_batch_speaks_for_its_events() {
         let intake = sdk(
-            Events::Batch,
+            TrackingEndpoint::Batch,
             r#"{"writeKey":"k","sentAt":"2026-11-21T05:04:03Z","context":{"library":{"name":"l"},"ip":"1"},"integrations":{"All":false},
             "batch":[{"type":"track","event":"e","writeKey":"k","_metadata":{},"context":{"ip":null,"page":{}},"sentAt":null,"n":1.0},
             {"type":"page","context":{"ip":"2"},"integrations":{"All":true}},{"type":"screen","context":5}]}"#,
@@ -344,15 +349,15 @@ mod tests {
             ]
         );
         let place =
-            |received: &Received| serde_json::from_str::<Value>(&received.body).unwrap()["place"].as_u64();
-        assert_eq!(intake.received.iter().map(place).collect::<Vec<_>>(), [None, Some(1), Some(2)]);
+            |entry: &QueueEntry| serde_json::from_str::<Value>(&entry.body).unwrap()["place"].as_u64();
+        assert_eq!(intake.entries.iter().map(place).collect::<Vec<_>>(), [None, Some(1), Some(2)]);
     }
 
     #[test]
     fn the_path_gives_the_type() {
         for body in [r#"{"userId":"u"}"#, r#"{"userId":"u","type":"track"}"#, r#"{"type":null,"userId":"u"}"#]
         {
-            let intake = sdk(Events::One(CallType::Identify), body);
+            let intake = sdk(TrackingEndpoint::Event(CallType::Identify), body);
             assert_eq!(payloads(&intake), [json!({"userId": "u", "type": "identify"})]);
             assert_eq!(intake.problem, None);
         }
@@ -363,40 +368,42 @@ mod tests {
         let events = r#"[{"type":"Identify","userId":"u"},{"type":"TRACK","event":"e"},{"type":"Tracks","event":"e"}]"#;
         let batch = format!(r#"{{"batch":{events}}}"#);
         let segment =
-            Body::of_segment(events.as_bytes()).unwrap().take(&KEY, Scope::Full, received_at()).unwrap();
-        for intake in [segment, sdk(Events::Batch, &batch)] {
-            let reasons: Vec<Option<&str>> = intake.received.iter().map(|received| received.dead).collect();
+            Events::of_segment(events.as_bytes()).unwrap().take(&KEY, Scope::Full, received_at()).unwrap();
+        for intake in [segment, sdk(TrackingEndpoint::Batch, &batch)] {
+            let reasons: Vec<Option<&str>> =
+                intake.entries.iter().map(|entry| entry.dead_letter_reason).collect();
             assert_eq!(reasons, [None, None, Some("unknown_type")]);
             let types: Vec<Value> =
                 payloads(&intake).into_iter().map(|payload| payload["type"].clone()).collect();
             assert_eq!(types, ["Identify", "TRACK", "Tracks"]);
         }
         // A public key is not let in by another spelling.
-        let body = Body::of_sdk(batch.as_bytes(), Events::Batch).unwrap();
+        let body = Events::of_sdk(batch.as_bytes(), TrackingEndpoint::Batch).unwrap();
         let intake = body.take(&KEY, Scope::TrackOnly, received_at()).unwrap();
-        assert_eq!((intake.received.len(), intake.forbidden, intake.dropped), (1, 1, 1));
+        assert_eq!((intake.entries.len(), intake.forbidden, intake.dropped), (1, 1, 1));
     }
 
     #[test]
     fn bad_events_take_no_good_ones_along() {
         let intake = sdk(
-            Events::Batch,
+            TrackingEndpoint::Batch,
             r#"{"batch":[5,{},{"type":"nonsense"},{"type":"track"},{"type":"alias","userId":"u"},{"type":"page"}]}"#,
         );
-        let reasons: Vec<Option<&str>> = intake.received.iter().map(|received| received.dead).collect();
+        let reasons: Vec<Option<&str>> =
+            intake.entries.iter().map(|entry| entry.dead_letter_reason).collect();
         let bad = ["not_an_object", "no_type", "unknown_type", "no_event_name", "no_previous_id"];
         assert_eq!(reasons, bad.map(Some).into_iter().chain([None]).collect::<Vec<_>>());
-        for received in &intake.received {
-            assert!(Envelope::parse(&received.body).is_ok(), "{}", received.body);
+        for entry in &intake.entries {
+            assert!(Envelope::parse(&entry.body).is_ok(), "{}", entry.body);
         }
     }
 
     #[test]
     fn a_retry_makes_the_same_ids_and_another_key_others() {
         let ids = |key: Digest, body: &str| -> Vec<String> {
-            let body = Body::of_sdk(body.as_bytes(), Events::Batch).unwrap();
+            let body = Events::of_sdk(body.as_bytes(), TrackingEndpoint::Batch).unwrap();
             let intake = body.take(&key, Scope::Full, received_at()).unwrap();
-            intake.received.iter().map(|received| received.id.to_string()).collect()
+            intake.entries.iter().map(|entry| entry.id.to_string()).collect()
         };
         let body =
             r#"{"batch":[{"type":"page","messageId":"m"},{"type":"page","messageId":7},{"type":"page"}]}"#;
@@ -408,19 +415,23 @@ mod tests {
 
     #[test]
     fn what_is_no_body_is_told() {
-        for (path, body, reason) in [
-            (Events::Batch, "", "empty"),
-            (Events::Batch, "{", "not_json"),
-            (Events::Batch, "5", "not_an_object"),
-            (Events::Batch, "{}", "no_batch"),
-            (Events::Batch, r#"{"batch":{}}"#, "no_batch"),
-            (Events::One(CallType::Track), "null", "not_an_object"),
+        for (endpoint, body, reason) in [
+            (TrackingEndpoint::Batch, "", "empty"),
+            (TrackingEndpoint::Batch, "{", "not_json"),
+            (TrackingEndpoint::Batch, "5", "not_an_object"),
+            (TrackingEndpoint::Batch, "{}", "no_batch"),
+            (TrackingEndpoint::Batch, r#"{"batch":{}}"#, "no_batch"),
+            (TrackingEndpoint::Event(CallType::Track), "null", "not_an_object"),
         ] {
-            assert_eq!(Body::of_sdk(body.as_bytes(), path).err(), Some(Unreadable::Not(reason)), "{body}");
+            assert_eq!(
+                Events::of_sdk(body.as_bytes(), endpoint).err(),
+                Some(Unreadable::Not(reason)),
+                "{body}"
+            );
         }
         let too_many = format!("[{}]", vec!["{}"; MAX_EVENTS + 1].join(","));
-        assert_eq!(Body::of_segment(too_many.as_bytes()).err(), Some(Unreadable::TooManyEvents));
-        assert!(Body::of_segment(b"[]").is_ok());
+        assert_eq!(Events::of_segment(too_many.as_bytes()).err(), Some(Unreadable::TooManyEvents));
+        assert!(Events::of_segment(b"[]").is_ok());
     }
 
     #[test]
@@ -428,9 +439,9 @@ mod tests {
         let body = br#"{"context":{"traits":{"email":"a@b.c"},"ip":"1"},"batch":[{"type":"page"},{"type":"page","userId":"u"},
             {"type":"page","userId":"u","context":{"traits":{"email":"a@b.c"},"x":1}},{"type":"identify"},
             {"type":"track","event":"unsubscribe"},{"type":"track"},5]}"#;
-        let body = Body::of_sdk(body, Events::Batch).unwrap();
+        let body = Events::of_sdk(body, TrackingEndpoint::Batch).unwrap();
         let intake = body.take(&KEY, Scope::TrackOnly, received_at()).unwrap();
-        assert_eq!((intake.received.len(), intake.forbidden, intake.dropped), (3, 2, 2));
+        assert_eq!((intake.entries.len(), intake.forbidden, intake.dropped), (3, 2, 2));
         let contexts: Vec<Value> =
             payloads(&intake).into_iter().map(|payload| payload["context"].clone()).collect();
         let by_address_alone = json!({"traits": {"email": "a@b.c"}, "ip": "1"});
@@ -442,12 +453,12 @@ mod tests {
         let batch = |bytes: usize, events: usize| {
             let events = vec![r#"{"type":"page"}"#; events].join(",");
             let body = format!(r#"{{"context":{{"a":"{}"}},"batch":[{events}]}}"#, "x".repeat(bytes));
-            let body = Body::of_sdk(body.as_bytes(), Events::Batch).unwrap();
-            body.take(&KEY, Scope::Full, received_at()).map(|intake| intake.received.len())
+            let body = Events::of_sdk(body.as_bytes(), TrackingEndpoint::Batch).unwrap();
+            body.take(&KEY, Scope::Full, received_at()).map(|intake| intake.entries.len())
         };
         assert_eq!(batch(1_000, 1_000), Ok(1_000));
-        assert_eq!(batch(100_000, 1_000), Err(Inflated));
-        assert_eq!(batch(300_000, 2_000), Err(Inflated));
+        assert_eq!(batch(100_000, 1_000), Err(EventsTooLarge));
+        assert_eq!(batch(300_000, 2_000), Err(EventsTooLarge));
     }
 
     #[test]
@@ -467,8 +478,11 @@ mod tests {
         for event in ["track", "nonsense"] {
             let event = format!(r#"{{"type":"{event}","event":"{}"}}"#, "x".repeat(300_000));
             let intake =
-                Body::of_segment(event.as_bytes()).unwrap().take(&KEY, Scope::Full, received_at()).unwrap();
-            assert_eq!((intake.received[0].dead, intake.problem), (Some(TOO_LARGE), Some(Problem::TooLarge)));
+                Events::of_segment(event.as_bytes()).unwrap().take(&KEY, Scope::Full, received_at()).unwrap();
+            assert_eq!(
+                (intake.entries[0].dead_letter_reason, intake.problem),
+                (Some(TOO_LARGE), Some(Problem::TooLarge))
+            );
         }
     }
 }

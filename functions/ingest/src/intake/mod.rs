@@ -23,7 +23,7 @@ pub(crate) const TOO_LARGE: &str = "too_large";
 
 /// One envelope on its way to a queue.
 #[derive(Debug)]
-pub struct Received {
+pub struct QueueEntry {
     /// The event's id.
     pub id: EventId,
     /// The message body.
@@ -31,27 +31,27 @@ pub struct Received {
     /// Message attributes, for the operator's eye.
     pub attributes: Vec<(&'static str, String)>,
     /// Why it goes to the dead-letter queue, if it does.
-    pub dead: Option<&'static str>,
+    pub dead_letter_reason: Option<&'static str>,
 }
 
-impl Received {
+impl QueueEntry {
     /// An envelope for the queue.
-    fn live(envelope: &Envelope<'_>) -> Self {
+    fn of(envelope: &Envelope<'_>) -> Self {
         let mut attributes = vec![("source", envelope.source.as_str().to_owned())];
         attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
-        Received { id: envelope.id.clone(), body: envelope.to_json(), attributes, dead: None }
+        QueueEntry { id: envelope.id.clone(), body: envelope.to_json(), attributes, dead_letter_reason: None }
     }
 
     /// An entry for the dead-letter queue.
-    fn dead(envelope: &Envelope<'_>, reason: &'static str, truncated: bool) -> Self {
+    fn dead_letter(envelope: &Envelope<'_>, reason: &'static str, truncated: bool) -> Self {
         let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
         let cause = DeadLetterReason { reason, truncated, ..DeadLetterReason::default() };
         let body = DeadLetter { envelope, destinations: None, cause }.to_json();
-        Received { id: envelope.id.clone(), body, attributes, dead: Some(reason) }
+        QueueEntry { id: envelope.id.clone(), body, attributes, dead_letter_reason: Some(reason) }
     }
 
     /// An entry for the dead-letter queue with bytes that are no event: all of them, or of too many the head.
-    fn bytes(
+    fn dead_letter_of_bytes(
         id: &EventId,
         source: Source,
         bytes: &[u8],
@@ -61,11 +61,11 @@ impl Received {
         let letter = |bytes: &[u8], reason, truncated| {
             let bytes = STANDARD.encode(bytes);
             let envelope = envelope(id.clone(), source, Payload::Base64(&bytes), received_at);
-            Received::dead(&envelope, reason, truncated)
+            QueueEntry::dead_letter(&envelope, reason, truncated)
         };
         let whole = (reason != TOO_LARGE).then(|| letter(bytes, reason, false));
         let head = || letter(&bytes[..bytes.len().min(KEPT_BYTES)], TOO_LARGE, true);
-        whole.filter(Received::fits).unwrap_or_else(head)
+        whole.filter(QueueEntry::fits).unwrap_or_else(head)
     }
 
     fn fits(&self) -> bool {

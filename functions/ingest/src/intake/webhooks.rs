@@ -4,13 +4,13 @@ use relay_core::envelope::{Payload, Source};
 use relay_core::json::{self, Json, Kind};
 use relay_core::timestamp::Timestamp;
 
-use super::{KEPT_BYTES, MAX_EVENTS, Received, TOO_LARGE, elements, json_value, new_id};
+use super::{KEPT_BYTES, MAX_EVENTS, QueueEntry, TOO_LARGE, elements, json_value, new_id};
 
 /// What a request's body amounts to.
 #[derive(Debug)]
 pub struct Webhooks {
     /// At least one envelope: a webhook, or what came in its place.
-    pub received: Vec<Received>,
+    pub entries: Vec<QueueEntry>,
     /// The body was an array of webhooks.
     pub is_array: bool,
     /// Why the request is refused although all of it is kept.
@@ -36,31 +36,31 @@ impl Webhooks {
             Ok(found) => found,
             Err(reason) => return Self::unreadable(body, reason, received_at),
         };
-        let received: Vec<Received> =
-            webhooks.into_iter().map(|webhook| Received::webhook(webhook, received_at)).collect();
-        let too_large = received.iter().any(|received| received.dead.is_some());
-        Webhooks { received, is_array, refusal: too_large.then_some(Refusal::TooLarge) }
+        let entries: Vec<QueueEntry> =
+            webhooks.into_iter().map(|webhook| QueueEntry::webhook(webhook, received_at)).collect();
+        let too_large = entries.iter().any(|entry| entry.dead_letter_reason.is_some());
+        Webhooks { entries, is_array, refusal: too_large.then_some(Refusal::TooLarge) }
     }
 
     fn unreadable(body: &[u8], reason: &'static str, received_at: Timestamp) -> Self {
-        let received = Received::bytes(&new_id(), Source::Vero, body, reason, received_at);
-        let refusal = match received.dead {
+        let entry = QueueEntry::dead_letter_of_bytes(&new_id(), Source::Vero, body, reason, received_at);
+        let refusal = match entry.dead_letter_reason {
             Some(TOO_LARGE) => Refusal::TooLarge,
             _ => Refusal::NotAWebhook(reason),
         };
-        Webhooks { received: vec![received], is_array: false, refusal: Some(refusal) }
+        Webhooks { entries: vec![entry], is_array: false, refusal: Some(refusal) }
     }
 }
 
-impl Received {
+impl QueueEntry {
     fn webhook(webhook: Json<'_>, received_at: Timestamp) -> Self {
         let id = new_id();
         let payload = Payload::Object(webhook);
-        let live = Received::live(&super::envelope(id.clone(), Source::Vero, payload, received_at));
+        let live = QueueEntry::of(&super::envelope(id.clone(), Source::Vero, payload, received_at));
         if live.fits() {
             return live;
         }
-        Received::bytes(&id, Source::Vero, webhook.get().as_bytes(), TOO_LARGE, received_at)
+        QueueEntry::dead_letter_of_bytes(&id, Source::Vero, webhook.get().as_bytes(), TOO_LARGE, received_at)
     }
 }
 
@@ -87,8 +87,8 @@ mod tests {
         Webhooks::of(body, Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap())
     }
 
-    fn json(received: &Received) -> serde_json::Value {
-        serde_json::from_str(&received.body).unwrap()
+    fn json(entry: &QueueEntry) -> serde_json::Value {
+        serde_json::from_str(&entry.body).unwrap()
     }
 
     #[test]
@@ -97,17 +97,17 @@ mod tests {
             "{\"type\" : \"sent\",\n\t\"n\":1.00, \"id\":12345678901234567890,\"e\":\"\\ud800\\u00e9\"}";
         let intake = intake(format!("\u{FEFF} {webhook}\r\n").as_bytes());
         assert!(intake.refusal.is_none() && !intake.is_array);
-        let [received] = &intake.received[..] else { panic!("one envelope") };
-        assert!(received.body.ends_with(&format!(r#""payload":{webhook}}}"#)), "{}", received.body);
-        assert_eq!(received.attributes, [("source", "vero".to_owned()), ("type", "sent".to_owned())]);
+        let [entry] = &intake.entries[..] else { panic!("one envelope") };
+        assert!(entry.body.ends_with(&format!(r#""payload":{webhook}}}"#)), "{}", entry.body);
+        assert_eq!(entry.attributes, [("source", "vero".to_owned()), ("type", "sent".to_owned())]);
     }
 
     #[test]
     fn an_array_makes_an_envelope_each_with_rising_ids() {
         let intake = intake(br#"[{"type":"sent"},{"type":"opened"},{}]"#);
         assert!(intake.is_array && intake.refusal.is_none());
-        assert_eq!(intake.received.len(), 3);
-        assert!(intake.received.is_sorted_by(|a, b| a.id < b.id));
+        assert_eq!(intake.entries.len(), 3);
+        assert!(intake.entries.is_sorted_by(|a, b| a.id < b.id));
     }
 
     #[test]
@@ -127,10 +127,10 @@ mod tests {
         ] {
             let intake = intake(body);
             assert_eq!(intake.refusal, Some(Refusal::NotAWebhook(reason)));
-            let letter = json(&intake.received[0]);
+            let letter = json(&intake.entries[0]);
             assert_eq!(letter["reason"], reason);
             assert_eq!(STANDARD.decode(letter["payload_base64"].as_str().unwrap()).unwrap(), body);
-            assert!(Envelope::parse(&intake.received[0].body).is_ok());
+            assert!(Envelope::parse(&intake.entries[0].body).is_ok());
         }
     }
 
@@ -141,21 +141,24 @@ mod tests {
         {
             let intake = intake(body.as_bytes());
             assert_eq!(intake.refusal, Some(Refusal::TooLarge));
-            let dead = intake.received.last().unwrap();
+            let dead = intake.entries.last().unwrap();
             let letter = json(dead);
             assert_eq!((&letter["reason"], &letter["truncated"]), (&"too_large".into(), &true.into()));
             let kept = STANDARD.decode(letter["payload_base64"].as_str().unwrap()).unwrap();
             assert_eq!(kept, &expected.as_bytes()[..KEPT_BYTES]);
         }
         let intake = intake("x".repeat(300_000).as_bytes());
-        assert_eq!((intake.refusal, intake.received[0].dead), (Some(Refusal::TooLarge), Some("too_large")));
+        assert_eq!(
+            (intake.refusal, intake.entries[0].dead_letter_reason),
+            (Some(Refusal::TooLarge), Some("too_large"))
+        );
     }
 
     #[test]
     fn the_limit_is_the_envelope_s() {
-        let frame = intake(b"{\"a\":\"\"}").received[0].body.len();
+        let frame = intake(b"{\"a\":\"\"}").entries[0].body.len();
         let fits = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_BYTES - frame));
-        assert_eq!(intake(fits.as_bytes()).received[0].body.len(), MAX_BYTES);
+        assert_eq!(intake(fits.as_bytes()).entries[0].body.len(), MAX_BYTES);
         assert!(intake(fits.as_bytes()).refusal.is_none());
         assert!(intake(fits.replacen('x', "xx", 1).as_bytes()).refusal.is_some());
     }
@@ -163,18 +166,18 @@ mod tests {
     #[test]
     fn an_array_without_end_is_too_large() {
         let array = |length: usize| format!("[{}]", vec!["{}"; length].join(","));
-        assert_eq!(intake(array(MAX_EVENTS).as_bytes()).received.len(), MAX_EVENTS);
+        assert_eq!(intake(array(MAX_EVENTS).as_bytes()).entries.len(), MAX_EVENTS);
         let too_many = intake(array(MAX_EVENTS + 1).as_bytes());
-        assert_eq!((too_many.refusal, too_many.received.len()), (Some(Refusal::TooLarge), 1));
+        assert_eq!((too_many.refusal, too_many.entries.len()), (Some(Refusal::TooLarge), 1));
     }
 
     proptest! {
         #[test]
         fn no_bytes_are_ever_lost(body in proptest::collection::vec(any::<u8>(), 0..300)) {
             let intake = intake(&body);
-            prop_assert!(!intake.received.is_empty());
-            for received in &intake.received {
-                prop_assert!(Envelope::parse(&received.body).is_ok());
+            prop_assert!(!intake.entries.is_empty());
+            for entry in &intake.entries {
+                prop_assert!(Envelope::parse(&entry.body).is_ok());
             }
         }
     }
