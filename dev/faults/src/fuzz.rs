@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use faults::report::Report;
-use ingest::intake::QueueEntry;
-use ingest::intake::first_party::{Events, Scope};
-use ingest::intake::webhooks::Webhooks;
-use ingest::request::Request;
-use ingest::route::TrackingEndpoint;
+use ingest::auth::Scope;
+use ingest::first_party::Events;
+use ingest::http::request::InboundRequest;
+use ingest::http::routes::TrackingEndpoint;
+use ingest::queue_entry::QueueEntry;
+use ingest::vero::Webhooks;
 use relay_core::envelope::{Envelope, EventId, MAX_BYTES, Payload};
 use relay_core::first_party::{CallType, FirstParty};
 use relay_core::json::Json;
@@ -217,7 +218,7 @@ fn now() -> Result<Timestamp> {
 fn takes(input: &[u8]) -> Result<bool> {
     let mut taken = check_webhooks(input)?;
     if let Ok(event) = serde_json::from_slice::<&serde_json::value::RawValue>(input) {
-        taken |= check_webhooks(&Request::read(event).body())?;
+        taken |= check_webhooks(&InboundRequest::read(event, None, tokio::time::Instant::now()).body())?;
     }
     Ok(taken)
 }
@@ -249,8 +250,8 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
     ];
     let mut called = false;
     for body in bodies.into_iter().flatten() {
-        ensure!(body.take(&KEY, Scope::TrackOnly, now()?).is_ok(), "a small body that grows large");
-        let Ok(intake) = body.take(&KEY, Scope::Full, now()?) else {
+        ensure!(body.entries(&KEY, Scope::TrackOnly, now()?).is_ok(), "a small body that grows large");
+        let Ok(intake) = body.entries(&KEY, Scope::Full, now()?) else {
             anyhow::bail!("a small body that grows large")
         };
         for entry in &intake.entries {

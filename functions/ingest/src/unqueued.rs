@@ -1,6 +1,6 @@
 //! The last resort when SQS does not take a webhook: the log, which is encrypted and can be read back.
 
-use crate::intake::QueueEntry;
+use crate::queue_entry::QueueEntry;
 
 /// The most bytes of an envelope in one line. CloudWatch takes more, but the lines' other readers may not.
 const MAX_PART: usize = 32_000;

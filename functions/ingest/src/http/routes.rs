@@ -2,6 +2,8 @@
 
 use relay_core::first_party::CallType;
 
+use crate::http::request::InboundRequest;
+
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'r> {
@@ -67,9 +69,19 @@ impl TrackingEndpoint {
 }
 
 impl<'r> Route<'r> {
+    /// Of a request, if somebody was meant to use it.
+    pub fn of(request: &'r InboundRequest<'_>, enabled: EnabledRoutes) -> Self {
+        Self::find(&request.method, &request.path, request.parameter("token"), enabled)
+    }
+
+    /// A browser's page may see the response.
+    pub fn is_for_browsers(self) -> bool {
+        matches!(self, Route::Tracking(_) | Route::Preflight | Route::Metrics)
+    }
+
     /// Reads method and path, whose repeated slashes count as one, and a trailing one as none. On `/vero` the token may
     /// stand in the query.
-    pub fn of(method: &str, path: &'r str, token_in_query: Option<&'r str>, enabled: EnabledRoutes) -> Self {
+    fn find(method: &str, path: &'r str, token_in_query: Option<&'r str>, enabled: EnabledRoutes) -> Self {
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());
         let (route, allowed) = match (segments.next(), segments.next(), segments.next()) {
             (Some("vero"), token, None) => {
@@ -150,7 +162,7 @@ mod tests {
             ("POST", "/vero2", None, Route::Unknown),
         ] {
             let enabled = EnabledRoutes { segment: true, tracking: true };
-            assert_eq!(Route::of(method, path, query, enabled), expected, "{method} {path} {query:?}");
+            assert_eq!(Route::find(method, path, query, enabled), expected, "{method} {path} {query:?}");
         }
     }
 
@@ -160,7 +172,7 @@ mod tests {
         for (method, path) in
             [("POST", "/segment/x"), ("GET", "/segment/x"), ("POST", "/v1/t"), ("OPTIONS", "/v1/t")]
         {
-            assert_eq!(Route::of(method, path, None, enabled), Route::Unknown, "{method} {path}");
+            assert_eq!(Route::find(method, path, None, enabled), Route::Unknown, "{method} {path}");
         }
     }
 }

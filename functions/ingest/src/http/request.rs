@@ -8,11 +8,13 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_core::json::{self, Json};
+use relay_platform::trace::TraceHeader;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 /// What matters of a request. What is missing or of the wrong type is empty.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct InboundRequest<'a> {
     /// The HTTP method.
     pub method: Cow<'a, str>,
     /// The path, as sent.
@@ -21,14 +23,18 @@ pub struct Request<'a> {
     pub query: Cow<'a, str>,
     /// The body came as text: of bytes that are none, Lambda's text is beyond repair.
     pub is_text: bool,
+    /// X-Ray's, as Lambda hands it over.
+    pub trace: Option<TraceHeader>,
+    /// When the queues must have its events.
+    pub deadline: Instant,
     body: Option<Json<'a>>,
     headers: Option<Json<'a>>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> InboundRequest<'a> {
     /// Reads an event. One that is none of a Function URL's has no path, which is an unknown one. The body is not decoded
     /// before somebody asks for it: up to 6 MB of anybody's.
-    pub fn read(event: &'a RawValue) -> Self {
+    pub fn read(event: &'a RawValue, trace_header: Option<&str>, deadline: Instant) -> Self {
         let [mut method, mut path, mut query] = [const { Cow::Borrowed("") }; 3];
         let (mut is_base64, mut body, mut headers) = (false, None, None);
         for (key, value) in json::fields(event.into()) {
@@ -43,7 +49,8 @@ impl<'a> Request<'a> {
                 _ => (),
             }
         }
-        Request { method, path, query, is_text: !is_base64, body, headers }
+        let trace = trace_header.and_then(TraceHeader::parse);
+        InboundRequest { method, path, query, is_text: !is_base64, trace, deadline, body, headers }
     }
 
     /// The body's bytes.
@@ -114,7 +121,7 @@ mod tests {
 
     fn read(event: &str) -> (String, String, Option<String>, Vec<u8>) {
         let event: Box<RawValue> = serde_json::from_str(event).unwrap();
-        let request = Request::read(&event);
+        let request = InboundRequest::read(&event, None, Instant::now());
         let token = request.parameter("token").map(str::to_owned);
         let body = request.body().into_owned();
         for limit in [0, 1, 3, 5, 7, 1_000] {
@@ -152,7 +159,7 @@ mod tests {
     fn the_key_is_the_user_name() {
         let user = |authorization: &str| {
             let event = format!(r#"{{"headers":{{"Authorization":"{authorization}"}}}}"#);
-            Request::read(serde_json::from_str(&event).unwrap()).basic_user()
+            InboundRequest::read(serde_json::from_str(&event).unwrap(), None, Instant::now()).basic_user()
         };
         let basic = |credentials: &str| STANDARD.encode(credentials);
         assert_eq!(user(&format!("Basic {}", basic("key:"))).as_deref(), Some("key"));

@@ -1,7 +1,7 @@
 //! Which sites' browsers may send events.
 
-use crate::answer::Answer;
-use crate::request::Request;
+use crate::http::request::InboundRequest;
+use crate::http::response::{self, Response};
 
 /// Origins, as browsers write them: scheme, host and port, in lower case and without a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,32 +17,32 @@ impl Origins {
         (Origins(origins), others.len())
     }
 
-    /// What a browser may be told of its request.
-    pub fn allowed(&self, request: &Request<'_>) -> Option<String> {
+    /// The origin of a request whose response its page may see.
+    pub fn allowed(&self, request: &InboundRequest<'_>) -> Option<String> {
         let origin = request.header("origin")?;
         self.0.contains(&origin.to_ascii_lowercase()).then_some(origin)
     }
 
-    /// An answer that the sender's browser shows to its page, if the page may see it.
-    pub fn expose(&self, request: &Request<'_>, answer: Answer) -> Answer {
+    /// A response that the sender's browser shows to its page, if the page may see it.
+    pub fn expose(&self, request: &InboundRequest<'_>, response: Response) -> Response {
         if self.0.is_empty() {
-            return answer;
+            return response;
         }
-        // Caches must not hand one origin's answer to another.
-        let answer = answer.with_header("vary", "Origin");
+        // Caches must not hand one origin's response to another.
+        let response = response.with_header("vary", "Origin");
         match self.allowed(request) {
-            Some(origin) => answer.with_header("access-control-allow-origin", origin),
-            None => answer,
+            Some(origin) => response.with_header("access-control-allow-origin", origin),
+            None => response,
         }
     }
 
-    /// The answer to a browser that asks whether it may send events.
-    pub fn preflight(&self, request: &Request<'_>) -> Answer {
-        let answer = self.expose(request, Answer::empty());
+    /// The response to a browser that asks whether it may send events, still to be exposed.
+    pub fn preflight(&self, request: &InboundRequest<'_>) -> Response {
+        let response = response::empty();
         if self.allowed(request).is_none() {
-            return answer;
+            return response;
         }
-        answer
+        response
             .with_header("access-control-allow-methods", "POST, OPTIONS")
             // Those that Segment's SDKs send.
             .with_header(

@@ -1,5 +1,4 @@
-//! The secrets that open the routes: tokens in URLs, and write keys. Vero signs nothing, so the token is all that
-//! tells Vero from anybody else.
+//! Tokens in URLs, and write keys.
 
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
