@@ -13,6 +13,8 @@
 
 #![warn(missing_docs)]
 
+#![warn(missing_docs)]
+
 pub mod archive;
 pub mod blueprint;
 pub mod delivery;

@@ -1,17 +1,11 @@
-//! From the bytes of a request to envelopes. Nothing is re-typed, and nothing is thrown away: what can never be
-//! processed becomes an entry for the dead-letter queue.
-
-pub mod first_party;
-mod id;
-pub mod webhooks;
+//! What is put on a queue. Nothing is re-typed, and nothing is thrown away: what can never be processed becomes an entry
+//! of the dead-letter queue.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_core::envelope::{DeadLetter, DeadLetterReason, Envelope, EventId, MAX_BYTES, Payload, Source};
 use relay_core::json::{self, Json, Kind};
 use relay_core::timestamp::Timestamp;
-
-use id::new_id;
 
 /// How much of a too large event is kept, in bytes.
 pub const KEPT_BYTES: usize = 100_000;
@@ -23,35 +17,34 @@ pub(crate) const TOO_LARGE: &str = "too_large";
 
 /// One envelope on its way to a queue.
 #[derive(Debug)]
-pub struct Received {
-    /// The event's id.
+pub struct QueueEntry {
+    /// The event's.
     pub id: EventId,
-    /// The message body.
     pub body: String,
     /// Message attributes, for the operator's eye.
     pub attributes: Vec<(&'static str, String)>,
     /// Why it goes to the dead-letter queue, if it does.
-    pub dead: Option<&'static str>,
+    pub dead_letter_reason: Option<&'static str>,
 }
 
-impl Received {
-    /// An envelope for the queue.
-    fn live(envelope: &Envelope<'_>) -> Self {
+impl QueueEntry {
+    /// For the queue.
+    pub fn of(envelope: &Envelope<'_>) -> Self {
         let mut attributes = vec![("source", envelope.source.as_str().to_owned())];
         attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
-        Received { id: envelope.id.clone(), body: envelope.to_json(), attributes, dead: None }
+        QueueEntry { id: envelope.id.clone(), body: envelope.to_json(), attributes, dead_letter_reason: None }
     }
 
-    /// An entry for the dead-letter queue.
-    fn dead(envelope: &Envelope<'_>, reason: &'static str, truncated: bool) -> Self {
+    /// For the dead-letter queue.
+    pub fn dead_letter(envelope: &Envelope<'_>, reason: &'static str, truncated: bool) -> Self {
         let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
         let cause = DeadLetterReason { reason, truncated, ..DeadLetterReason::default() };
         let body = DeadLetter { envelope, destinations: None, cause }.to_json();
-        Received { id: envelope.id.clone(), body, attributes, dead: Some(reason) }
+        QueueEntry { id: envelope.id.clone(), body, attributes, dead_letter_reason: Some(reason) }
     }
 
-    /// An entry for the dead-letter queue with bytes that are no event: all of them, or of too many the head.
-    fn bytes(
+    /// For the dead-letter queue, with bytes that are no event: all of them, or of too many the head.
+    pub fn dead_letter_of_bytes(
         id: &EventId,
         source: Source,
         bytes: &[u8],
@@ -61,20 +54,21 @@ impl Received {
         let letter = |bytes: &[u8], reason, truncated| {
             let bytes = STANDARD.encode(bytes);
             let envelope = envelope(id.clone(), source, Payload::Base64(&bytes), received_at);
-            Received::dead(&envelope, reason, truncated)
+            QueueEntry::dead_letter(&envelope, reason, truncated)
         };
         let whole = (reason != TOO_LARGE).then(|| letter(bytes, reason, false));
         let head = || letter(&bytes[..bytes.len().min(KEPT_BYTES)], TOO_LARGE, true);
-        whole.filter(Received::fits).unwrap_or_else(head)
+        whole.filter(QueueEntry::fits).unwrap_or_else(head)
     }
 
-    fn fits(&self) -> bool {
+    /// Whether SQS takes it.
+    pub fn fits(&self) -> bool {
         self.body.len() <= MAX_BYTES
     }
 }
 
 /// The JSON value that a body is; not a scalar.
-fn json_value(body: &[u8]) -> Result<Json<'_>, &'static str> {
+pub(crate) fn json_value(body: &[u8]) -> Result<Json<'_>, &'static str> {
     // RFC 8259 lets a parser ignore a byte order mark.
     let json = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     if json.iter().all(u8::is_ascii_whitespace) {
@@ -88,12 +82,18 @@ fn json_value(body: &[u8]) -> Result<Json<'_>, &'static str> {
 }
 
 /// The elements of a JSON array.
-fn elements(array: Json<'_>) -> Vec<Json<'_>> {
+pub(crate) fn elements(array: Json<'_>) -> Vec<Json<'_>> {
     // It is known to be an array, and to be JSON.
     serde_json::from_str(array.get()).unwrap_or_default()
 }
 
-fn envelope(id: EventId, source: Source, payload: Payload<'_>, received_at: Timestamp) -> Envelope<'_> {
+/// Of an event that was just received.
+pub(crate) fn envelope(
+    id: EventId,
+    source: Source,
+    payload: Payload<'_>,
+    received_at: Timestamp,
+) -> Envelope<'_> {
     Envelope {
         id,
         source,

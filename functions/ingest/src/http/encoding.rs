@@ -6,23 +6,14 @@ use std::io::Read;
 use flate2::bufread::MultiGzDecoder;
 use zlib_rs::{Inflate, InflateFlush, Status};
 
-use crate::request::Request;
+use crate::auth::Authorized;
+use crate::http::request::InboundRequest;
+use crate::rejection::Rejection;
 
 /// The most bytes of a body once it is unpacked: about what a Function URL takes of one that is not gzip.
 pub const MAX_DECODED: usize = 6 * 1024 * 1024;
 
 const GZIP: [u8; 2] = [0x1F, 0x8B];
-
-/// Why a body cannot be decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Undecodable {
-    /// It grows beyond [`MAX_DECODED`]. The rest was not looked at.
-    TooLarge,
-    /// It is gzip that something on the way took for text: what was no UTF-8 is gone.
-    GzipAsText,
-    /// It is gzip that is damaged.
-    BadGzip,
-}
 
 /// How much of a body is looked at for its write key, unpacked, when its header names none; of what is packed, no more
 /// either. Some SDKs name it in the body alone, and behind the batch: those of Kotlin, Swift and C#, and old ones of
@@ -38,38 +29,55 @@ pub struct Head<'a> {
     pub is_cut: bool,
 }
 
+/// The body's bytes as they came.
+///
+/// # Errors
+/// [`Rejection::BodyTooLarge`].
+pub fn bounded(request: &InboundRequest) -> Result<&[u8], Rejection> {
+    let body = request.body();
+    if body.len() > MAX_DECODED { Err(Rejection::BodyTooLarge) } else { Ok(body) }
+}
+
 /// The body's bytes, unpacked if they are gzip, which their head tells better than `Content-Encoding` does.
 ///
 /// # Errors
-/// [`Undecodable`].
-pub fn decoded<'a>(request: &Request<'a>) -> Result<Cow<'a, [u8]>, Undecodable> {
-    let body = request.body();
-    if body.len() > MAX_DECODED {
-        return Err(Undecodable::TooLarge);
-    }
+/// [`Rejection::BodyTooLarge`], after which the rest was not looked at; [`Rejection::GzipAsText`];
+/// [`Rejection::BadGzip`].
+pub fn decoded<'r>(authorized: &Authorized<'r>) -> Result<Cow<'r, [u8]>, Rejection> {
+    let request = authorized.request();
+    let body = bounded(request)?;
     if !body.starts_with(&GZIP) {
-        return if is_gzip_as_text(request, &body) { Err(Undecodable::GzipAsText) } else { Ok(body) };
+        return if is_gzip_as_text(request, body) {
+            Err(Rejection::GzipAsText)
+        } else {
+            Ok(Cow::Borrowed(body))
+        };
     }
     let mut decoded = Vec::new();
-    match MultiGzDecoder::new(&*body).take(MAX_DECODED as u64 + 1).read_to_end(&mut decoded) {
-        Ok(_) if decoded.len() > MAX_DECODED => Err(Undecodable::TooLarge),
+    match MultiGzDecoder::new(body).take(MAX_DECODED as u64 + 1).read_to_end(&mut decoded) {
+        Ok(_) if decoded.len() > MAX_DECODED => Err(Rejection::BodyTooLarge),
         Ok(_) => Ok(Cow::Owned(decoded)),
-        Err(_) => Err(Undecodable::BadGzip),
+        Err(_) => Err(Rejection::BadGzip),
     }
 }
 
 /// The beginning of the same, for a bounded price: whoever sends it may be anybody.
 ///
 /// # Errors
-/// That it is [`Undecodable::GzipAsText`].
-pub fn head<'a>(request: &Request<'a>) -> Result<Head<'a>, Undecodable> {
-    let bytes = request.head(MAX_HEAD);
+/// [`Rejection::GzipAsText`].
+pub fn head(request: &InboundRequest) -> Result<Head<'_>, Rejection> {
+    let bytes = request.body();
+    let bytes = &bytes[..bytes.len().min(MAX_HEAD)];
     let is_cut = bytes.len() == MAX_HEAD;
     if !bytes.starts_with(&GZIP) {
-        let is_beyond_repair = is_gzip_as_text(request, &bytes);
-        return if is_beyond_repair { Err(Undecodable::GzipAsText) } else { Ok(Head { bytes, is_cut }) };
+        let is_beyond_repair = is_gzip_as_text(request, bytes);
+        return if is_beyond_repair {
+            Err(Rejection::GzipAsText)
+        } else {
+            Ok(Head { bytes: Cow::Borrowed(bytes), is_cut })
+        };
     }
-    Ok(unpacked_head(&bytes, is_cut))
+    Ok(unpacked_head(bytes, is_cut))
 }
 
 /// Deflate's blocks may have nothing in them, and each can bring codes of its own, to be unfolded at the price of some
@@ -101,9 +109,9 @@ fn unpacked_head<'a>(packed: &[u8], is_packed_cut: bool) -> Head<'a> {
 }
 
 /// Whether it was gzip once. Something on the way may have unpacked it, and left the header.
-fn is_gzip_as_text(request: &Request<'_>, body: &[u8]) -> bool {
+fn is_gzip_as_text(request: &InboundRequest, body: &[u8]) -> bool {
     let is_json = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
-    request.is_text
+    request.is_text()
         && !is_json
         && request.header("content-encoding").is_some_and(|coding| coding.contains("gzip"))
 }

@@ -13,7 +13,8 @@ use sha1::Sha1;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::token::from_hex;
+use crate::auth::tokens::from_hex;
+use crate::rejection::Rejection;
 
 /// SSM's share of the time that an answer may take.
 const TIMEOUT: Duration = Duration::from_millis(800);
@@ -22,9 +23,10 @@ const TIMEOUT: Duration = Duration::from_millis(800);
 const REREAD_AFTER: Duration = Duration::from_secs(60);
 
 /// What the operator has set.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum SharedSecret {
     /// Nothing: events carry no signature.
+    #[default]
     Off,
     /// Something that cannot be used: no event can be checked, and none may pass unchecked.
     Unusable,
@@ -32,53 +34,44 @@ pub enum SharedSecret {
     Source(SecretSource),
 }
 
-/// What a signature is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checked {
-    /// It is Segment's, or none is asked for.
-    Valid,
-    /// It is missing, or somebody else's.
-    Invalid,
-    /// It cannot be checked now.
-    Unknown,
-}
-
-/// Checks signatures. The secret is read when the first one comes: whoever uses no signatures waits for no SSM.
+/// Verifies signatures. The secret is read when the first one comes: whoever uses no signatures waits for no SSM.
 #[derive(Debug)]
-pub struct Signatures {
+pub struct SignatureVerifier {
     secret: SharedSecret,
     aws: Aws,
     known: Mutex<Option<(SecretString, Instant)>>,
 }
 
-impl Signatures {
-    /// By the secret that the operator has set.
+impl SignatureVerifier {
     pub fn new(secret: SharedSecret, aws: Aws) -> Self {
-        Signatures { secret, aws, known: Mutex::default() }
+        SignatureVerifier { secret, aws, known: Mutex::default() }
     }
 
-    /// Checks the signature over `bytes`.
-    pub async fn check(&self, bytes: &[u8], signature: Option<&str>) -> Checked {
+    /// Verifies the signature over `bytes`, if one is asked for.
+    ///
+    /// # Errors
+    /// [`Rejection::BadSignature`], also if there is none; [`Rejection::NotChecked`] if the secret cannot be read now.
+    pub async fn verify(&self, bytes: &[u8], signature: Option<&str>) -> Result<(), Rejection> {
         let source = match &self.secret {
-            SharedSecret::Off => return Checked::Valid,
-            SharedSecret::Unusable => return Checked::Unknown,
+            SharedSecret::Off => return Ok(()),
+            SharedSecret::Unusable => return Err(Rejection::NotChecked),
             SharedSecret::Source(source) => source,
         };
         let mut known = self.known.lock().await;
         if let Some((secret, _)) = &*known
-            && fits(secret, bytes, signature)
+            && matches(secret, bytes, signature)
         {
-            return Checked::Valid;
+            return Ok(());
         }
         if let Some((_, read_at)) = &*known
             && read_at.elapsed() < REREAD_AFTER
         {
-            return Checked::Invalid;
+            return Err(Rejection::BadSignature);
         }
         match timeout(TIMEOUT, read_all(&self.aws, &[source])).await {
             Ok(Ok(mut secrets)) if !secrets.is_empty() => {
                 let (secret, _) = known.insert((secrets.remove(0), Instant::now()));
-                if fits(secret, bytes, signature) { Checked::Valid } else { Checked::Invalid }
+                if matches(secret, bytes, signature) { Ok(()) } else { Err(Rejection::BadSignature) }
             }
             other => {
                 let error = match other {
@@ -89,13 +82,13 @@ impl Signatures {
                     error,
                     "signatures cannot be checked: Segment is asked to send its events again"
                 );
-                Checked::Unknown
+                Err(Rejection::NotChecked)
             }
         }
     }
 }
 
-fn fits(secret: &SecretString, bytes: &[u8], signature: Option<&str>) -> bool {
+fn matches(secret: &SecretString, bytes: &[u8], signature: Option<&str>) -> bool {
     let Some(signature) = signature.and_then(from_hex::<20>) else { return false };
     let secrets = secret.expose_secret().lines().map(str::trim).filter(|secret| !secret.is_empty());
     secrets.into_iter().any(|secret| {
@@ -117,16 +110,16 @@ mod tests {
             (r#"{"cool":false}"#, "c702b94a2569dd8d2f7185ce0ae951021bef4706"),
             (r#"{"cool":false}"#, "C702B94A2569DD8D2F7185CE0AE951021BEF4706"),
         ] {
-            assert!(fits(&secret, body.as_bytes(), Some(signature)), "{body}");
+            assert!(matches(&secret, body.as_bytes(), Some(signature)), "{body}");
             assert!(
-                !fits(&secret, b"{}", Some(signature))
-                    && !fits(&"abc124".into(), body.as_bytes(), Some(signature))
+                !matches(&secret, b"{}", Some(signature))
+                    && !matches(&"abc124".into(), body.as_bytes(), Some(signature))
             );
         }
         let rotated = SecretString::from("old-one\n abc123 \n");
-        assert!(fits(&rotated, br#"{"cool":true}"#, Some("5099cab379b3be52908387457007040cc934ef86")));
+        assert!(matches(&rotated, br#"{"cool":true}"#, Some("5099cab379b3be52908387457007040cc934ef86")));
         for none in [None, Some(""), Some("5099"), Some("x099cab379b3be52908387457007040cc934ef86")] {
-            assert!(!fits(&secret, br#"{"cool":true}"#, none));
+            assert!(!matches(&secret, br#"{"cool":true}"#, none));
         }
     }
 }

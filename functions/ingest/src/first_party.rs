@@ -9,78 +9,50 @@ use relay_core::timestamp::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{MAX_EVENTS, Received, TOO_LARGE, elements, json_value, new_id};
-use crate::encoding::MAX_DECODED;
-use crate::route::Events;
-use crate::token::Digest;
-
-/// What a sender may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Whatever Segment's spec knows.
-    Full,
-    /// Only tell that something happened: for keys that every visitor of a site can read.
-    TrackOnly,
-}
+use crate::auth::tokens::Digest;
+use crate::auth::{Authorized, Scope};
+use crate::http::encoding::MAX_DECODED;
+use crate::http::response::{self, Response};
+use crate::http::routes::TrackingEndpoint;
+use crate::id::new_id;
+use crate::queue_entry::{self, MAX_EVENTS, QueueEntry, TOO_LARGE, elements, json_value};
+use crate::rejection::Rejection;
+use crate::{Ingest, now};
 
 /// The events of a request, not yet looked at.
 #[derive(Debug)]
-pub struct Body<'a> {
+pub struct Events<'a> {
     elements: Vec<Json<'a>>,
     /// They came as a batch: a bad one does not speak for the others.
     pub is_batch: bool,
-    from: From<'a>,
+    sender: Sender<'a>,
 }
 
 /// Who made the request.
 #[derive(Debug)]
-enum From<'a> {
+enum Sender<'a> {
     /// Segment: its events are as they are to stay.
     Segment,
     /// An SDK: its events lack what the path and the batch say for them.
-    Sdk { kind: Option<CallType>, common: Common<'a> },
+    Sdk { kind: Option<CallType>, common: BatchFields<'a> },
 }
 
 /// What a batch says for all its events.
 #[derive(Debug, Default)]
-struct Common<'a> {
+struct BatchFields<'a> {
     context: Object<'a>,
     integrations: Object<'a>,
     sent_at: Option<Json<'a>>,
 }
 
-/// Why a request's body cannot be taken apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreadable {
-    /// It is not what its path is for; a snake_case code tells why.
-    Not(&'static str),
-    /// It has over [`MAX_EVENTS`].
-    TooManyEvents,
-}
-
-impl Unreadable {
-    /// A snake_case code for dead letters, logs and answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Unreadable::Not(reason) => reason,
-            Unreadable::TooManyEvents => "too_many_events",
-        }
-    }
-}
-
-/// The events of a request would have over [`MAX_MADE`]: a batch says things for its events that become large
-/// when each of them says them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inflated;
-
 /// The most bytes of events that one request may make.
-pub const MAX_MADE: usize = 2 * MAX_DECODED;
+pub const MAX_EXPANDED: usize = 2 * MAX_DECODED;
 
 /// What a request's events have become.
 #[derive(Debug, Default)]
-pub struct Intake {
+pub struct EventEntries {
     /// An envelope each.
-    pub received: Vec<Received>,
+    pub entries: Vec<QueueEntry>,
     /// How many its sender has no right to send. Like whatever an unauthorized caller sends, they are not kept: one that were put
     /// back from the dead-letter queue some day would have got in after all.
     pub forbidden: usize,
@@ -88,59 +60,90 @@ pub struct Intake {
     /// what is missed.
     pub dropped: usize,
     /// Why the last bad event is bad; in a request of one, why the request is.
-    pub problem: Option<Problem>,
+    pub rejection: Option<Rejection>,
 }
 
-/// Why an event is bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Problem {
-    /// It is none of Segment's spec.
-    Invalid(Invalid),
-    /// Its envelope is too large.
-    TooLarge,
+impl Ingest {
+    pub(crate) async fn enqueue_events(
+        &self,
+        authorized: &Authorized<'_>,
+        events: &Events<'_>,
+    ) -> Result<Response, Rejection> {
+        let EventEntries { entries, forbidden, dropped, rejection } =
+            events.entries(authorized.key(), authorized.scope(), now())?;
+        if !self.queues.enqueue(authorized, &entries, forbidden + dropped).await.is_empty() {
+            return Ok(response::rejected(Rejection::NotQueued, None));
+        }
+        Ok(match rejection {
+            // Whoever sends a batch cannot do better with it.
+            _ if events.is_batch && !entries.is_empty() => response::success(),
+            _ if forbidden > 0 => response::rejected(Rejection::NotAllowed, None),
+            Some(rejection) => response::rejected(rejection, entries.first().map(|entry| &entry.id)),
+            None => response::success(),
+        })
+    }
+
+    /// Keeps a body without events in the dead-letter queue, and says why it has none; not of a public key, which anyone
+    /// may have.
+    pub(crate) async fn keep(
+        &self,
+        authorized: &Authorized<'_>,
+        body: &[u8],
+        rejection: Rejection,
+    ) -> Result<Response, Rejection> {
+        if authorized.scope() == Scope::TrackOnly {
+            return Err(rejection);
+        }
+        let entry =
+            [QueueEntry::dead_letter_of_bytes(&new_id(), Source::Segment, body, rejection.code(), now())];
+        Ok(match &*self.queues.enqueue(authorized, &entry, 0).await {
+            [] => response::rejected(rejection, Some(&entry[0].id)),
+            _ => response::rejected(Rejection::NotQueued, None),
+        })
+    }
 }
 
-impl<'a> Body<'a> {
+impl<'a> Events<'a> {
     /// Reads what a Webhooks destination of Segment's sends: one event, or a bare array of them.
     ///
     /// # Errors
-    /// [`Unreadable`] if it is neither.
-    pub fn of_segment(body: &'a [u8]) -> Result<Self, Unreadable> {
-        let value = json_value(body).map_err(Unreadable::Not)?;
+    /// [`Rejection::NotEvents`] if it is neither.
+    pub fn of_segment(body: &'a [u8]) -> Result<Self, Rejection> {
+        let value = json_value(body).map_err(Rejection::NotEvents)?;
         let is_batch = json::kind(value) == Kind::Array;
         let elements = if is_batch { elements(value) } else { vec![value] };
-        Body { elements, is_batch, from: From::Segment }.bounded()
+        Events { elements, is_batch, sender: Sender::Segment }.bounded()
     }
 
     /// Reads what an SDK sends to a path of the tracking API.
     ///
     /// # Errors
-    /// [`Unreadable`] if it is not what the path is for.
-    pub fn of_sdk(body: &'a [u8], path: Events) -> Result<Self, Unreadable> {
-        let value = json_value(body).map_err(Unreadable::Not)?;
-        let kind = match path {
-            Events::One(kind) => Some(kind),
-            Events::Batch => None,
+    /// [`Rejection::NotEvents`] if it is not what the path is for.
+    pub fn of_sdk(body: &'a [u8], endpoint: TrackingEndpoint) -> Result<Self, Rejection> {
+        let value = json_value(body).map_err(Rejection::NotEvents)?;
+        let kind = match endpoint {
+            TrackingEndpoint::Event(kind) => Some(kind),
+            TrackingEndpoint::Batch => None,
         };
         if json::kind(value) == Kind::Array {
-            let from = From::Sdk { kind, common: Common::default() };
-            return Body { elements: elements(value), is_batch: true, from }.bounded();
+            let sender = Sender::Sdk { kind, common: BatchFields::default() };
+            return Events { elements: elements(value), is_batch: true, sender }.bounded();
         }
-        let fields = Object::parse(value).ok_or(Unreadable::Not("not_an_object"))?;
+        let fields = Object::parse(value).ok_or(Rejection::NotEvents("not_an_object"))?;
         let batch = fields.get("batch").filter(|_| kind.is_none());
         if kind.is_none() && !batch.is_some_and(|batch| json::kind(batch) == Kind::Array) {
-            return Err(Unreadable::Not("no_batch"));
+            return Err(Rejection::NotEvents("no_batch"));
         }
         let said = |key: &str| fields.get(key).filter(|value| json::kind(*value) != Kind::Null);
         let object = |key: &str| said(key).and_then(Object::parse).unwrap_or_default();
         let (elements, common) = match batch {
             Some(batch) => {
                 let (context, integrations) = (object("context"), object("integrations"));
-                (elements(batch), Common { context, integrations, sent_at: said("sentAt") })
+                (elements(batch), BatchFields { context, integrations, sent_at: said("sentAt") })
             }
-            None => (vec![value], Common::default()),
+            None => (vec![value], BatchFields::default()),
         };
-        Body { elements, is_batch: batch.is_some(), from: From::Sdk { kind, common } }.bounded()
+        Events { elements, is_batch: batch.is_some(), sender: Sender::Sdk { kind, common } }.bounded()
     }
 
     /// What Segment's `X-Signature` is over: of a batch, the first event alone (Actions Webhook destination).
@@ -152,25 +155,30 @@ impl<'a> Body<'a> {
     /// envelope's, so that a sender's retry makes the same.
     ///
     /// # Errors
-    /// [`Inflated`]; then nothing of the request is to be queued.
-    pub fn take(&self, key: &Digest, scope: Scope, received_at: Timestamp) -> Result<Intake, Inflated> {
-        let (mut intake, mut made) = (Intake::default(), 0);
+    /// [`Rejection::BodyTooLarge`]; then nothing of the request is to be queued.
+    pub fn entries(
+        &self,
+        key: &Digest,
+        scope: Scope,
+        received_at: Timestamp,
+    ) -> Result<EventEntries, Rejection> {
+        let (mut all, mut made) = (EventEntries::default(), 0);
         for (place, element) in self.elements.iter().copied().enumerate() {
             let is_object = json::kind(element) == Kind::Object;
-            let through_segment = matches!(self.from, From::Segment);
-            let payload = match &self.from {
-                From::Sdk { kind, common } if is_object => Some(common.completed(element, *kind, scope)),
-                From::Sdk { .. } | From::Segment => None,
+            let through_segment = matches!(self.sender, Sender::Segment);
+            let payload = match &self.sender {
+                Sender::Sdk { kind, common } if is_object => Some(common.completed(element, *kind, scope)),
+                Sender::Sdk { .. } | Sender::Segment => None,
             };
             let payload = payload.as_deref().and_then(|payload| serde_json::from_str(payload).ok());
             let payload: Json<'_> = payload.unwrap_or(element);
             made += payload.get().len();
-            if made > MAX_MADE {
-                return Err(Inflated);
+            if made > MAX_EXPANDED {
+                return Err(Rejection::BodyTooLarge);
             }
             let event = FirstParty::read(payload, received_at, through_segment);
             if scope == Scope::TrackOnly && event.as_ref().is_ok_and(|event| !event.only_tells()) {
-                intake.forbidden += 1;
+                all.forbidden += 1;
                 continue;
             }
             let message_id = match &event {
@@ -180,55 +188,55 @@ impl<'a> Body<'a> {
             let envelope = Envelope {
                 place: place.try_into().unwrap_or(u32::MAX),
                 through_segment,
-                ..super::envelope(id(key, message_id), Source::Segment, Payload::Object(payload), received_at)
+                ..queue_entry::envelope(
+                    id(key, message_id),
+                    Source::Segment,
+                    Payload::Object(payload),
+                    received_at,
+                )
             };
-            let (received, problem) = sorted(&envelope, payload, event.err());
-            intake.problem = problem.or(intake.problem);
-            if scope == Scope::TrackOnly && received.dead.is_some() {
-                intake.dropped += 1;
+            let (entry, rejection) = entry_of(&envelope, payload, event.err());
+            all.rejection = rejection.or(all.rejection);
+            if scope == Scope::TrackOnly && entry.dead_letter_reason.is_some() {
+                all.dropped += 1;
                 continue;
             }
-            intake.received.push(received);
+            all.entries.push(entry);
         }
-        Ok(intake)
+        Ok(all)
     }
 
-    fn bounded(self) -> Result<Self, Unreadable> {
-        if self.elements.len() > MAX_EVENTS { Err(Unreadable::TooManyEvents) } else { Ok(self) }
+    fn bounded(self) -> Result<Self, Rejection> {
+        if self.elements.len() > MAX_EVENTS { Err(Rejection::TooManyEvents) } else { Ok(self) }
     }
-}
-
-/// A body that is no event, for the dead-letter queue.
-pub fn unreadable(body: &[u8], reason: &'static str, received_at: Timestamp) -> Received {
-    Received::bytes(&new_id(), Source::Segment, body, reason, received_at)
 }
 
 /// An envelope for the queue, or for the dead-letter queue and why.
-fn sorted(
+fn entry_of(
     envelope: &Envelope<'_>,
     payload: Json<'_>,
     invalid: Option<Invalid>,
-) -> (Received, Option<Problem>) {
+) -> (QueueEntry, Option<Rejection>) {
     let bytes = |reason| {
         let payload = payload.get().as_bytes();
-        Received::bytes(&envelope.id, envelope.source, payload, reason, envelope.received_at)
+        QueueEntry::dead_letter_of_bytes(&envelope.id, envelope.source, payload, reason, envelope.received_at)
     };
-    let received = match invalid {
-        None => Received::live(envelope),
+    let entry = match invalid {
+        None => QueueEntry::of(envelope),
         Some(invalid @ Invalid::NotAnObject) => bytes(invalid.as_str()),
-        Some(invalid) => Received::dead(envelope, invalid.as_str(), false),
+        Some(invalid) => QueueEntry::dead_letter(envelope, invalid.as_str(), false),
     };
-    if received.fits() {
-        (received, invalid.map(Problem::Invalid))
+    if entry.fits() {
+        (entry, invalid.map(Rejection::Invalid))
     } else {
-        (bytes(TOO_LARGE), Some(Problem::TooLarge))
+        (bytes(TOO_LARGE), Some(Rejection::EventTooLarge))
     }
 }
 
-impl Common<'_> {
+impl BatchFields<'_> {
     /// An SDK's event with what path and batch say for it, and without what only the way here needed.
     ///
-    /// Who may only tell cannot tell of a user's address: sent along with an id, it could become the profile's.
+    /// A public key cannot set a user's address: sent along with an id, it could become the profile's.
     fn completed(&self, element: Json<'_>, kind: Option<CallType>, scope: Scope) -> String {
         let mut fields = Object::parse(element).unwrap_or_default();
         fields.take_all(|key, _| matches!(key, "writeKey" | "_metadata"));
@@ -300,25 +308,25 @@ mod tests {
         Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap()
     }
 
-    fn payloads(intake: &Intake) -> Vec<Value> {
-        let envelope = |received: &Received| serde_json::from_str::<Value>(&received.body).unwrap();
-        intake.received.iter().map(|received| envelope(received)["payload"].clone()).collect()
+    fn payloads(made: &EventEntries) -> Vec<Value> {
+        let envelope = |entry: &QueueEntry| serde_json::from_str::<Value>(&entry.body).unwrap();
+        made.entries.iter().map(|entry| envelope(entry)["payload"].clone()).collect()
     }
 
-    fn sdk(path: Events, body: &str) -> Intake {
-        Body::of_sdk(body.as_bytes(), path).unwrap().take(&KEY, Scope::Full, received_at()).unwrap()
+    fn sdk(endpoint: TrackingEndpoint, body: &str) -> EventEntries {
+        Events::of_sdk(body.as_bytes(), endpoint).unwrap().entries(&KEY, Scope::Full, received_at()).unwrap()
     }
 
     #[test]
     fn what_segment_sends_travels_to_the_letter() {
         let event = r#"{"type":"track" , "event":"e","n":1.00,"sentAt":"x","writeKey":"k","big":12345678901234567890}"#;
         for (body, is_batch) in [(event.to_owned(), false), (format!("[{event}, {event}]"), true)] {
-            let read = Body::of_segment(body.as_bytes()).unwrap();
-            let intake = read.take(&KEY, Scope::Full, received_at()).unwrap();
-            assert_eq!((read.is_batch, intake.problem), (is_batch, None));
-            for received in &intake.received {
-                assert!(received.body.ends_with(&format!(r#""payload":{event}}}"#)), "{}", received.body);
-                assert!(received.body.contains(r#""through_segment":true"#));
+            let read = Events::of_segment(body.as_bytes()).unwrap();
+            let made = read.entries(&KEY, Scope::Full, received_at()).unwrap();
+            assert_eq!((read.is_batch, made.rejection), (is_batch, None));
+            for entry in &made.entries {
+                assert!(entry.body.ends_with(&format!(r#""payload":{event}}}"#)), "{}", entry.body);
+                assert!(entry.body.contains(r#""through_segment":true"#));
             }
             assert_eq!(read.signed_part(), is_batch.then_some(event.as_bytes()));
         }
@@ -326,15 +334,15 @@ mod tests {
 
     #[test]
     fn a_batch_speaks_for_its_events() {
-        let intake = sdk(
-            Events::Batch,
+        let made = sdk(
+            TrackingEndpoint::Batch,
             r#"{"writeKey":"k","sentAt":"2026-11-21T05:04:03Z","context":{"library":{"name":"l"},"ip":"1"},"integrations":{"All":false},
             "batch":[{"type":"track","event":"e","writeKey":"k","_metadata":{},"context":{"ip":null,"page":{}},"sentAt":null,"n":1.0},
             {"type":"page","context":{"ip":"2"},"integrations":{"All":true}},{"type":"screen","context":5}]}"#,
         );
         let sent_at = json!("2026-11-21T05:04:03Z");
         assert_eq!(
-            payloads(&intake),
+            payloads(&made),
             [
                 json!({"type": "track", "event": "e", "n": 1.0, "sentAt": sent_at, "integrations": {"All": false},
                     "context": {"page": {}, "library": {"name": "l"}, "ip": "1"}}),
@@ -344,17 +352,17 @@ mod tests {
             ]
         );
         let place =
-            |received: &Received| serde_json::from_str::<Value>(&received.body).unwrap()["place"].as_u64();
-        assert_eq!(intake.received.iter().map(place).collect::<Vec<_>>(), [None, Some(1), Some(2)]);
+            |entry: &QueueEntry| serde_json::from_str::<Value>(&entry.body).unwrap()["place"].as_u64();
+        assert_eq!(made.entries.iter().map(place).collect::<Vec<_>>(), [None, Some(1), Some(2)]);
     }
 
     #[test]
     fn the_path_gives_the_type() {
         for body in [r#"{"userId":"u"}"#, r#"{"userId":"u","type":"track"}"#, r#"{"type":null,"userId":"u"}"#]
         {
-            let intake = sdk(Events::One(CallType::Identify), body);
-            assert_eq!(payloads(&intake), [json!({"userId": "u", "type": "identify"})]);
-            assert_eq!(intake.problem, None);
+            let made = sdk(TrackingEndpoint::Event(CallType::Identify), body);
+            assert_eq!(payloads(&made), [json!({"userId": "u", "type": "identify"})]);
+            assert_eq!(made.rejection, None);
         }
     }
 
@@ -363,40 +371,41 @@ mod tests {
         let events = r#"[{"type":"Identify","userId":"u"},{"type":"TRACK","event":"e"},{"type":"Tracks","event":"e"}]"#;
         let batch = format!(r#"{{"batch":{events}}}"#);
         let segment =
-            Body::of_segment(events.as_bytes()).unwrap().take(&KEY, Scope::Full, received_at()).unwrap();
-        for intake in [segment, sdk(Events::Batch, &batch)] {
-            let reasons: Vec<Option<&str>> = intake.received.iter().map(|received| received.dead).collect();
+            Events::of_segment(events.as_bytes()).unwrap().entries(&KEY, Scope::Full, received_at()).unwrap();
+        for made in [segment, sdk(TrackingEndpoint::Batch, &batch)] {
+            let reasons: Vec<Option<&str>> =
+                made.entries.iter().map(|entry| entry.dead_letter_reason).collect();
             assert_eq!(reasons, [None, None, Some("unknown_type")]);
             let types: Vec<Value> =
-                payloads(&intake).into_iter().map(|payload| payload["type"].clone()).collect();
+                payloads(&made).into_iter().map(|payload| payload["type"].clone()).collect();
             assert_eq!(types, ["Identify", "TRACK", "Tracks"]);
         }
         // A public key is not let in by another spelling.
-        let body = Body::of_sdk(batch.as_bytes(), Events::Batch).unwrap();
-        let intake = body.take(&KEY, Scope::TrackOnly, received_at()).unwrap();
-        assert_eq!((intake.received.len(), intake.forbidden, intake.dropped), (1, 1, 1));
+        let body = Events::of_sdk(batch.as_bytes(), TrackingEndpoint::Batch).unwrap();
+        let made = body.entries(&KEY, Scope::TrackOnly, received_at()).unwrap();
+        assert_eq!((made.entries.len(), made.forbidden, made.dropped), (1, 1, 1));
     }
 
     #[test]
     fn bad_events_take_no_good_ones_along() {
-        let intake = sdk(
-            Events::Batch,
+        let made = sdk(
+            TrackingEndpoint::Batch,
             r#"{"batch":[5,{},{"type":"nonsense"},{"type":"track"},{"type":"alias","userId":"u"},{"type":"page"}]}"#,
         );
-        let reasons: Vec<Option<&str>> = intake.received.iter().map(|received| received.dead).collect();
+        let reasons: Vec<Option<&str>> = made.entries.iter().map(|entry| entry.dead_letter_reason).collect();
         let bad = ["not_an_object", "no_type", "unknown_type", "no_event_name", "no_previous_id"];
         assert_eq!(reasons, bad.map(Some).into_iter().chain([None]).collect::<Vec<_>>());
-        for received in &intake.received {
-            assert!(Envelope::parse(&received.body).is_ok(), "{}", received.body);
+        for entry in &made.entries {
+            assert!(Envelope::parse(&entry.body).is_ok(), "{}", entry.body);
         }
     }
 
     #[test]
     fn a_retry_makes_the_same_ids_and_another_key_others() {
         let ids = |key: Digest, body: &str| -> Vec<String> {
-            let body = Body::of_sdk(body.as_bytes(), Events::Batch).unwrap();
-            let intake = body.take(&key, Scope::Full, received_at()).unwrap();
-            intake.received.iter().map(|received| received.id.to_string()).collect()
+            let body = Events::of_sdk(body.as_bytes(), TrackingEndpoint::Batch).unwrap();
+            let made = body.entries(&key, Scope::Full, received_at()).unwrap();
+            made.entries.iter().map(|entry| entry.id.to_string()).collect()
         };
         let body =
             r#"{"batch":[{"type":"page","messageId":"m"},{"type":"page","messageId":7},{"type":"page"}]}"#;
@@ -407,47 +416,51 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_body_is_told() {
-        for (path, body, reason) in [
-            (Events::Batch, "", "empty"),
-            (Events::Batch, "{", "not_json"),
-            (Events::Batch, "5", "not_an_object"),
-            (Events::Batch, "{}", "no_batch"),
-            (Events::Batch, r#"{"batch":{}}"#, "no_batch"),
-            (Events::One(CallType::Track), "null", "not_an_object"),
+    fn a_body_without_events_is_rejected() {
+        for (endpoint, body, reason) in [
+            (TrackingEndpoint::Batch, "", "empty"),
+            (TrackingEndpoint::Batch, "{", "not_json"),
+            (TrackingEndpoint::Batch, "5", "not_an_object"),
+            (TrackingEndpoint::Batch, "{}", "no_batch"),
+            (TrackingEndpoint::Batch, r#"{"batch":{}}"#, "no_batch"),
+            (TrackingEndpoint::Event(CallType::Track), "null", "not_an_object"),
         ] {
-            assert_eq!(Body::of_sdk(body.as_bytes(), path).err(), Some(Unreadable::Not(reason)), "{body}");
+            assert_eq!(
+                Events::of_sdk(body.as_bytes(), endpoint).err(),
+                Some(Rejection::NotEvents(reason)),
+                "{body}"
+            );
         }
         let too_many = format!("[{}]", vec!["{}"; MAX_EVENTS + 1].join(","));
-        assert_eq!(Body::of_segment(too_many.as_bytes()).err(), Some(Unreadable::TooManyEvents));
-        assert!(Body::of_segment(b"[]").is_ok());
+        assert_eq!(Events::of_segment(too_many.as_bytes()).err(), Some(Rejection::TooManyEvents));
+        assert!(Events::of_segment(b"[]").is_ok());
     }
 
     #[test]
-    fn a_public_key_may_only_tell() {
+    fn a_public_key_may_only_track() {
         let body = br#"{"context":{"traits":{"email":"a@b.c"},"ip":"1"},"batch":[{"type":"page"},{"type":"page","userId":"u"},
             {"type":"page","userId":"u","context":{"traits":{"email":"a@b.c"},"x":1}},{"type":"identify"},
             {"type":"track","event":"unsubscribe"},{"type":"track"},5]}"#;
-        let body = Body::of_sdk(body, Events::Batch).unwrap();
-        let intake = body.take(&KEY, Scope::TrackOnly, received_at()).unwrap();
-        assert_eq!((intake.received.len(), intake.forbidden, intake.dropped), (3, 2, 2));
+        let body = Events::of_sdk(body, TrackingEndpoint::Batch).unwrap();
+        let made = body.entries(&KEY, Scope::TrackOnly, received_at()).unwrap();
+        assert_eq!((made.entries.len(), made.forbidden, made.dropped), (3, 2, 2));
         let contexts: Vec<Value> =
-            payloads(&intake).into_iter().map(|payload| payload["context"].clone()).collect();
+            payloads(&made).into_iter().map(|payload| payload["context"].clone()).collect();
         let by_address_alone = json!({"traits": {"email": "a@b.c"}, "ip": "1"});
         assert_eq!(contexts, [by_address_alone, json!({"ip": "1"}), json!({"x": 1, "ip": "1"})]);
     }
 
     #[test]
-    fn a_batch_cannot_say_without_end() {
+    fn a_batch_cannot_grow_without_end() {
         let batch = |bytes: usize, events: usize| {
             let events = vec![r#"{"type":"page"}"#; events].join(",");
             let body = format!(r#"{{"context":{{"a":"{}"}},"batch":[{events}]}}"#, "x".repeat(bytes));
-            let body = Body::of_sdk(body.as_bytes(), Events::Batch).unwrap();
-            body.take(&KEY, Scope::Full, received_at()).map(|intake| intake.received.len())
+            let body = Events::of_sdk(body.as_bytes(), TrackingEndpoint::Batch).unwrap();
+            body.entries(&KEY, Scope::Full, received_at()).map(|made| made.entries.len())
         };
         assert_eq!(batch(1_000, 1_000), Ok(1_000));
-        assert_eq!(batch(100_000, 1_000), Err(Inflated));
-        assert_eq!(batch(300_000, 2_000), Err(Inflated));
+        assert_eq!(batch(100_000, 1_000), Err(Rejection::BodyTooLarge));
+        assert_eq!(batch(300_000, 2_000), Err(Rejection::BodyTooLarge));
     }
 
     #[test]
@@ -466,9 +479,14 @@ mod tests {
     fn a_too_large_event_keeps_its_head() {
         for event in ["track", "nonsense"] {
             let event = format!(r#"{{"type":"{event}","event":"{}"}}"#, "x".repeat(300_000));
-            let intake =
-                Body::of_segment(event.as_bytes()).unwrap().take(&KEY, Scope::Full, received_at()).unwrap();
-            assert_eq!((intake.received[0].dead, intake.problem), (Some(TOO_LARGE), Some(Problem::TooLarge)));
+            let made = Events::of_segment(event.as_bytes())
+                .unwrap()
+                .entries(&KEY, Scope::Full, received_at())
+                .unwrap();
+            assert_eq!(
+                (made.entries[0].dead_letter_reason, made.rejection),
+                (Some(TOO_LARGE), Some(Rejection::EventTooLarge))
+            );
         }
     }
 }

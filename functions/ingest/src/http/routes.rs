@@ -2,6 +2,8 @@
 
 use relay_core::first_party::CallType;
 
+use crate::http::request::InboundRequest;
+
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'r> {
@@ -16,7 +18,7 @@ pub enum Route<'r> {
         token: &'r str,
     },
     /// Events from a Segment SDK.
-    Tracking(Events),
+    Tracking(TrackingEndpoint),
     /// A browser asks whether it may send events.
     Preflight,
     /// What Segment's browser SDK measures of itself: nobody here wants it.
@@ -43,33 +45,43 @@ pub struct EnabledRoutes {
 
 /// What a path of Segment's tracking API holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Events {
+pub enum TrackingEndpoint {
     /// One event of this type.
-    One(CallType),
+    Event(CallType),
     /// A batch of events that each have their type.
     Batch,
 }
 
-impl Events {
+impl TrackingEndpoint {
     /// By the last part of the path. One letter: browser and mobile SDKs; `import`: older SDKs of Ruby and Java.
     fn named(name: &str) -> Option<Self> {
         Some(match name {
-            "batch" | "b" | "import" => Events::Batch,
-            "track" | "t" => Events::One(CallType::Track),
-            "identify" | "i" => Events::One(CallType::Identify),
-            "page" | "p" => Events::One(CallType::Page),
-            "screen" | "s" => Events::One(CallType::Screen),
-            "group" | "g" => Events::One(CallType::Group),
-            "alias" | "a" => Events::One(CallType::Alias),
+            "batch" | "b" | "import" => TrackingEndpoint::Batch,
+            "track" | "t" => TrackingEndpoint::Event(CallType::Track),
+            "identify" | "i" => TrackingEndpoint::Event(CallType::Identify),
+            "page" | "p" => TrackingEndpoint::Event(CallType::Page),
+            "screen" | "s" => TrackingEndpoint::Event(CallType::Screen),
+            "group" | "g" => TrackingEndpoint::Event(CallType::Group),
+            "alias" | "a" => TrackingEndpoint::Event(CallType::Alias),
             _ => return None,
         })
     }
 }
 
 impl<'r> Route<'r> {
+    /// Of a request, if somebody was meant to use it.
+    pub fn of(request: &'r InboundRequest, enabled: EnabledRoutes) -> Self {
+        Self::find(request.method(), request.path(), request.parameter("token"), enabled)
+    }
+
+    /// A browser's page may see the response.
+    pub fn is_for_browsers(self) -> bool {
+        matches!(self, Route::Tracking(_) | Route::Preflight | Route::Metrics)
+    }
+
     /// Reads method and path, whose repeated slashes count as one, and a trailing one as none. On `/vero` the token may
     /// stand in the query.
-    pub fn of(method: &str, path: &'r str, token_in_query: Option<&'r str>, enabled: EnabledRoutes) -> Self {
+    fn find(method: &str, path: &'r str, token_in_query: Option<&'r str>, enabled: EnabledRoutes) -> Self {
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());
         let (route, allowed) = match (segments.next(), segments.next(), segments.next()) {
             (Some("vero"), token, None) => {
@@ -80,7 +92,7 @@ impl<'r> Route<'r> {
                 (Route::Segment { token: token.unwrap_or_default() }, "POST, PUT, PATCH")
             }
             (Some("v1"), Some(name), None) if enabled.tracking => {
-                let route = match Events::named(name) {
+                let route = match TrackingEndpoint::named(name) {
                     Some(events) => Route::Tracking(events),
                     None if name == "m" => Route::Metrics,
                     None => return Route::Unknown,
@@ -103,7 +115,7 @@ mod tests {
     fn every_route() {
         let vero = |token| Route::Vero { token };
         let segment = |token| Route::Segment { token };
-        let one = |kind| Route::Tracking(Events::One(kind));
+        let one = |kind| Route::Tracking(TrackingEndpoint::Event(kind));
         for (method, path, query, expected) in [
             ("POST", "/vero/abc", None, vero("abc")),
             ("POST", "/vero/abc/", None, vero("abc")),
@@ -128,10 +140,10 @@ mod tests {
             ("POST", "/v1/s", None, one(CallType::Screen)),
             ("POST", "/v1/g", None, one(CallType::Group)),
             ("POST", "/v1/alias", None, one(CallType::Alias)),
-            ("POST", "/v1/batch", None, Route::Tracking(Events::Batch)),
-            ("POST", "/v1/import/", None, Route::Tracking(Events::Batch)),
-            ("POST", "/v1/b", None, Route::Tracking(Events::Batch)),
-            ("POST", "//v1//batch", None, Route::Tracking(Events::Batch)),
+            ("POST", "/v1/batch", None, Route::Tracking(TrackingEndpoint::Batch)),
+            ("POST", "/v1/import/", None, Route::Tracking(TrackingEndpoint::Batch)),
+            ("POST", "/v1/b", None, Route::Tracking(TrackingEndpoint::Batch)),
+            ("POST", "//v1//batch", None, Route::Tracking(TrackingEndpoint::Batch)),
             ("POST", "/v1/m", None, Route::Metrics),
             ("OPTIONS", "/v1/t", None, Route::Preflight),
             ("OPTIONS", "/v1/m", None, Route::Preflight),
@@ -150,17 +162,17 @@ mod tests {
             ("POST", "/vero2", None, Route::Unknown),
         ] {
             let enabled = EnabledRoutes { segment: true, tracking: true };
-            assert_eq!(Route::of(method, path, query, enabled), expected, "{method} {path} {query:?}");
+            assert_eq!(Route::find(method, path, query, enabled), expected, "{method} {path} {query:?}");
         }
     }
 
     #[test]
-    fn a_closed_door_is_no_door() {
+    fn a_route_that_is_off_is_unknown() {
         let enabled = EnabledRoutes { segment: false, tracking: false };
         for (method, path) in
             [("POST", "/segment/x"), ("GET", "/segment/x"), ("POST", "/v1/t"), ("OPTIONS", "/v1/t")]
         {
-            assert_eq!(Route::of(method, path, None, enabled), Route::Unknown, "{method} {path}");
+            assert_eq!(Route::find(method, path, None, enabled), Route::Unknown, "{method} {path}");
         }
     }
 }

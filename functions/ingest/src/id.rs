@@ -55,7 +55,7 @@ mod tests {
         for _ in 0..100_000 {
             let id = new_id();
             let envelope =
-                super::super::envelope(id.clone(), Source::Vero, Payload::Object(payload), received_at);
+                crate::queue_entry::envelope(id.clone(), Source::Vero, Payload::Object(payload), received_at);
             let this = Some((id, archive::sequence(&envelope)));
             let rises = last.as_ref().is_none_or(|(id, sequence)| {
                 this.as_ref().is_some_and(|(next_id, next)| next_id > id && next > sequence)

@@ -1,5 +1,4 @@
-//! The secrets that open the routes: tokens in URLs, and write keys. Vero signs nothing, so the token is all that
-//! tells Vero from anybody else.
+//! Tokens in URLs, and write keys.
 
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
@@ -48,10 +47,11 @@ impl Tokens {
     }
 
     /// The token's digest if it opens the route. Takes the same time for every token of the same length.
-    pub fn opened_by(&self, token: &str) -> Option<Digest> {
-        let offered: Digest = Sha256::digest(token).into();
-        let opens = self.digests.iter().fold(Choice::from(0), |opens, digest| opens | digest.ct_eq(&offered));
-        bool::from(opens).then_some(offered)
+    pub fn verify(&self, token: &str) -> Option<Digest> {
+        let digest_of_token: Digest = Sha256::digest(token).into();
+        let known =
+            self.digests.iter().fold(Choice::from(0), |known, digest| known | digest.ct_eq(&digest_of_token));
+        bool::from(known).then_some(digest_of_token)
     }
 }
 
@@ -76,21 +76,21 @@ mod tests {
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn any_listed_token_opens() {
+    fn any_listed_token_is_known() {
         let tokens = Tokens::parse(&format!(" {}, ,{EMPTY} ,nonsense", TEST.to_uppercase()));
         assert_eq!((tokens.digests.len(), tokens.unreadable()), (1, 2));
-        assert_eq!(tokens.opened_by("test"), from_hex(TEST));
+        assert_eq!(tokens.verify("test"), from_hex(TEST));
         for other in ["Test", TEST, ""] {
-            assert_eq!(tokens.opened_by(other), None);
+            assert_eq!(tokens.verify(other), None);
         }
     }
 
     #[test]
-    fn without_a_digest_nothing_opens() {
+    fn without_a_digest_no_token_is_known() {
         for list in ["", ",", "x", EMPTY, &TEST[1..], &format!("{TEST}0"), &format!("é{}", &TEST[2..])] {
             let tokens = Tokens::parse(list);
             assert!(!tokens.is_usable() && tokens.is_set() == (list.len() > 1 || list == "x"), "{list}");
-            assert_eq!((tokens.opened_by("test"), tokens.opened_by("")), (None, None), "{list}");
+            assert_eq!((tokens.verify("test"), tokens.verify("")), (None, None), "{list}");
         }
     }
 }
