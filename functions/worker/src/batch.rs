@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use relay_core::json::{self, Json};
+use relay_core::json::{Json, Kind};
 use relay_platform::trace::TraceHeader;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -75,7 +75,7 @@ pub struct Batch<'a> {
 /// If the event is none of SQS's, or a record has no id: it could not be reported back.
 pub fn parse(event: &RawValue) -> Result<Batch<'_>, NotAnSqsEvent> {
     let no_records = NotAnSqsEvent("it has no list of Records");
-    if json::kind(event.into()) != json::Kind::Object {
+    if Json::from(event).kind() != Kind::Object {
         return Err(no_records);
     }
     let batch: SqsEvent<'_> = serde_json::from_str(event.get()).map_err(|_| no_records)?;
@@ -104,21 +104,23 @@ impl<'a> Message<'a> {
         }
         let record: Record<'a> =
             serde_json::from_str(record.get()).map_err(|_| NotAnSqsEvent("a record has no messageId"))?;
-        let id = json::text(record.message_id)
+        let id = record
+            .message_id
+            .as_str()
             .filter(|id| !id.is_empty())
             .map(MessageId)
             .ok_or(NotAnSqsEvent("a record's messageId is no text"))?;
-        let Some(body) = record.body.and_then(json::text) else { return Ok(Err(id)) };
+        let Some(body) = record.body.and_then(Json::as_str) else { return Ok(Err(id)) };
         let attributes: Attributes<'_> = record
             .attributes
             .and_then(|attributes| serde_json::from_str(attributes.get()).ok())
             .unwrap_or_default();
         let receive_count =
             attributes.receive_count.and_then(|count| count.get().trim_matches('"').parse().ok());
-        let trace = attributes.trace_header.and_then(json::text);
+        let trace = attributes.trace_header.and_then(Json::as_str);
         Ok(Ok(Message {
             id,
-            receipt_handle: record.receipt_handle.and_then(json::text),
+            receipt_handle: record.receipt_handle.and_then(Json::as_str),
             receive_count: receive_count.unwrap_or(1),
             trace: trace.and_then(|header| TraceHeader::parse(&header)),
             body,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::json::{self, Json, ObjectWriter};
+use crate::json::{self, Json, Kind, ObjectWriter};
 use crate::timestamp::Timestamp;
 use crate::webhook;
 
@@ -173,12 +173,12 @@ impl<'a> Envelope<'a> {
         if wire.version > VERSION {
             return Err(EnvelopeError::Later(wire.version));
         }
-        let source = wire.source.and_then(json::text).and_then(|source| Source::parse(&source));
-        let id = wire.id.and_then(json::text).and_then(EventId::parse);
-        let received_at = wire.received_at.and_then(json::text).and_then(|time| Timestamp::parse(&time));
+        let source = wire.source.and_then(Json::as_str).and_then(|source| Source::parse(&source));
+        let id = wire.id.and_then(Json::as_str).and_then(EventId::parse);
+        let received_at = wire.received_at.and_then(Json::as_str).and_then(|time| Timestamp::parse(&time));
         let payload = match (wire.payload, wire.payload_base64) {
-            (Some(object), None) if json::kind(object) == json::Kind::Object => Payload::Object(object),
-            (None, Some(bytes)) if json::kind(bytes) == json::Kind::Text => {
+            (Some(object), None) if object.kind() == Kind::Object => Payload::Object(object),
+            (None, Some(bytes)) if bytes.kind() == Kind::Text => {
                 Payload::Base64(bytes.get().trim_matches('"'))
             }
             _ => return Err(NotAnEnvelope("payload is no object")),
@@ -215,7 +215,7 @@ impl<'a> Envelope<'a> {
     pub fn type_attribute(&self) -> Option<String> {
         let Payload::Object(payload) = self.payload else { return None };
         let (mut kind, mut action, mut types) = (None, None, 0);
-        for (key, value) in json::fields(payload) {
+        for (key, value) in payload.fields() {
             match &*key {
                 "type" => (kind, types) = (Some(value), types + 1),
                 "action" if self.source == Source::Vero => action = Some(value),

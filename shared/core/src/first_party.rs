@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::identity::{self, User, trimmed};
-use crate::json::{self, Json, Kind, Object};
+use crate::json::{Json, Kind, Object};
 use crate::names::RELAY;
 use crate::timestamp::Timestamp;
 
@@ -372,11 +372,11 @@ fn text<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<Cow<'a, str>> {
 }
 
 fn object<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<Json<'a>> {
-    fields.peek(path).filter(|value| json::kind(*value) == Kind::Object)
+    fields.peek(path).filter(|value| value.kind() == Kind::Object)
 }
 
 fn is_null(value: Json<'_>) -> bool {
-    json::kind(value) == Kind::Null
+    value.kind() == Kind::Null
 }
 
 #[cfg(test)]

@@ -13,8 +13,6 @@
 
 #![warn(missing_docs)]
 
-#![warn(missing_docs)]
-
 pub mod archive;
 pub mod blueprint;
 pub mod delivery;

@@ -8,8 +8,6 @@
 
 #![warn(missing_docs)]
 
-#![warn(missing_docs)]
-
 pub mod aws;
 pub mod environment;
 pub mod firehose;

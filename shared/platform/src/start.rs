@@ -29,7 +29,7 @@ pub async fn run<F, E: Error + Sync, R>(
 
 /// Reports that the function cannot start: one line in the log and on the Runtime API's `init/error`, then exit
 /// code 1. Source: Lambda developer guide, "Using the Lambda runtime API", initialization error.
-pub async fn fail(error: &(dyn Error + Sync)) -> ExitCode {
+async fn fail(error: &(dyn Error + Sync)) -> ExitCode {
     let message = error.to_string();
     tracing::error!("{message}");
     // Outside Lambda nobody listens: the line in the log has to do.
@@ -41,7 +41,7 @@ pub async fn fail(error: &(dyn Error + Sync)) -> ExitCode {
 
 /// Ends the process when the Lambda runtime has ended. What it says is left out: it may quote an invocation's headers,
 /// such as a caller's client context.
-pub fn ended<E>(result: Result<(), E>) -> ExitCode {
+fn ended<E>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => {

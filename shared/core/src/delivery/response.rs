@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::backoff::MAX_DELAY;
 use super::outcome::{DeliveryError, DeliveryOutcome};
-use crate::json::{Json, Kind, Object, kind};
+use crate::json::{Json, Kind, Object};
 
 /// What a destination responded to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl From<TransportError> for DeliveryError {
 /// The number at top level, read without a look at anything beside it.
 fn status_in(body: &str) -> Option<f64> {
     let json: Json<'_> = serde_json::from_str(body.trim_start_matches('\u{FEFF}')).ok()?;
-    let status = Object::parse(json)?.get("status").filter(|status| kind(*status) == Kind::Number)?;
+    let status = Object::parse(json)?.get("status").filter(|status| status.kind() == Kind::Number)?;
     status.get().parse().ok()
 }
 

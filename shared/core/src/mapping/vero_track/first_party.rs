@@ -8,7 +8,7 @@ use crate::delivery::DeliveryOutcome;
 use crate::envelope::EventId;
 use crate::first_party::{Call, Device, FirstParty, Integration, Surface};
 use crate::identity::{self, User, VERO_TEXT_LIMIT, is_too_long};
-use crate::json::{self, Json, Kind, Object, ObjectWriter};
+use crate::json::{Json, Kind, Object, ObjectWriter};
 
 /// A wish for messages that could not be delivered for so long may have been taken back meanwhile. A wish for none
 /// never grows stale.
@@ -243,8 +243,8 @@ fn with_id(id: &str) -> User {
 fn read_tags(tags: Option<Json<'_>>, user: &User) -> Tags {
     let Some(tags) = tags else { return Tags::None };
     let Some(form) = Object::parse(tags) else { return Tags::Malformed };
-    let said = |key: &str| form.get(key).filter(|value| json::kind(*value) != Kind::Null);
-    let lists = match (said("action").map(json::text), said("values")) {
+    let said = |key: &str| form.get(key).filter(|value| value.kind() != Kind::Null);
+    let lists = match (said("action").map(Json::as_str), said("values")) {
         (None, None) => [("add", said("add")), ("remove", said("remove"))],
         (Some(Some(action)), values @ Some(_)) => match action.trim().to_ascii_lowercase().as_str() {
             "add" => [("add", values), ("remove", None)],
@@ -261,7 +261,7 @@ fn read_tags(tags: Option<Json<'_>>, user: &User) -> Tags {
     for (key, list) in lists {
         let Some(list) = list else { continue };
         let texts: Option<Vec<Json<'_>>> = serde_json::from_str(list.get()).ok();
-        match texts.filter(|texts| texts.iter().all(|text| json::kind(*text) == Kind::Text)) {
+        match texts.filter(|texts| texts.iter().all(|text| text.kind() == Kind::Text)) {
             Some(texts) if texts.is_empty() => (),
             Some(texts) => {
                 withdraws |= key == "add" && texts.into_iter().any(is_unsubscribed_tag);
