@@ -177,7 +177,7 @@ impl<'a> Events<'a> {
                 return Err(Rejection::BodyTooLarge);
             }
             let event = FirstParty::read(payload, received_at, through_segment);
-            if scope == Scope::TrackOnly && event.as_ref().is_ok_and(|event| !event.only_tells()) {
+            if scope == Scope::TrackOnly && event.as_ref().is_ok_and(|event| !event.is_report_only()) {
                 all.forbidden += 1;
                 continue;
             }
