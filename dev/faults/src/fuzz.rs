@@ -15,7 +15,6 @@ use fastrand::Rng;
 use faults::report::Report;
 use ingest::auth::Scope;
 use ingest::first_party::Events;
-use ingest::http::request::InboundRequest;
 use ingest::http::routes::TrackingEndpoint;
 use ingest::queue_entry::QueueEntry;
 use ingest::vero::Webhooks;
@@ -214,19 +213,11 @@ fn now() -> Result<Timestamp> {
     Timestamp::parse("2026-11-21T05:04:03.123Z").context("no time")
 }
 
-/// As the body of a request, and as the event that brings one; says whether a webhook was in it.
-fn takes(input: &[u8]) -> Result<bool> {
-    let mut taken = check_webhooks(input)?;
-    if let Ok(event) = serde_json::from_slice::<&serde_json::value::RawValue>(input) {
-        taken |= check_webhooks(&InboundRequest::read(event, None, tokio::time::Instant::now()).body())?;
-    }
-    Ok(taken)
-}
-
-fn check_webhooks(body: &[u8]) -> Result<bool> {
-    let intake = Webhooks::of(body, now()?);
-    ensure!(!intake.entries.is_empty(), "nothing was kept");
-    for entry in &intake.entries {
+/// As the body of a request; says whether a webhook was in it.
+fn takes(body: &[u8]) -> Result<bool> {
+    let webhooks = Webhooks::of(body, now()?);
+    ensure!(!webhooks.entries.is_empty(), "nothing was kept");
+    for entry in &webhooks.entries {
         check_entry(entry)?;
         let envelope = Envelope::parse(&entry.body).ok().context("the envelope cannot be read")?;
         ensure!(envelope.id == entry.id, "another id");
@@ -236,7 +227,7 @@ fn check_webhooks(body: &[u8]) -> Result<bool> {
             _ => anyhow::bail!("neither a webhook nor a dead letter"),
         }
     }
-    Ok(intake.entries.iter().any(|entry| entry.dead_letter_reason.is_none()))
+    Ok(webhooks.entries.iter().any(|entry| entry.dead_letter_reason.is_none()))
 }
 
 /// First-party events, as Segment and as an SDK would send them.
@@ -251,10 +242,10 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
     let mut called = false;
     for body in bodies.into_iter().flatten() {
         ensure!(body.entries(&KEY, Scope::TrackOnly, now()?).is_ok(), "a small body that grows large");
-        let Ok(intake) = body.entries(&KEY, Scope::Full, now()?) else {
+        let Ok(made) = body.entries(&KEY, Scope::Full, now()?) else {
             anyhow::bail!("a small body that grows large")
         };
-        for entry in &intake.entries {
+        for entry in &made.entries {
             check_entry(entry)?;
             let envelope = Envelope::parse(&entry.body).ok().context("the envelope cannot be read")?;
             let Payload::Object(payload) = envelope.payload else { continue };

@@ -88,7 +88,7 @@ impl Queues {
 async fn send<'e>(
     queue: &Queue,
     entries: Vec<&'e QueueEntry>,
-    request: &InboundRequest<'_>,
+    request: &InboundRequest,
 ) -> Vec<(&'e QueueEntry, SendError)> {
     let outbound = |entry: &QueueEntry| OutboundMessage {
         body: entry.body.clone(),

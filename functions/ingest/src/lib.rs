@@ -29,11 +29,11 @@ pub mod vero;
 
 use std::time::{Duration, SystemTime};
 
+use lambda_http::Request;
 use relay_core::timestamp::Timestamp;
 use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
 use relay_platform::metrics::Metrics;
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 pub use config::Config;
@@ -86,10 +86,9 @@ impl Ingest {
         self.queues.warm_up(WARM_UP).await;
     }
 
-    /// Answers a request. Whatever happens has its answer. `trace_header` is X-Ray's, as Lambda hands it over; what
-    /// is queued carries it on.
-    pub async fn handle(&self, event: &RawValue, trace_header: Option<&str>) -> Response {
-        let request = &InboundRequest::read(event, trace_header, Instant::now() + SQS.operation);
+    /// Answers a request. Whatever happens has its answer.
+    pub async fn handle(&self, request: Request) -> Response {
+        let request = &InboundRequest::new(request, Instant::now() + SQS.operation);
         let route = Route::of(request, self.auth.enabled_routes());
         let response = match route {
             Route::Vero { token } => self.receive_webhooks(request, token).await,

@@ -3,8 +3,11 @@
 use std::convert::Infallible;
 use std::process::ExitCode;
 
+use ingest::http::request;
 use ingest::{Config, Ingest};
-use lambda_runtime::{LambdaEvent, run, service_fn};
+use lambda_http::lambda_runtime::run;
+use lambda_http::tower::ServiceExt;
+use lambda_http::{Adapter, LambdaEvent, Request, service_fn};
 use relay_platform::environment::Environment;
 use relay_platform::{log, start};
 use serde_json::value::RawValue;
@@ -20,9 +23,12 @@ async fn main() -> ExitCode {
     let ingest = Ingest::new(&environment, config);
     ingest.warm_up().await;
     let ingest = &ingest;
-    let handle = move |event: LambdaEvent<Box<RawValue>>| async move {
-        let LambdaEvent { payload, context } = event;
-        Ok::<_, Infallible>(ingest.handle(&payload, context.xray_trace_id.as_deref()).await)
+    let handler =
+        service_fn(move |request: Request| async move { Ok::<_, Infallible>(ingest.handle(request).await) });
+    // As lambda_http::run does, but for the reading.
+    let read = |event: LambdaEvent<Box<RawValue>>| LambdaEvent {
+        payload: request::read(&event.payload),
+        context: event.context,
     };
-    start::ended(run(service_fn(handle)).await)
+    start::ended(run(Adapter::from(handler).map_request(read)).await)
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use lambda_http::http::StatusCode;
 use relay_core::envelope::MAX_BYTES;
 use relay_core::first_party::Invalid;
 
@@ -49,22 +50,24 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub fn status(self) -> u16 {
+    pub fn status(self) -> StatusCode {
         match self {
-            Rejection::NotFound => 404,
-            Rejection::WrongMethod(_) => 405,
-            Rejection::UnknownToken | Rejection::Unauthorized | Rejection::BadSignature => 401,
-            Rejection::NotAllowed => 403,
+            Rejection::NotFound => StatusCode::NOT_FOUND,
+            Rejection::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Rejection::UnknownToken | Rejection::Unauthorized | Rejection::BadSignature => {
+                StatusCode::UNAUTHORIZED
+            }
+            Rejection::NotAllowed => StatusCode::FORBIDDEN,
             Rejection::EventTooLarge
             | Rejection::BodyTooLarge
             | Rejection::KeyTooFar
-            | Rejection::TooManyEvents => 413,
+            | Rejection::TooManyEvents => StatusCode::PAYLOAD_TOO_LARGE,
             Rejection::NotAWebhook(_)
             | Rejection::NotEvents(_)
             | Rejection::BadGzip
             | Rejection::Invalid(_)
-            | Rejection::GzipAsText => 400,
-            Rejection::NotQueued | Rejection::NotChecked => 503,
+            | Rejection::GzipAsText => StatusCode::BAD_REQUEST,
+            Rejection::NotQueued | Rejection::NotChecked => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 

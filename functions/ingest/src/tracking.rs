@@ -11,13 +11,13 @@ use crate::rejection::Rejection;
 impl Ingest {
     pub(crate) async fn receive_from_sdk(
         &self,
-        request: &InboundRequest<'_>,
+        request: &InboundRequest,
         endpoint: TrackingEndpoint,
     ) -> Result<Response, Rejection> {
         let authorized = self.auth.tracking(request)?;
         let body = match encoding::decoded(&authorized) {
             Err(Rejection::BadGzip) => {
-                return self.keep(&authorized, &request.body(), Rejection::BadGzip).await;
+                return self.keep(&authorized, request.body(), Rejection::BadGzip).await;
             }
             decoded => decoded?,
         };

@@ -1,5 +1,6 @@
 //! `/vero`: webhooks. One JSON object is one webhook, an array of objects so many.
 
+use lambda_http::http::StatusCode;
 use relay_core::envelope::{EventId, Payload, Source};
 use relay_core::json::{self, Json, Kind};
 use relay_core::timestamp::Timestamp;
@@ -16,11 +17,11 @@ use crate::{Ingest, now, unqueued};
 impl Ingest {
     pub(crate) async fn receive_webhooks(
         &self,
-        request: &InboundRequest<'_>,
+        request: &InboundRequest,
         token: &str,
     ) -> Result<Response, Rejection> {
         let authorized = self.auth.vero(request, token)?;
-        let webhooks = Webhooks::of(&request.body(), now());
+        let webhooks = Webhooks::of(request.body(), now());
         let unqueued = self.queues.enqueue(&authorized, &webhooks.entries, 0).await;
         // Nobody sends them again.
         unqueued.iter().for_each(|entry| unqueued::log(entry));
@@ -66,11 +67,12 @@ impl Webhooks {
 
     fn response(&self, is_queued: bool) -> Response {
         let (status, mut body) = match self.rejection {
-            _ if !is_queued => {
-                (503, json!({"error": "the queue did not take the event in time; it is kept in the log"}))
-            }
+            _ if !is_queued => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                json!({"error": "the queue did not take the event in time; it is kept in the log"}),
+            ),
             Some(rejection) => (rejection.status(), json!({"error": rejection.message()})),
-            None => (202, json!({})),
+            None => (StatusCode::ACCEPTED, json!({})),
         };
         let mut ids = self.entries.iter().map(|entry| EventId::as_str(&entry.id));
         if !self.is_array {

@@ -4,8 +4,6 @@ pub mod signature;
 pub mod tokens;
 mod write_key;
 
-use std::borrow::Cow;
-
 use relay_platform::aws::Aws;
 
 use crate::auth::signature::SignatureVerifier;
@@ -28,13 +26,13 @@ pub enum Scope {
 /// A request of somebody who may send it.
 #[derive(Debug)]
 pub struct Authorized<'r> {
-    request: &'r InboundRequest<'r>,
+    request: &'r InboundRequest,
     key: Digest,
     scope: Scope,
 }
 
 impl<'r> Authorized<'r> {
-    pub fn request(&self) -> &'r InboundRequest<'r> {
+    pub fn request(&self) -> &'r InboundRequest {
         self.request
     }
 
@@ -57,7 +55,7 @@ impl<'r> Unverified<'r> {
     ///
     /// # Errors
     /// [`Rejection::BodyTooLarge`].
-    pub fn body(&self) -> Result<Cow<'r, [u8]>, Rejection> {
+    pub fn body(&self) -> Result<&'r [u8], Rejection> {
         encoding::bounded(self.0.request)
     }
 }
@@ -89,11 +87,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Rejection::UnknownToken`].
-    pub fn vero<'r>(
-        &self,
-        request: &'r InboundRequest<'r>,
-        token: &str,
-    ) -> Result<Authorized<'r>, Rejection> {
+    pub fn vero<'r>(&self, request: &'r InboundRequest, token: &str) -> Result<Authorized<'r>, Rejection> {
         let key = self.credentials.webhook_tokens.verify(token).ok_or(Rejection::UnknownToken)?;
         Ok(Authorized { request, key, scope: Scope::Full })
     }
@@ -102,11 +96,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Rejection::NotChecked`], [`Rejection::Unauthorized`].
-    pub fn segment<'r>(
-        &self,
-        request: &'r InboundRequest<'r>,
-        token: &str,
-    ) -> Result<Unverified<'r>, Rejection> {
+    pub fn segment<'r>(&self, request: &'r InboundRequest, token: &str) -> Result<Unverified<'r>, Rejection> {
         let tokens = &self.credentials.segment_tokens;
         if !tokens.is_usable() {
             return Err(Rejection::NotChecked);
@@ -124,7 +114,7 @@ impl Auth {
         Unverified(request): Unverified<'r>,
         signed: &[u8],
     ) -> Result<Authorized<'r>, Rejection> {
-        self.signatures.verify(signed, request.request.header("x-signature").as_deref()).await?;
+        self.signatures.verify(signed, request.request.header("x-signature")).await?;
         Ok(request)
     }
 
@@ -133,7 +123,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Rejection::NotChecked`], [`Rejection::Unauthorized`], [`Rejection::KeyTooFar`], [`Rejection::GzipAsText`].
-    pub fn tracking<'r>(&self, request: &'r InboundRequest<'r>) -> Result<Authorized<'r>, Rejection> {
+    pub fn tracking<'r>(&self, request: &'r InboundRequest) -> Result<Authorized<'r>, Rejection> {
         let Credentials { write_keys, browser_keys, .. } = &self.credentials;
         if !(write_keys.is_usable() || browser_keys.is_usable()) {
             return Err(Rejection::NotChecked);

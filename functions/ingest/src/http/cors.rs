@@ -1,7 +1,15 @@
 //! Which sites' browsers may send events.
 
+use lambda_http::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, HeaderValue, VARY,
+};
+
 use crate::http::request::InboundRequest;
 use crate::http::response::{self, Response};
+
+/// Those that Segment's SDKs send.
+const SDK_HEADERS: &str = "authorization, content-type, content-encoding, x-retry-count";
 
 /// Origins, as browsers write them: scheme, host and port, in lower case and without a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,38 +26,35 @@ impl Origins {
     }
 
     /// The origin of a request whose response its page may see.
-    pub fn allowed(&self, request: &InboundRequest<'_>) -> Option<String> {
+    fn allowed(&self, request: &InboundRequest) -> Option<HeaderValue> {
         let origin = request.header("origin")?;
-        self.0.contains(&origin.to_ascii_lowercase()).then_some(origin)
+        self.0.contains(&origin.to_ascii_lowercase()).then(|| HeaderValue::from_str(origin).ok())?
     }
 
     /// A response that the sender's browser shows to its page, if the page may see it.
-    pub fn expose(&self, request: &InboundRequest<'_>, response: Response) -> Response {
+    pub fn expose(&self, request: &InboundRequest, mut response: Response) -> Response {
         if self.0.is_empty() {
             return response;
         }
         // Caches must not hand one origin's response to another.
-        let response = response.with_header("vary", "Origin");
-        match self.allowed(request) {
-            Some(origin) => response.with_header("access-control-allow-origin", origin),
-            None => response,
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = self.allowed(request) {
+            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         }
+        response
     }
 
     /// The response to a browser that asks whether it may send events, still to be exposed.
-    pub fn preflight(&self, request: &InboundRequest<'_>) -> Response {
-        let response = response::empty();
-        if self.allowed(request).is_none() {
-            return response;
+    pub fn preflight(&self, request: &InboundRequest) -> Response {
+        let mut response = response::empty();
+        if self.allowed(request).is_some() {
+            response.headers_mut().extend([
+                (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS")),
+                (ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(SDK_HEADERS)),
+                (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400")),
+            ]);
         }
         response
-            .with_header("access-control-allow-methods", "POST, OPTIONS")
-            // Those that Segment's SDKs send.
-            .with_header(
-                "access-control-allow-headers",
-                "authorization, content-type, content-encoding, x-retry-count",
-            )
-            .with_header("access-control-max-age", "86400")
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Head<'a> {
 ///
 /// # Errors
 /// [`Rejection::BodyTooLarge`].
-pub fn bounded<'a>(request: &InboundRequest<'a>) -> Result<Cow<'a, [u8]>, Rejection> {
+pub fn bounded(request: &InboundRequest) -> Result<&[u8], Rejection> {
     let body = request.body();
     if body.len() > MAX_DECODED { Err(Rejection::BodyTooLarge) } else { Ok(body) }
 }
@@ -47,10 +47,14 @@ pub fn decoded<'r>(authorized: &Authorized<'r>) -> Result<Cow<'r, [u8]>, Rejecti
     let request = authorized.request();
     let body = bounded(request)?;
     if !body.starts_with(&GZIP) {
-        return if is_gzip_as_text(request, &body) { Err(Rejection::GzipAsText) } else { Ok(body) };
+        return if is_gzip_as_text(request, body) {
+            Err(Rejection::GzipAsText)
+        } else {
+            Ok(Cow::Borrowed(body))
+        };
     }
     let mut decoded = Vec::new();
-    match MultiGzDecoder::new(&*body).take(MAX_DECODED as u64 + 1).read_to_end(&mut decoded) {
+    match MultiGzDecoder::new(body).take(MAX_DECODED as u64 + 1).read_to_end(&mut decoded) {
         Ok(_) if decoded.len() > MAX_DECODED => Err(Rejection::BodyTooLarge),
         Ok(_) => Ok(Cow::Owned(decoded)),
         Err(_) => Err(Rejection::BadGzip),
@@ -61,14 +65,19 @@ pub fn decoded<'r>(authorized: &Authorized<'r>) -> Result<Cow<'r, [u8]>, Rejecti
 ///
 /// # Errors
 /// [`Rejection::GzipAsText`].
-pub fn head<'a>(request: &InboundRequest<'a>) -> Result<Head<'a>, Rejection> {
-    let bytes = request.head(MAX_HEAD);
+pub fn head(request: &InboundRequest) -> Result<Head<'_>, Rejection> {
+    let bytes = request.body();
+    let bytes = &bytes[..bytes.len().min(MAX_HEAD)];
     let is_cut = bytes.len() == MAX_HEAD;
     if !bytes.starts_with(&GZIP) {
-        let is_beyond_repair = is_gzip_as_text(request, &bytes);
-        return if is_beyond_repair { Err(Rejection::GzipAsText) } else { Ok(Head { bytes, is_cut }) };
+        let is_beyond_repair = is_gzip_as_text(request, bytes);
+        return if is_beyond_repair {
+            Err(Rejection::GzipAsText)
+        } else {
+            Ok(Head { bytes: Cow::Borrowed(bytes), is_cut })
+        };
     }
-    Ok(unpacked_head(&bytes, is_cut))
+    Ok(unpacked_head(bytes, is_cut))
 }
 
 /// Deflate's blocks may have nothing in them, and each can bring codes of its own, to be unfolded at the price of some
@@ -100,9 +109,9 @@ fn unpacked_head<'a>(packed: &[u8], is_packed_cut: bool) -> Head<'a> {
 }
 
 /// Whether it was gzip once. Something on the way may have unpacked it, and left the header.
-fn is_gzip_as_text(request: &InboundRequest<'_>, body: &[u8]) -> bool {
+fn is_gzip_as_text(request: &InboundRequest, body: &[u8]) -> bool {
     let is_json = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
-    request.is_text
+    request.is_text()
         && !is_json
         && request.header("content-encoding").is_some_and(|coding| coding.contains("gzip"))
 }

@@ -1,50 +1,28 @@
 //! What a sender is told. Always JSON, with an `error` when the request is refused.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-
+use lambda_http::Body;
+use lambda_http::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use lambda_http::http::{Response as HttpResponse, StatusCode};
 use relay_core::envelope::EventId;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::rejection::Rejection;
 
-/// How soon whoever sends again may try again, in seconds.
-const RETRY_AFTER: &str = "5";
+pub type Response = HttpResponse<Body>;
 
-/// A response as a Function URL takes it: payload format 2.0, with all the fields that `lambda_http` writes. Lambda needs
-/// no more of them than the first three; `cargo lambda watch`, whose type is `ApiGatewayV2httpResponse` of
-/// `aws_lambda_events`, refuses one without `cookies`.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Response {
-    status_code: u16,
-    headers: BTreeMap<&'static str, Cow<'static, str>>,
-    body: String,
-    is_base64_encoded: bool,
-    cookies: [&'static str; 0],
-}
-
-impl Response {
-    /// With this header too.
-    pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
-        self.headers.insert(name, value.into());
-        self
-    }
-}
-
-/// 200, as Segment's own API says it: some SDKs send again whatever is answered otherwise.
+/// As Segment's own API says it: some SDKs send again whatever is answered otherwise.
 pub fn success() -> Response {
-    json(200, &json!({"success": true}))
+    json(StatusCode::OK, &json!({"success": true}))
 }
 
 pub fn healthy() -> Response {
-    json(200, &json!({"status": "ok"}))
+    json(StatusCode::OK, &json!({"status": "ok"}))
 }
 
-/// 204.
 pub fn empty() -> Response {
-    with_body(204, BTreeMap::new(), String::new())
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 /// In all the words that one SDK or another looks for; Vero looks for none. `id` is that of what is kept in the
@@ -58,22 +36,20 @@ pub fn rejected(rejection: Rejection, id: Option<&EventId>) -> Response {
     if let Some(id) = id {
         body["id"] = id.as_str().into();
     }
-    let response = json(rejection.status(), &body);
-    match rejection {
-        Rejection::WrongMethod(allowed) => response.with_header("allow", allowed),
-        _ => response,
+    let mut response = json(rejection.status(), &body);
+    if let Rejection::WrongMethod(allowed) = rejection {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     }
+    response
 }
 
-/// A 503 asks its sender to send again.
-pub fn json(status: u16, body: &Value) -> Response {
-    let mut headers = BTreeMap::from([("content-type", "application/json".into())]);
-    if status == 503 {
-        headers.insert("retry-after", RETRY_AFTER.into());
+/// A 503 asks its sender to send again, after so many seconds.
+pub fn json(status: StatusCode, body: &Value) -> Response {
+    let mut response = Response::new(Body::Text(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
-    with_body(status, headers, body.to_string())
-}
-
-fn with_body(status_code: u16, headers: BTreeMap<&'static str, Cow<'static, str>>, body: String) -> Response {
-    Response { status_code, headers, body, is_base64_encoded: false, cookies: [] }
+    response
 }

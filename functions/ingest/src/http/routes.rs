@@ -70,8 +70,8 @@ impl TrackingEndpoint {
 
 impl<'r> Route<'r> {
     /// Of a request, if somebody was meant to use it.
-    pub fn of(request: &'r InboundRequest<'_>, enabled: EnabledRoutes) -> Self {
-        Self::find(&request.method, &request.path, request.parameter("token"), enabled)
+    pub fn of(request: &'r InboundRequest, enabled: EnabledRoutes) -> Self {
+        Self::find(request.method(), request.path(), request.parameter("token"), enabled)
     }
 
     /// A browser's page may see the response.
