@@ -252,9 +252,9 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
             let event = FirstParty::read(payload, envelope.received_at, envelope.through_segment);
             ensure!(event.is_ok() == entry.dead_letter_reason.is_none(), "ingest and worker disagree");
             let Ok(event) = event else { continue };
-            if let Ok(requests) = vero_track::requests(&envelope.id, &event, &RULES, Duration::ZERO) {
+            if let Ok(requests) = vero_track::from_event(&envelope.id, &event, &RULES, Duration::ZERO) {
                 called = true;
-                serde_json::from_str::<Json<'_>>(&requests.call.body("token"))
+                serde_json::from_str::<Json<'_>>(&requests.request.body("token"))
                     .context("a call that is no JSON")?;
                 if let Tags::Edit(call) = &requests.tags {
                     serde_json::from_str::<Json<'_>>(&call.body("token")).context("tags that are no JSON")?;
@@ -285,7 +285,7 @@ fn check_mapping(payload: Json<'_>) -> Result<bool> {
         ensure!(message.len() <= MAX_MESSAGE_BYTES, "a message of {} bytes", message.len());
         serde_json::from_str::<Json<'_>>(&message).context("a message that is no JSON")?;
     }
-    let Ok(call) = vero_track::call(&id, &webhook, &NAMING) else { return Ok(false) };
+    let Ok(call) = vero_track::from_webhook(&id, &webhook, &NAMING) else { return Ok(false) };
     serde_json::from_str::<Json<'_>>(&call.body("token")).context("a call that is no JSON")?;
     Ok(true)
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
 use relay_core::first_party::{CallType, FirstParty, Invalid, message_id};
-use relay_core::json::{self, Json, Kind, Object, ObjectWriter};
+use relay_core::json::{Json, Kind, Object, ObjectWriter};
 use relay_core::timestamp::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -110,7 +110,7 @@ impl<'a> Events<'a> {
     /// [`Rejection::NotEvents`] if it is neither.
     pub fn of_segment(body: &'a [u8]) -> Result<Self, Rejection> {
         let value = json_value(body).map_err(Rejection::NotEvents)?;
-        let is_batch = json::kind(value) == Kind::Array;
+        let is_batch = value.kind() == Kind::Array;
         let elements = if is_batch { elements(value) } else { vec![value] };
         Events { elements, is_batch, sender: Sender::Segment }.bounded()
     }
@@ -125,16 +125,16 @@ impl<'a> Events<'a> {
             TrackingEndpoint::Event(kind) => Some(kind),
             TrackingEndpoint::Batch => None,
         };
-        if json::kind(value) == Kind::Array {
+        if value.kind() == Kind::Array {
             let sender = Sender::Sdk { kind, common: BatchFields::default() };
             return Events { elements: elements(value), is_batch: true, sender }.bounded();
         }
         let fields = Object::parse(value).ok_or(Rejection::NotEvents("not_an_object"))?;
         let batch = fields.get("batch").filter(|_| kind.is_none());
-        if kind.is_none() && !batch.is_some_and(|batch| json::kind(batch) == Kind::Array) {
+        if kind.is_none() && !batch.is_some_and(|batch| batch.kind() == Kind::Array) {
             return Err(Rejection::NotEvents("no_batch"));
         }
-        let said = |key: &str| fields.get(key).filter(|value| json::kind(*value) != Kind::Null);
+        let said = |key: &str| fields.get(key).filter(|value| value.kind() != Kind::Null);
         let object = |key: &str| said(key).and_then(Object::parse).unwrap_or_default();
         let (elements, common) = match batch {
             Some(batch) => {
@@ -164,7 +164,7 @@ impl<'a> Events<'a> {
     ) -> Result<EventEntries, Rejection> {
         let (mut all, mut made) = (EventEntries::default(), 0);
         for (place, element) in self.elements.iter().copied().enumerate() {
-            let is_object = json::kind(element) == Kind::Object;
+            let is_object = element.kind() == Kind::Object;
             let through_segment = matches!(self.sender, Sender::Segment);
             let payload = match &self.sender {
                 Sender::Sdk { kind, common } if is_object => Some(common.completed(element, *kind, scope)),
@@ -269,14 +269,14 @@ impl BatchFields<'_> {
 /// An event's own object with the batch's fields under it, without those that are hidden: what the event says itself
 /// counts, but for a null.
 fn merged(common: &Object<'_>, own: Option<Json<'_>>, is_hidden: impl Fn(&str) -> bool) -> String {
-    let own = own.filter(|own| json::kind(*own) != Kind::Null);
+    let own = own.filter(|own| own.kind() != Kind::Null);
     let mut own = match own.map(|own| (own, Object::parse(own))) {
         None => Object::default(),
         Some((_, Some(own))) => own,
         Some((own, None)) => return own.get().to_owned(),
     };
     let commonly: HashSet<&str> = common.fields().map(|(key, ..)| key).collect();
-    own.take_all(|key, value| is_hidden(key) || json::kind(value) == Kind::Null && commonly.contains(key));
+    own.take_all(|key, value| is_hidden(key) || value.kind() == Kind::Null && commonly.contains(key));
     let mut all = ObjectWriter::new();
     all.append(&own.rest().unwrap_or_default());
     let owned: HashSet<&str> = own.fields().map(|(key, ..)| key).collect();

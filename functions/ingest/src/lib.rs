@@ -32,13 +32,12 @@ use std::time::{Duration, SystemTime};
 use lambda_http::Request;
 use relay_core::timestamp::Timestamp;
 use relay_platform::aws::{Aws, Timeouts};
-use relay_platform::environment::Environment;
+use relay_platform::environment::{ConfigErrors, Environment};
 use relay_platform::metrics::Metrics;
 use tokio::time::Instant;
 
-pub use config::Config;
-
 use crate::auth::Auth;
+use crate::config::Config;
 use crate::enqueue::{Queues, REFUSED, TRUNCATED, UNQUEUED};
 use crate::http::cors::Origins;
 use crate::http::request::InboundRequest;
@@ -73,17 +72,18 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Makes the clients; nothing is called yet.
-    pub fn new(environment: &Environment, config: Config) -> Self {
+    /// Reads the configuration, makes the clients, and opens the connection to SQS while Lambda still grants the CPU of
+    /// the init phase.
+    ///
+    /// # Errors
+    /// What must be mended before a single event can be taken.
+    pub async fn start(environment: &Environment) -> Result<Self, ConfigErrors> {
+        let config = Config::read(environment)?;
         let aws = Aws::from_environment(environment, SQS);
         let queues = Queues::new(&aws, &config);
+        queues.warm_up(WARM_UP).await;
         let Config { credentials, origins, metrics, .. } = config;
-        Ingest { auth: Auth::new(credentials, aws), queues, origins, metrics }
-    }
-
-    /// Opens the connection to SQS while Lambda still grants the CPU of the init phase.
-    pub async fn warm_up(&self) {
-        self.queues.warm_up(WARM_UP).await;
+        Ok(Ingest { auth: Auth::new(credentials, aws), queues, origins, metrics })
     }
 
     /// Answers a request. Whatever happens has its answer.

@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_core::envelope::{DeadLetter, DeadLetterReason, Envelope, EventId, MAX_BYTES, Payload, Source};
-use relay_core::json::{self, Json, Kind};
+use relay_core::json::{Json, Kind};
 use relay_core::timestamp::Timestamp;
 
 /// How much of a too large event is kept, in bytes.
@@ -30,17 +30,24 @@ pub struct QueueEntry {
 impl QueueEntry {
     /// For the queue.
     pub fn of(envelope: &Envelope<'_>) -> Self {
-        let mut attributes = vec![("source", envelope.source.as_str().to_owned())];
-        attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
-        QueueEntry { id: envelope.id.clone(), body: envelope.to_json(), attributes, dead_letter_reason: None }
+        QueueEntry {
+            id: envelope.id.clone(),
+            body: envelope.to_json(),
+            attributes: envelope.attributes(),
+            dead_letter_reason: None,
+        }
     }
 
     /// For the dead-letter queue.
     pub fn dead_letter(envelope: &Envelope<'_>, reason: &'static str, truncated: bool) -> Self {
-        let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
         let cause = DeadLetterReason { reason, truncated, ..DeadLetterReason::default() };
-        let body = DeadLetter { envelope, destinations: None, cause }.to_json();
-        QueueEntry { id: envelope.id.clone(), body, attributes, dead_letter_reason: Some(reason) }
+        let letter = DeadLetter { envelope, destinations: None, cause };
+        QueueEntry {
+            id: envelope.id.clone(),
+            body: letter.to_json(),
+            attributes: letter.attributes(),
+            dead_letter_reason: Some(reason),
+        }
     }
 
     /// For the dead-letter queue, with bytes that are no event: all of them, or of too many the head.
@@ -75,7 +82,7 @@ pub(crate) fn json_value(body: &[u8]) -> Result<Json<'_>, &'static str> {
         return Err("empty");
     }
     let value: Json<'_> = serde_json::from_slice(json).map_err(|_| "not_json")?;
-    match json::kind(value) {
+    match value.kind() {
         Kind::Object | Kind::Array => Ok(value),
         _ => Err("not_an_object"),
     }

@@ -2,7 +2,7 @@
 
 use lambda_http::http::StatusCode;
 use relay_core::envelope::{EventId, Payload, Source};
-use relay_core::json::{self, Json, Kind};
+use relay_core::json::{Json, Kind};
 use relay_core::timestamp::Timestamp;
 
 use serde_json::json;
@@ -103,11 +103,11 @@ impl QueueEntry {
 /// The objects in a body, and whether they came as an array.
 fn webhooks(body: &[u8]) -> Result<(bool, Vec<Json<'_>>), &'static str> {
     let value = json_value(body)?;
-    if json::kind(value) == Kind::Object {
+    if value.kind() == Kind::Object {
         return Ok((false, vec![value]));
     }
     let elements = elements(value);
-    let all_objects = elements.iter().all(|element| json::kind(*element) == Kind::Object);
+    let all_objects = elements.iter().all(|element| element.kind() == Kind::Object);
     if all_objects && !elements.is_empty() { Ok((true, elements)) } else { Err("not_an_array_of_objects") }
 }
 

@@ -68,9 +68,9 @@ impl SignatureVerifier {
         {
             return Err(Rejection::BadSignature);
         }
-        match timeout(TIMEOUT, read_all(&self.aws, [Some(source)])).await {
-            Ok(Ok([Some(secret)])) => {
-                let (secret, _) = known.insert((secret, Instant::now()));
+        match timeout(TIMEOUT, read_all(&self.aws, &[source])).await {
+            Ok(Ok(mut secrets)) if !secrets.is_empty() => {
+                let (secret, _) = known.insert((secrets.remove(0), Instant::now()));
                 if matches(secret, bytes, signature) { Ok(()) } else { Err(Rejection::BadSignature) }
             }
             other => {

@@ -1,53 +1,48 @@
-//! A request's fields, taken out one by one, so that each fault names its field and what would do in its place.
+//! The fields of a request, taken one by one, so that each error names its field and a value that would do.
 
 use relay_core::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
-/// What is wrong with an event, in words that tell how to mend it. Holds no value of the event's, nor a name that is not
-/// known here: there may be addresses among them.
+/// What is wrong with an event, and how to correct it. Holds no value of the event, and no name of a field that is not
+/// known here: they may be addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {problem}, for example {example}")]
 pub struct BadRequest {
-    /// The field.
     pub field: &'static str,
-    /// What is wrong with it, and what it must be.
+    /// What is wrong with it, or what it must be.
     pub problem: String,
-    /// What would do.
     pub example: &'static str,
 }
 
 impl BadRequest {
-    /// A fault of a field.
     pub fn new(field: &'static str, problem: impl Into<String>, example: &'static str) -> Self {
         BadRequest { field, problem: problem.into(), example }
     }
 }
 
-/// The fields that nobody has taken yet.
+/// An object's fields that are not taken yet.
 #[derive(Debug)]
-pub struct Fields {
-    of: &'static str,
+pub struct RequestFields {
+    object: &'static str,
     fields: Map<String, Value>,
     known: Vec<&'static str>,
     example: &'static str,
 }
 
-impl Fields {
-    /// The fields of an object that is called so; `example` is a whole event that would do.
-    pub fn of(of: &'static str, fields: Map<String, Value>, example: &'static str) -> Self {
-        Fields { of, fields, known: Vec::new(), example }
+impl RequestFields {
+    /// `object` is the object's name in errors; `example` is a whole event that would do.
+    pub fn new(object: &'static str, fields: Map<String, Value>, example: &'static str) -> Self {
+        RequestFields { object, fields, known: Vec::new(), example }
     }
 
-    /// Takes a field; null is as good as none.
+    /// Takes a field. `null` counts as absent.
     pub fn take(&mut self, field: &'static str) -> Option<Value> {
         self.known.push(field);
         self.fields.remove(field).filter(|value| !value.is_null())
     }
 
-    /// Takes a text.
-    ///
     /// # Errors
-    /// If it is something else, or empty.
+    /// If the value is no text, or empty.
     pub fn text(&mut self, field: &'static str, example: &'static str) -> Result<Option<String>, BadRequest> {
         match self.take(field) {
             None => Ok(None),
@@ -56,10 +51,8 @@ impl Fields {
         }
     }
 
-    /// Takes a list of texts, at least one and at most `max`.
-    ///
     /// # Errors
-    /// If it is something else.
+    /// If the value is no list of 1 to `max` texts.
     pub fn texts(
         &mut self,
         field: &'static str,
@@ -76,10 +69,10 @@ impl Fields {
         })
     }
 
-    /// Takes true or false; false when it is not there.
+    /// False if it is absent.
     ///
     /// # Errors
-    /// If it is something else.
+    /// If the value is neither true nor false.
     pub fn flag(&mut self, field: &'static str) -> Result<bool, BadRequest> {
         match self.take(field) {
             None => Ok(false),
@@ -88,10 +81,8 @@ impl Fields {
         }
     }
 
-    /// Takes a whole number from 1 to `max`.
-    ///
     /// # Errors
-    /// If it is something else.
+    /// If the value is no whole number from 1 to `max`.
     pub fn number(
         &mut self,
         field: &'static str,
@@ -105,10 +96,10 @@ impl Fields {
             .ok_or_else(|| BadRequest::new(field, format!("must be a whole number from 1 to {max}"), example))
     }
 
-    /// Takes a time, or a date, which stands for its midnight in UTC.
+    /// A date stands for its midnight in UTC.
     ///
     /// # Errors
-    /// If it is something else.
+    /// If the value is neither a time nor a date.
     pub fn time(&mut self, field: &'static str) -> Result<Option<Timestamp>, BadRequest> {
         const EXAMPLE: &str = "\"2026-11-20T00:00:00Z\" or \"2026-11-20\"";
         let Some(value) = self.take(field) else { return Ok(None) };
@@ -119,15 +110,13 @@ impl Fields {
         time.map(Some).ok_or_else(|| BadRequest::new(field, problem, EXAMPLE))
     }
 
-    /// What is there and has not been taken is a slip of the pen.
-    ///
     /// # Errors
-    /// If there is any.
+    /// If a field is left: its name is a typing error.
     pub fn end(self) -> Result<(), BadRequest> {
         if self.fields.is_empty() {
             return Ok(());
         }
         let problem = format!("has a field that is none of {}", self.known.join(", "));
-        Err(BadRequest::new(self.of, problem, self.example))
+        Err(BadRequest::new(self.object, problem, self.example))
     }
 }

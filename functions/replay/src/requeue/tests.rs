@@ -1,21 +1,26 @@
-//! Healing from a log and an archive in memory.
+//! Requeue from a log and an archive in memory.
 
 use std::cell::Cell;
+use std::time::Duration;
 
+use relay_core::timestamp::Timestamp;
 use serde_json::{Value, json};
 
+use super::ingest_log::{IngestLog, LogError, LogPage};
 use super::*;
-use crate::sender::fake::Memory;
+use crate::archive::Store;
+use crate::sender::fake::InMemoryQueue;
+use crate::time_limit::{TaskOutcome, TimeLimit};
 
 /// Pages of lines, and how often the first was asked for.
 struct Pages(Vec<Vec<String>>, Cell<usize>);
 
-impl Log for Pages {
-    async fn page(&self, _: Timestamp, _: Timestamp, token: Option<String>) -> Result<Page, LogError> {
+impl IngestLog for Pages {
+    async fn page(&self, _: Timestamp, _: Timestamp, token: Option<String>) -> Result<LogPage, LogError> {
         let number: usize = token.map_or(0, |token| token.parse().unwrap());
         self.1.set(self.1.get() + usize::from(number == 0));
         let next = (number + 1 < self.0.len()).then(|| (number + 1).to_string());
-        Ok(Page { lines: self.0[number].clone(), next })
+        Ok(LogPage { lines: self.0[number].clone(), next })
     }
 }
 
@@ -30,15 +35,20 @@ fn line(id: &str, part: usize, parts: usize, text: &str) -> String {
         .to_string()
 }
 
-fn request(dry_run: bool) -> Request {
+fn request(dry_run: bool) -> RequeueRequest {
     let time = |text| Timestamp::parse(text).unwrap();
-    Request { from: time("2026-11-20T00:00:00Z"), to: time("2026-11-21T00:00:00Z"), dry_run }
+    RequeueRequest { from: time("2026-11-20T00:00:00Z"), to: time("2026-11-21T00:00:00Z"), dry_run }
 }
 
-async fn heal(request: &Request, log: &Pages, store: &Store, memory: &Memory) -> Counts {
-    let mut counts = Counts::default();
-    let limit = Limit::within(Duration::from_secs(600));
-    assert_eq!(run(request, &mut counts, log, store, memory, &limit).await.unwrap(), Ended::Done);
+async fn requeue(
+    request: &RequeueRequest,
+    log: &Pages,
+    store: &Store,
+    memory: &InMemoryQueue,
+) -> RequeueCounts {
+    let mut counts = RequeueCounts::default();
+    let limit = TimeLimit::within(Duration::from_secs(600));
+    assert_eq!(run(request, &mut counts, log, store, memory, &limit).await.unwrap(), TaskOutcome::Done);
     counts
 }
 
@@ -63,20 +73,26 @@ async fn what_the_archive_lacks_is_sent_once() {
             json!({"id": id, "source": "vero", "received_at": "2026-11-20T23:59:59.999Z", "payload": "{}"});
         store.put(&format!("data/day={day}/source=vero/1"), format!("{row}\n").into()).await;
     }
-    let memory = Memory::default();
-    let dry = heal(&request(true), &log, &store, &memory).await;
-    let expected =
-        Counts { scanned: 9, matched: 5, archived: 2, incomplete: 1, unreadable: 1, ..Counts::default() };
+    let memory = InMemoryQueue::default();
+    let dry = requeue(&request(true), &log, &store, &memory).await;
+    let expected = RequeueCounts {
+        scanned: 9,
+        matched: 5,
+        archived: 2,
+        incomplete: 1,
+        unreadable: 1,
+        ..RequeueCounts::default()
+    };
     assert_eq!((&dry, memory.taken.borrow().len()), (&expected, 0));
 
-    let wet = heal(&request(false), &log, &store, &memory).await;
-    assert_eq!(wet, Counts { sent: 2, ..expected });
+    let real = requeue(&request(false), &log, &store, &memory).await;
+    assert_eq!(real, RequeueCounts { sent: 2, ..expected });
     let sent: Vec<String> = memory.taken.borrow().iter().map(|(_, body)| body.clone()).collect();
     assert_eq!(sent, [envelope("new"), envelope("split")], "to the letter, for all destinations");
 
     // What was archived is not missing when its rows have been forgotten since.
     store.put("data/day=2026-11-20/source=vero/1", Vec::new()).await;
-    let again = heal(&request(false), &log, &store, &memory).await;
+    let again = requeue(&request(false), &log, &store, &memory).await;
     assert_eq!((again.sent, again.settled_before, again.archived), (0, 4, 0));
     assert_eq!(memory.taken.borrow().len(), 2);
 }
@@ -84,25 +100,27 @@ async fn what_the_archive_lacks_is_sent_once() {
 #[tokio::test(start_paused = true)]
 async fn what_sqs_does_not_take_is_not_marked() {
     let log = Pages(vec![vec![line("new", 1, 1, &envelope("new"))]], Cell::default());
-    let (store, memory) = (Store::in_memory(), Memory::default());
+    let (store, memory) = (Store::in_memory(), InMemoryQueue::default());
     *memory.refusals.borrow_mut() = vec![1, 1, 1];
-    let limit = Limit::within(Duration::from_secs(600));
+    let limit = TimeLimit::within(Duration::from_secs(600));
     let error =
-        run(&request(false), &mut Counts::default(), &log, &store, &memory, &limit).await.unwrap_err();
-    assert!(matches!(error, HealError::Unsent(_)), "{error}");
-    assert_eq!(heal(&request(false), &log, &store, &memory).await.sent, 1);
+        run(&request(false), &mut RequeueCounts::default(), &log, &store, &memory, &limit).await.unwrap_err();
+    assert!(matches!(error, RequeueError::Unsent(_)), "{error}");
+    assert_eq!(requeue(&request(false), &log, &store, &memory).await.sent, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn cut_off_it_begins_anew_and_sends_nothing_twice() {
+async fn after_its_time_limit_it_begins_anew_and_sends_nothing_twice() {
     let lines = (0..250).map(|n| line(&format!("e{n}"), 1, 1, &envelope(&format!("e{n}")))).collect();
     let log = Pages(vec![lines], Cell::default());
-    let (store, memory) = (Store::in_memory(), Memory::default());
+    let (store, memory) = (Store::in_memory(), InMemoryQueue::default());
     let mut runs = 1;
     loop {
-        let limit = Limit::within(Duration::ZERO);
-        let mut counts = Counts::default();
-        if run(&request(false), &mut counts, &log, &store, &memory, &limit).await.unwrap() == Ended::Done {
+        let limit = TimeLimit::within(Duration::ZERO);
+        let mut counts = RequeueCounts::default();
+        if run(&request(false), &mut counts, &log, &store, &memory, &limit).await.unwrap()
+            == TaskOutcome::Done
+        {
             break;
         }
         runs += 1;
@@ -111,10 +129,10 @@ async fn cut_off_it_begins_anew_and_sends_nothing_twice() {
 }
 
 #[test]
-fn by_itself_it_looks_at_the_day_before_the_last_hour() {
+fn the_default_range_is_a_day_that_ends_an_hour_ago() {
     let now = Timestamp::parse("2026-11-21T12:00:00Z").unwrap();
     let parse = |event: Value| {
-        Request::parse(event.as_object().unwrap().clone(), now).map_err(|error| error.to_string())
+        RequeueRequest::parse(event.as_object().unwrap().clone(), now).map_err(|error| error.to_string())
     };
     let request = parse(json!({"source": "log"})).unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What is told while it goes on: a line in the log every ten seconds, and at the end.
+//! A log line about a task every ten seconds, and at its end.
 
 use std::time::Duration;
 
@@ -7,19 +7,17 @@ use tokio::time::Instant;
 
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Tells how far a job has come.
 #[derive(Debug)]
-pub struct Reporter {
+pub struct ProgressLog {
     next: Instant,
 }
 
-impl Reporter {
-    /// The first line comes after ten seconds.
+impl ProgressLog {
     pub fn new() -> Self {
-        Reporter { next: Instant::now() + EVERY }
+        ProgressLog { next: Instant::now() + EVERY }
     }
 
-    /// Writes a line if it is time.
+    /// Writes a line if ten seconds have passed since the last.
     pub fn tick(&mut self, job: &'static str, counts: &impl Serialize) {
         if Instant::now() >= self.next {
             self.next = Instant::now() + EVERY;
@@ -28,7 +26,7 @@ impl Reporter {
     }
 }
 
-/// Writes a line with counts, which become fields of it.
+/// Writes a line that has the counts as fields.
 pub fn log(job: &'static str, message: &str, counts: &impl Serialize) {
     // Counts always are JSON.
     let json = serde_json::to_string(counts).unwrap_or_default();

@@ -1,37 +1,30 @@
-//! Which lines of the log are looked at.
+//! Which lines of the log are to be read.
 
 use std::time::Duration;
 
 use relay_core::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::fields::{BadRequest, Fields};
+use crate::request_fields::{BadRequest, RequestFields};
 
 const EXAMPLE: &str = r#"{"source":"log"}"#;
 
-/// From when on to when a run looks, by itself: an hourly one sees each line a day long, beginning an hour after it was
-/// written, when the archive has what came through after all.
+/// The range if the request names none, as the hourly run's does not. So each line is read for a day. It is first read an
+/// hour after it was written, when the archive has the webhooks that SQS took after all.
 const FROM: Duration = Duration::from_secs(26 * 3_600);
 const TO: Duration = Duration::from_secs(3_600);
 
-/// Which lines to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request {
-    /// The first time.
+pub struct RequeueRequest {
     pub from: Timestamp,
-    /// The time at which they end.
+    /// Not part of the range.
     pub to: Timestamp,
-    /// Nothing is sent.
     pub dry_run: bool,
 }
 
-impl Request {
-    /// Reads a request.
-    ///
-    /// # Errors
-    /// The first field that is at fault.
+impl RequeueRequest {
     pub fn parse(event: Map<String, Value>, now: Timestamp) -> Result<Self, BadRequest> {
-        let mut fields = Fields::of("event", event, EXAMPLE);
+        let mut fields = RequestFields::new("event", event, EXAMPLE);
         if fields.text("source", "\"log\"")?.as_deref() != Some("log") {
             return Err(BadRequest::new("source", "must be log; for a replay it is left out", EXAMPLE));
         }
@@ -42,6 +35,6 @@ impl Request {
         if to <= from {
             return Err(BadRequest::new("to", "must be later than `from`", r#""2026-11-21T05:00:00Z""#));
         }
-        Ok(Request { from, to, dry_run })
+        Ok(RequeueRequest { from, to, dry_run })
     }
 }

@@ -1,115 +1,13 @@
-//! JSON text that is taken apart no further than needed, and put together again without re-typing it.
-//!
-//! Values stay the text that they are: number spellings, key order, 64-bit ids, odd escapes and any depth of nesting
-//! survive, and nothing here recurses over anybody's input.
-
-mod search;
-mod split;
-mod write;
+//! An object whose fields are taken out.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer as _, Visitor};
-use serde_json::value::RawValue;
-
-pub use search::{Unchecked, text_head};
-use split::Split;
-pub use write::{ObjectWriter, quote};
-
-/// A JSON value as its text, without white space around it. Whoever has one need not ask whether it is valid: serde has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Json<'a>(&'a str);
-
-impl<'a> Json<'a> {
-    /// The text.
-    pub fn get(self) -> &'a str {
-        self.0
-    }
-
-    /// Of a text that this crate wrote.
-    pub(crate) fn written(text: &'a str) -> Self {
-        Json(text)
-    }
-}
-
-impl<'a> From<&'a RawValue> for Json<'a> {
-    fn from(value: &'a RawValue) -> Self {
-        Json(value.get())
-    }
-}
+use super::split::Split;
+use super::value::{Json, Kind};
+use super::write::{ObjectWriter, quote};
 
 /// The place of a field inside a webhook: the keys on the way to it, outermost first.
 pub type Path = &'static [&'static str];
-
-impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&'a RawValue>::deserialize(deserializer).map(Json::from)
-    }
-}
-
-/// What kind of JSON value a text holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `null`
-    Null,
-    /// `true` or `false`
-    Boolean,
-    /// Any number
-    Number,
-    /// A string
-    Text,
-    /// An array
-    Array,
-    /// An object
-    Object,
-}
-
-/// Tells the kind of a value by its first byte.
-pub fn kind(value: Json<'_>) -> Kind {
-    match value.get().as_bytes().first() {
-        Some(b'n') => Kind::Null,
-        Some(b't' | b'f') => Kind::Boolean,
-        Some(b'"') => Kind::Text,
-        Some(b'[') => Kind::Array,
-        Some(b'{') => Kind::Object,
-        _ => Kind::Number,
-    }
-}
-
-/// The text of a JSON string; `None` for any other kind.
-///
-/// A lone surrogate escape, which JSON allows and UTF-8 does not, becomes U+FFFD.
-pub fn text(value: Json<'_>) -> Option<Cow<'_, str>> {
-    let value = value.get();
-    let inner = value.strip_prefix('"')?.strip_suffix('"')?;
-    if !inner.contains('\\') {
-        return Some(Cow::Borrowed(inner));
-    }
-    serde_json::Deserializer::from_str(value).deserialize_bytes(Lossy).ok().map(Cow::Owned)
-}
-
-/// Asking for bytes, not for a `str`, is what makes serde_json accept lone surrogates.
-struct Lossy;
-
-impl Visitor<'_> for Lossy {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
-        // Nearly all are UTF-8, which is told faster than it is mended.
-        Ok(str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes).into_owned(), str::to_owned))
-    }
-}
-
-/// The fields of an object, one level deep, in their order; none of any other kind of value. Of equal keys all come.
-pub fn fields(value: Json<'_>) -> impl Iterator<Item = (Cow<'_, str>, Json<'_>)> {
-    Split::object(value).into_iter().flatten().map(|(key, value)| (key.text(), value))
-}
 
 /// Room for the fields of most objects.
 const USUAL_FIELDS: usize = 16;
@@ -237,7 +135,7 @@ impl<'a> Object<'a> {
 
     /// Gives a field another key, unless that is there already; a null is as good as nothing.
     pub fn rename(&mut self, from: &str, to: &str) {
-        if self.get(from).is_none() || self.get(to).is_some_and(|value| kind(value) != Kind::Null) {
+        if self.get(from).is_none() || self.get(to).is_some_and(|value| value.kind() != Kind::Null) {
             return;
         }
         self.take_all(|key, _| key == to);
@@ -276,26 +174,6 @@ impl<'a> Object<'a> {
         }
         (!rest.is_empty()).then(|| rest.finish())
     }
-}
-
-/// How many bytes of a string come before its end or an escape. Most strings are short; one in a request may have 6 MB.
-fn plain_run(rest: &[u8]) -> usize {
-    let (near, far) = rest.split_at(rest.len().min(32));
-    let end = near.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-    end.unwrap_or_else(|| near.len() + memchr::memchr2(b'"', b'\\', far).unwrap_or(far.len()))
-}
-
-/// A JSON text in characters that SQS takes: U+FFFE and U+FFFF, which it refuses, become escapes.
-///
-/// They can only stand inside strings, so the JSON stays the same value. The other refused characters, the
-/// controls below U+0020 and lone surrogates, cannot occur raw in valid JSON text.
-/// Source: SQS API reference, SendMessage, `MessageBody`.
-pub fn sqs_safe(json: String) -> String {
-    // The first byte of both in UTF-8, and of little else, is found sooner than they are.
-    if !json.as_bytes().contains(&0xEF) || !json.contains(['\u{FFFE}', '\u{FFFF}']) {
-        return json;
-    }
-    json.replace('\u{FFFE}', "\\ufffe").replace('\u{FFFF}', "\\uffff")
 }
 
 #[cfg(test)]
@@ -344,25 +222,10 @@ mod tests {
     }
 
     #[test]
-    fn lone_surrogates_become_replacement_characters() {
-        assert_eq!(text(raw(r#""a\ud800""#)).unwrap(), "a\u{FFFD}\u{FFFD}\u{FFFD}");
-        assert_eq!(text(raw(r#""\u00e9\n""#)).unwrap(), "é\n");
-        assert_eq!(text(raw("12")), None);
-    }
-
-    #[test]
     fn nesting_of_any_depth_is_only_carried() {
         let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         let mut object = Object::parse(raw(&deep)).unwrap();
         assert_eq!(object.open(&["a"]).map(|_| ()), None);
         assert_eq!(object.rest().unwrap(), deep);
-    }
-
-    #[test]
-    fn characters_that_sqs_refuses_travel_as_escapes() {
-        assert_eq!(
-            sqs_safe("{\"a\":\"\u{FFFE}\u{FFFF}\u{1FFFE}\"}".into()),
-            "{\"a\":\"\\ufffe\\uffff\u{1FFFE}\"}"
-        );
     }
 }

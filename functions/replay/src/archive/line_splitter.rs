@@ -1,4 +1,4 @@
-//! Bytes to lines, packed with gzip or not, a bounded amount at a time.
+//! Bytes to lines, compressed with gzip or not, a bounded amount at a time.
 
 use std::io::{self, Write};
 
@@ -8,98 +8,95 @@ use flate2::write::MultiGzDecoder;
 /// ([`relay_core::envelope::MAX_BYTES`]), and as a JSON text in a JSON text at most twice as many.
 pub const MAX_LINE: usize = 1024 * 1024;
 
-/// How many packed bytes are unpacked at once: gzip makes at most 1,032 of one.
+/// Compressed bytes that are decompressed at once: gzip makes at most 1,032 bytes of one.
 pub const MAX_STEP: usize = 8 * 1024;
 
-/// The first bytes of what gzip packed (RFC 1952, 2.3.1).
+/// The first bytes of gzip data (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// A line, without its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
-    /// The line.
     Whole(Vec<u8>),
-    /// It is longer than [`MAX_LINE`], and what it was is gone.
+    /// It is longer than [`MAX_LINE`]; its text is not kept.
     TooLong,
 }
 
-/// Takes bytes and gives lines. Empty lines are none.
+/// Takes bytes and gives lines. Lines of white space are left out.
 #[derive(Debug, Default)]
-pub struct Splitter {
-    packing: Packing,
+pub struct LineSplitter {
+    encoding: Encoding,
     line: Vec<u8>,
     is_too_long: bool,
-    /// What has been unpacked, and how much of it has become lines.
-    unpacked: Vec<u8>,
+    decompressed: Vec<u8>,
+    /// How much of it has become lines.
     done: usize,
 }
 
 #[derive(Debug)]
-enum Packing {
+enum Encoding {
     /// Too few bytes to tell.
     Unknown(Vec<u8>),
-    None,
+    Plain,
     Gzip(MultiGzDecoder<Vec<u8>>),
 }
 
-impl Default for Packing {
+impl Default for Encoding {
     fn default() -> Self {
-        Packing::Unknown(Vec::new())
+        Encoding::Unknown(Vec::new())
     }
 }
 
-impl Splitter {
-    /// Takes the next bytes, no more than [`MAX_STEP`] lest much becomes of them. To be called when [`Self::next`] has
-    /// nothing left.
+impl LineSplitter {
+    /// Takes the next bytes, at most [`MAX_STEP`], so that memory stays bounded. Call it when [`Self::next`] has nothing
+    /// left.
     ///
     /// # Errors
-    /// If they are no gzip although the first ones were.
+    /// If the gzip data is corrupt.
     pub fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.unpacked.clear();
+        self.decompressed.clear();
         self.done = 0;
-        if let Packing::Unknown(head) = &mut self.packing {
+        if let Encoding::Unknown(head) = &mut self.encoding {
             head.extend_from_slice(bytes);
             if head.len() < GZIP.len() {
                 return Ok(());
             }
             let head = std::mem::take(head);
-            self.packing = match head.starts_with(&GZIP) {
-                true => Packing::Gzip(MultiGzDecoder::new(Vec::new())),
-                false => Packing::None,
+            self.encoding = match head.starts_with(&GZIP) {
+                true => Encoding::Gzip(MultiGzDecoder::new(Vec::new())),
+                false => Encoding::Plain,
             };
-            return self.unpack(&head);
+            return self.decompress(&head);
         }
-        self.unpack(bytes)
+        self.decompress(bytes)
     }
 
-    /// No more bytes will come; what is left is the last lines.
+    /// Says that no more bytes will come. The last lines are left for [`Self::next`].
     ///
     /// # Errors
-    /// If gzip's end is missing.
+    /// If the end of the gzip data is missing.
     pub fn end(&mut self) -> io::Result<()> {
-        self.unpacked.clear();
+        self.decompressed.clear();
         self.done = 0;
-        match &mut self.packing {
-            Packing::Unknown(head) => self.unpacked = std::mem::take(head),
-            Packing::None => (),
-            Packing::Gzip(decoder) => {
+        match &mut self.encoding {
+            Encoding::Unknown(head) => self.decompressed = std::mem::take(head),
+            Encoding::Plain => (),
+            Encoding::Gzip(decoder) => {
                 decoder.try_finish()?;
-                self.unpacked = std::mem::take(decoder.get_mut());
+                self.decompressed = std::mem::take(decoder.get_mut());
             }
         }
-        self.unpacked.push(b'\n');
+        self.decompressed.push(b'\n');
         Ok(())
     }
 
-    /// Whether the bytes so far are gzip's.
     pub fn is_gzip(&self) -> bool {
-        matches!(self.packing, Packing::Gzip(_))
+        matches!(self.encoding, Encoding::Gzip(_))
     }
 
-    /// The next line of what it was fed.
     pub fn next(&mut self) -> Option<Line> {
         loop {
-            let rest = self.unpacked.get(self.done..).filter(|rest| !rest.is_empty())?;
+            let rest = self.decompressed.get(self.done..).filter(|rest| !rest.is_empty())?;
             let end = rest.iter().position(|byte| *byte == b'\n');
             let part = &rest[..end.unwrap_or(rest.len())];
             self.is_too_long |= self.line.len() + part.len() > MAX_LINE;
@@ -119,19 +116,18 @@ impl Splitter {
         }
     }
 
-    fn unpack(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.packing {
-            Packing::Gzip(decoder) => {
+    fn decompress(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.encoding {
+            Encoding::Gzip(decoder) => {
                 decoder.write_all(bytes)?;
-                std::mem::swap(&mut self.unpacked, decoder.get_mut());
+                std::mem::swap(&mut self.decompressed, decoder.get_mut());
             }
-            Packing::None | Packing::Unknown(_) => self.unpacked.extend_from_slice(bytes),
+            Encoding::Plain | Encoding::Unknown(_) => self.decompressed.extend_from_slice(bytes),
         }
         Ok(())
     }
 }
 
-/// Packs bytes, for tests.
 #[cfg(test)]
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -145,7 +141,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines(bytes: &[u8], step: usize) -> io::Result<Vec<Line>> {
-        let (mut splitter, mut lines) = (Splitter::default(), Vec::new());
+        let (mut splitter, mut lines) = (LineSplitter::default(), Vec::new());
         for bytes in bytes.chunks(step) {
             splitter.feed(bytes)?;
             lines.extend(std::iter::from_fn(|| splitter.next()));
@@ -168,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_takes_no_other_along() {
+    fn a_line_that_is_too_long_loses_no_other() {
         let text = format!("a\n{}\nb\n{}", "x".repeat(MAX_LINE + 1), "y".repeat(MAX_LINE));
         let expected = [whole("a"), Line::TooLong, whole("b"), whole(&"y".repeat(MAX_LINE))];
         assert_eq!(lines(text.as_bytes(), MAX_STEP).unwrap(), expected);
@@ -176,12 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn gzip_that_is_cut_off_or_garbled_is_an_error() {
-        let packed = gzip("a line\n".repeat(1_000).as_bytes());
-        assert!(lines(&packed[..packed.len() - 9], 7).is_err());
-        let mut garbled = packed;
-        garbled[12] ^= 0xff;
-        assert!(lines(&garbled, 7).is_err());
+    fn gzip_that_is_cut_off_or_corrupt_is_an_error() {
+        let compressed = gzip("a line\n".repeat(1_000).as_bytes());
+        assert!(lines(&compressed[..compressed.len() - 9], 7).is_err());
+        let mut corrupt = compressed;
+        corrupt[12] ^= 0xff;
+        assert!(lines(&corrupt, 7).is_err());
     }
 
     proptest! {
@@ -192,13 +188,13 @@ mod tests {
             let expected: Vec<Line> = texts.iter().map(|text| whole(text)).collect();
             let plain = texts.iter().map(|text| format!("{text}\n")).collect::<String>();
             prop_assert_eq!(&lines(plain.as_bytes(), step).unwrap(), &expected);
-            // Firehose and its like put packed pieces one behind the other.
+            // Firehose puts compressed pieces one behind the other.
             let cut = plain.len() / members;
-            let mut packed = Vec::new();
+            let mut compressed = Vec::new();
             for member in plain.as_bytes().chunks(cut.max(1)) {
-                packed.extend(gzip(member));
+                compressed.extend(gzip(member));
             }
-            prop_assert_eq!(&lines(&packed, step).unwrap(), &expected);
+            prop_assert_eq!(&lines(&compressed, step).unwrap(), &expected);
         }
     }
 }

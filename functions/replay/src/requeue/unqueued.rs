@@ -1,65 +1,61 @@
-//! The lines in which `ingest` keeps what SQS did not take, and how they become envelopes again.
+//! The log lines in which `ingest` keeps what SQS did not take, and how they become envelopes again.
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
 
-/// What marks such a line, in its field `message`. Text elsewhere in a line never does.
+/// The field `message` of such a line. The same text elsewhere in a line means nothing.
 pub const MESSAGE: &str = "unqueued_webhook";
 
 /// CloudWatch's filter for such lines (CloudWatch Logs user guide, "Filter pattern syntax").
 pub const FILTER: &str = r#"{ $.message = "unqueued_webhook" }"#;
 
-/// The most parts that are believed: the largest envelope has nine.
+/// More parts cannot be right: the largest envelope has nine.
 const MAX_PARTS: usize = 100;
 
-/// The most bytes of parts that wait for others.
+/// In bytes of parts that wait for others.
 const MAX_WAITING: usize = 32 * 1024 * 1024;
 
 #[derive(Deserialize)]
-struct Wire {
-    message: String,
+struct LogLine {
     id: String,
     part: usize,
     parts: usize,
     envelope: String,
 }
 
-/// An envelope, put together.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Unqueued {
-    /// The event's id.
+pub struct UnqueuedWebhook {
     pub id: String,
-    /// The envelope.
     pub envelope: String,
 }
 
-/// Puts parts together.
+/// Puts the parts of envelopes together.
 #[derive(Debug, Default)]
-pub struct Assembly {
+pub struct Assembler {
     waiting: HashMap<String, Vec<Option<String>>>,
     bytes: usize,
     unreadable: u64,
 }
 
-impl Assembly {
-    /// Takes a line, and gives the envelope that it completes.
-    pub fn add(&mut self, line: &str) -> Option<Unqueued> {
+impl Assembler {
+    /// Takes a line, and returns the envelope that it completes.
+    pub fn add(&mut self, line: &str) -> Option<UnqueuedWebhook> {
         #[derive(Deserialize)]
         struct Marked {
             message: String,
         }
-        let is_ours = |marked: &Marked| marked.message == MESSAGE;
-        serde_json::from_str::<Marked>(line).ok().filter(is_ours)?;
-        let wire = serde_json::from_str::<Wire>(line).ok().filter(|wire| {
-            wire.message == MESSAGE && wire.parts <= MAX_PARTS && (1..=wire.parts).contains(&wire.part)
-        });
-        let Some(Wire { id, part, parts, envelope, .. }) = wire else {
+        let is_unqueued = |marked: &Marked| marked.message == MESSAGE;
+        serde_json::from_str::<Marked>(line).ok().filter(is_unqueued)?;
+        let log_line = serde_json::from_str::<LogLine>(line)
+            .ok()
+            .filter(|line| line.parts <= MAX_PARTS && (1..=line.parts).contains(&line.part));
+        let Some(LogLine { id, part, parts, envelope }) = log_line else {
             self.unreadable += 1;
             return None;
         };
         if self.bytes + envelope.len() > MAX_WAITING {
-            // It counts among the incomplete: later runs see it again.
+            // It counts as incomplete. Later runs read it again.
             self.waiting.entry(id).or_insert_with(|| vec![None; parts]);
             return None;
         }
@@ -71,10 +67,10 @@ impl Assembly {
         let envelope = whole?.concat();
         self.waiting.remove(&id);
         self.bytes -= envelope.len();
-        Some(Unqueued { id, envelope })
+        Some(UnqueuedWebhook { id, envelope })
     }
 
-    /// The ids of which parts are missing, and how many lines were marked and no lines of ingest's.
+    /// The ids of which parts are missing, and the number of lines that have the message but not its fields.
     pub fn end(self) -> (Vec<String>, u64) {
         (self.waiting.into_keys().collect(), self.unreadable)
     }
@@ -93,13 +89,13 @@ mod tests {
         .to_string()
     }
 
-    fn whole(id: &str, envelope: &str) -> Option<Unqueued> {
-        Some(Unqueued { id: id.to_owned(), envelope: envelope.to_owned() })
+    fn whole(id: &str, envelope: &str) -> Option<UnqueuedWebhook> {
+        Some(UnqueuedWebhook { id: id.to_owned(), envelope: envelope.to_owned() })
     }
 
     #[test]
     fn parts_come_in_any_order_and_mixed() {
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembler::default();
         assert_eq!(assembly.add(&line("a", 1, 1, "{}")), whole("a", "{}"));
         assert_eq!(assembly.add(&line("b", 2, 3, "2")), None);
         assert_eq!(assembly.add(&line("c", 1, 2, "x")), None);
@@ -111,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_field_counts() {
-        let mut assembly = Assembly::default();
+    fn only_the_field_message_marks_a_line() {
+        let mut assembly = Assembler::default();
         let quoted = json!({"message": "refused: unqueued_webhook", "id": "a", "part": 1, "parts": 1, "envelope": "{}"});
         let within = json!({"message": "x", "more": line("a", 1, 1, "{}")});
         for line in ["", "unqueued_webhook", &quoted.to_string(), &within.to_string()] {
@@ -131,8 +127,8 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
-        let mut assembly = Assembly::default();
+    fn waiting_parts_are_bounded() {
+        let mut assembly = Assembler::default();
         let large = "x".repeat(MAX_WAITING / 2);
         assert_eq!(assembly.add(&line("a", 1, 2, &large)), None);
         assert_eq!(assembly.add(&line("b", 1, 2, &format!("{large}!"))), None);
