@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use hyper::Method;
+use percent_encoding::percent_decode_str;
 
 use crate::http::{self, Answer, Handler, Request, Server};
 use crate::lock;
@@ -78,7 +79,7 @@ impl Handler for Shared {
         lock(&self.calls).push(format!("{} {}", request.method, request.path));
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let query: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let path = decoded(path);
+        let path = percent_decode_str(path).decode_utf8_lossy();
         let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
         match request.method {
             Method::GET if key.is_empty() && query.contains_key("list-type") => self.list(&query),
@@ -152,23 +153,4 @@ impl Shared {
 fn refuse(status: u16, code: &str) -> Answer {
     let xml = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code></Error>");
     http::respond(status, &[("content-type", "application/xml")], http::full(xml))
-}
-
-/// Percent escapes to what they stand for.
-fn decoded(path: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
-    while let Some((first, tail)) = rest.split_first() {
-        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

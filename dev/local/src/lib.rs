@@ -25,12 +25,11 @@ mod receivers;
 pub mod rehearsal;
 pub mod samples;
 mod stack;
-mod zip;
 
 pub use archive::Table;
 pub use inspect::{Call, Service};
 pub use journal::{Delivery, Destination, Journal};
 pub use logs::Logs;
-pub use options::{HELP, Options};
+pub use options::Options;
 pub use project::Project;
 pub use stack::{Settings, Stack, digest};

@@ -28,16 +28,20 @@ const VERO_PARAMETER: &str = "/vero-relay/vero-auth-token";
 /// What MiniStack is installed from.
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 
-/// What to deploy.
-#[derive(Debug, Clone, Default)]
+/// What to deploy, also as options of the command line.
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct Settings {
-    /// Port of the front door; else the usual one, or any that is free.
+    /// The port to post to [default: 4580, or any when that is taken]
+    #[arg(long)]
     pub port: Option<u16>,
-    /// A real write key: events then go to Segment itself, not to a stand-in.
+    /// Send to Segment itself, not to a stand-in
+    #[arg(long, value_name = "KEY")]
     pub segment_write_key: Option<String>,
-    /// Segment's base URL, for a real write key of another region.
+    /// Segment's base URL, for the EU https://events.eu1.segmentapis.com
+    #[arg(long, value_name = "URL", requires = "segment_write_key")]
     pub segment_endpoint: Option<String>,
-    /// A real auth token: events then go to Vero itself, not to a stand-in.
+    /// Send to Vero itself, not to a stand-in
+    #[arg(long, value_name = "TOKEN")]
     pub vero_auth_token: Option<String>,
 }
 
@@ -265,16 +269,12 @@ fn secret(path: &Path) -> Result<String> {
     }
     let mut bytes = [0; 32];
     File::open("/dev/urandom").context("no source of random bytes")?.read_exact(&mut bytes)?;
-    let secret = hex(&bytes);
+    let secret = hex::encode(bytes);
     fs::write(path, &secret).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(secret)
 }
 
 /// The digest of a token, as the template takes it.
 pub fn digest(token: &str) -> String {
-    hex(&Sha256::digest(token))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(token))
 }

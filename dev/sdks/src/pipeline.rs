@@ -7,7 +7,7 @@ use anyhow::Result;
 use faults::programs::Programs;
 use faults::rig::{Destination, Rig};
 use harness::{EventSource, Function};
-use sha2::{Digest, Sha256};
+use local::digest;
 
 use crate::expect::Call;
 use crate::front::Behind;
@@ -33,9 +33,6 @@ impl Pipeline {
     pub async fn start(programs: &Programs) -> Result<Pipeline> {
         let rig = Rig::with(programs, &[Destination::Vero]).await?;
         let (queue_url, dead_url) = (rig.queue.url(), rig.dead.url());
-        let digest = |secret: &str| -> String {
-            Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
-        };
         let environment = [
             ("AWS_ENDPOINT_URL", rig.sqs.url()),
             ("QUEUE_URL", &queue_url),
