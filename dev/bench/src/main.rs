@@ -72,11 +72,11 @@ async fn main() -> Result<()> {
     let Options { parts } = Options::parse();
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     if parts == [Part::Unauthorized] {
-        let rows = unauthorized::measure(&binaries::ingest()?).await?;
+        let rows = unauthorized::measure(&binaries::ingest().await?).await?;
         println!("{}\n{LEGEND}", table::render(&rows));
         return Ok(());
     }
-    let binaries = Binaries::build()?;
+    let binaries = Binaries::build().await?;
     let mut rows: Vec<Row> = cold::sizes(&binaries)?;
     let mut contenders = Vec::new();
     if wanted(Part::Cold) {
@@ -106,7 +106,7 @@ async fn main() -> Result<()> {
     }
     if wanted(Part::Core) {
         eprintln!("Mapping webhooks, by criterion");
-        rows.extend(core::measure()?);
+        rows.extend(core::measure().await?);
     }
     if wanted(Part::Unauthorized) {
         eprintln!("Sending what nobody has asked for");

@@ -69,16 +69,16 @@ async fn prove(proof: Proof) -> Result<Vec<Report>> {
     let programs = Programs::build; // fuzz needs none
     Ok(match proof {
         Proof::Matrix { fault } => {
-            let programs = programs()?;
+            let programs = programs().await?;
             vec![neighbour::run(&programs).await?, matrix::run(&programs, &fault).await?]
         }
-        Proof::Answers => vec![answers::run(&programs()?).await?],
-        Proof::Kill { seed } => kills::run(&programs()?, seed).await?,
-        Proof::Burst => vec![burst::run(&programs()?).await?],
-        Proof::Outage => vec![outage::run(&programs()?).await?],
+        Proof::Answers => vec![answers::run(&programs().await?).await?],
+        Proof::Kill { seed } => kills::run(&programs().await?, seed).await?,
+        Proof::Burst => vec![burst::run(&programs().await?).await?],
+        Proof::Outage => vec![outage::run(&programs().await?).await?],
         Proof::Fuzz { seed } => vec![fuzz::run(seed)?],
         Proof::All { seed } => {
-            let programs = programs()?;
+            let programs = programs().await?;
             let mut all = vec![neighbour::run(&programs).await?, matrix::run(&programs, "").await?];
             all.push(answers::run(&programs).await?);
             all.extend(kills::run(&programs, seed).await?);

@@ -15,6 +15,7 @@ mod emf;
 mod event_source;
 mod events;
 mod function;
+mod host;
 mod http;
 mod receiver;
 mod runtime_api;
@@ -22,17 +23,17 @@ mod s3;
 mod sqs;
 mod when;
 
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 pub use clock::Clock;
 pub use emf::{Metric, metrics};
 pub use event_source::{Drained, EventSource, Invocation, kept_after};
 pub use events::{UrlAnswer, sqs_event, url_event};
 pub use function::{Deadline, Function, FunctionError, InitError};
+pub use host::{build, cargo, variable};
 pub use receiver::{Behaviour, Received, Receiver};
 pub use s3::S3;
 pub use sqs::{Call, Fault, Message, Queue, QueueSettings, Sqs, State};
@@ -42,14 +43,6 @@ pub use when::When;
 pub const REGION: &str = "eu-west-1";
 /// The account that queues and functions belong to.
 pub const ACCOUNT: &str = "000000000000";
-
-/// A binary of this workspace that was built into the target folder of the running test; for tests of other
-/// packages, where `CARGO_BIN_EXE_<name>` is not set.
-pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let found = test.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
-    found.with_context(|| format!("{name} is not built beside this test: cargo build --package {name}"))
-}
 
 /// Waits until the condition holds; an error when it does not in time.
 pub async fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> Result<()> {

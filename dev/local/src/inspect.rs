@@ -110,7 +110,7 @@ impl Stack {
     /// has another one.
     pub async fn update(&self, changes: &[(&str, &str)]) -> Result<()> {
         let project = Project::find().await?;
-        let binaries = project.build(project::FUNCTIONS).await?;
+        let binaries = project::build_functions().await?;
         deploy::update(&self.ministack.cloud, &project, &binaries, &changes.to_vec()).await
     }
 }

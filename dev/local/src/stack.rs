@@ -67,7 +67,7 @@ impl Stack {
         let project = Project::find().await?;
         let python = install::venv(&project.state.join("venv"), REQUIREMENTS, "MiniStack").await?;
         eprintln!("Building {}", project::FUNCTIONS.join(", "));
-        let binaries = project.build(project::FUNCTIONS).await?;
+        let binaries = project::build_functions().await?;
         eprintln!("Deploying template.yaml to MiniStack");
         let journal = Arc::new(Journal::default());
         let ministack = MiniStack::start(&python, &project).await?;

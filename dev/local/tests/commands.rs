@@ -177,9 +177,9 @@ impl Shell {
     async fn open(project: &Project, stack: &Stack, functions: &[String]) -> Result<Shell> {
         let python = install::venv(&project.target.join("local/awscli"), AWS_CLI, "the AWS CLI").await?;
         let programs = python.parent().context("an interpreter without a folder")?;
-        let path = std::env::var("PATH")?;
+        let path = harness::variable("PATH").context("no PATH")?;
         Ok(Shell {
-            path: format!("{}:{path}", programs.display()),
+            path: format!("{}:{}", programs.display(), path.display()),
             root: project.root.clone(),
             home: tempfile::tempdir()?,
             // SAM would build anew and ask for buckets of its own.

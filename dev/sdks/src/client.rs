@@ -146,7 +146,7 @@ async fn python(source: &Path, target: &Path, pins: &str) -> Result<[Client; 2]>
 }
 
 async fn rust(project: &Project) -> Result<[Client; 2]> {
-    let [program] = project.build(["sdk-rust"]).await?;
+    let [program] = harness::build(["sdk-rust"], "dev").await?;
     let manifest = read(&project.root.join("dev/sdks/clients/rust/Cargo.toml"))?;
     let version = pin(&manifest, "segment = { version = \"=")?;
     Ok([None, Some("batch")].map(|option| Client {

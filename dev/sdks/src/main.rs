@@ -51,8 +51,7 @@ async fn run() -> Result<ExitCode> {
         ..Report::default()
     };
     stack(&plain, &mut report).await?;
-    let [ingest, worker] = project.build(["ingest", "worker"]).await?;
-    harness(&Programs { ingest, worker }, &gzip, &wires, &mut report).await?;
+    harness(&Programs::build().await?, &gzip, &wires, &mut report).await?;
     report.legend = format!(
         "Delivered once: each call that the SDK has was posted once, answered 200, and is at Vero once with all \
          that it held,\nthrough the binaries in the order in which it was posted.\n\

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use lambda_runtime_api_client::body::Body;
 use lambda_runtime_api_client::{Client, build_request};
 
+use crate::environment::Environment;
+
 /// Reports that the function cannot start: one line in the log and on the Runtime API's `init/error`, then exit
 /// code 1. Source: Lambda developer guide, "Using the Lambda runtime API", initialization error.
 pub async fn fail(error: &(dyn std::error::Error + Sync)) -> ExitCode {
@@ -32,7 +34,8 @@ pub fn ended<E>(result: Result<(), E>) -> ExitCode {
 }
 
 async fn post(message: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    std::env::var("AWS_LAMBDA_RUNTIME_API")?; // the client panics without it
+    // The client panics without it.
+    Environment::of_process().get("AWS_LAMBDA_RUNTIME_API").ok_or("AWS_LAMBDA_RUNTIME_API is not set")?;
     const ERROR_TYPE: &str = "Configuration.Invalid";
     let report = serde_json::json!({"errorMessage": message, "errorType": ERROR_TYPE, "stackTrace": []});
     let request = build_request()
