@@ -1,11 +1,10 @@
 //! The production template, deployed on this machine: one webhook of each type from the Function URL to both
 //! destinations.
 
-use std::time::Duration;
-
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use local::{Delivery, Destination, Project, Settings, Stack, samples::Sample};
-use tokio::sync::Mutex;
+
+use crate::{DEADLINE_AFTER, ONE_AT_A_TIME};
 
 /// Each type's sample, its name at Segment and, if it goes there, at Vero Track.
 const TYPES: [(&str, &str, Option<&str>); 12] = [
@@ -22,12 +21,6 @@ const TYPES: [(&str, &str, Option<&str>); 12] = [
     ("vero-user-created.json", "identify", None),
     ("vero-user-updated.json", "User Tags Updated", None),
 ];
-
-/// A cold start, a busy machine and MiniStack's polling together.
-const DEADLINE_AFTER: Duration = Duration::from_secs(60);
-
-/// Two stacks would install MiniStack into the same folder at the same time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test]
 async fn a_webhook_of_each_type_reaches_its_destinations() -> anyhow::Result<()> {

@@ -3,8 +3,8 @@
 use relay_core::blueprint::Blueprint;
 use serde_json::{Value, json};
 
-const SCHEMA: &str = include_str!("../../../events/blueprint.schema.json");
-const SAMPLE: &str = include_str!("../../../events/blueprint.json");
+const SCHEMA: &str = include_str!("../../../../events/blueprint.schema.json");
+const SAMPLE: &str = include_str!("../../../../events/blueprint.json");
 
 #[test]
 fn schema_and_worker_agree() -> anyhow::Result<()> {

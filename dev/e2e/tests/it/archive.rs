@@ -9,13 +9,8 @@ use base64::Engine;
 use local::{Settings, Stack, Table};
 use relay_core::timestamp::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
-/// A cold start, a busy machine and MiniStack's polling together.
-const DEADLINE_AFTER: Duration = Duration::from_secs(60);
-
-/// Two stacks would install MiniStack into the same folder at the same time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+use crate::{DEADLINE_AFTER, ONE_AT_A_TIME};
 
 /// Three messages of one campaign and one of another, each step as often as Vero tells of it.
 const MESSAGES: [(&str, &str, u32); 11] = [
