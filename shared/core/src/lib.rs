@@ -4,6 +4,8 @@
 //! [`first_party::FirstParty`], read once → [`mapping`], one file a destination → [`delivery`], what an answer means
 //! and what happens next. [`archive`] is what is kept of it.
 
+#![warn(missing_docs)]
+
 pub mod archive;
 pub mod blueprint;
 pub mod delivery;
