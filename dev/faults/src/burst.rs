@@ -88,8 +88,8 @@ were answered 503, and {} webhooks sent again from the log.",
         let counts = [ids.len(), account.lost.len(), account.doubled, account.dead.len()];
         let cells = counts.map(|count| count.to_string());
         report.rows.push(std::iter::once(destination.name().to_owned()).chain(cells).collect());
-        let told = account.failures(false).into_iter();
-        report.failures.extend(told.map(|told| format!("{}: {told}", destination.name())));
+        let failures = account.failures(false).into_iter();
+        report.failures.extend(failures.map(|failure| format!("{}: {failure}", destination.name())));
     }
     Ok(report)
 }

@@ -247,7 +247,7 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
         Body::of_sdk(input, Events::One(CallType::Track)),
         Body::of_sdk(&batch, Events::Batch),
     ];
-    let mut told = false;
+    let mut is_sent = false;
     for body in bodies.into_iter().flatten() {
         ensure!(body.take(&KEY, Scope::TrackOnly, now()?).is_ok(), "a small body that grows large");
         let Ok(intake) = body.take(&KEY, Scope::Full, now()?) else {
@@ -261,7 +261,7 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
             ensure!(event.is_ok() == received.dead.is_none(), "ingest and worker disagree");
             let Ok(event) = event else { continue };
             if let Ok(requests) = vero_track::requests(&envelope.id, &event, &RULES, Duration::ZERO) {
-                told = true;
+                is_sent = true;
                 serde_json::from_str::<Json<'_>>(&requests.call.body("token"))
                     .context("a call that is no JSON")?;
                 if let Tags::Edit(call) = &requests.tags {
@@ -270,7 +270,7 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
             }
         }
     }
-    Ok(told)
+    Ok(is_sent)
 }
 
 fn check_received(received: &Received) -> Result<()> {

@@ -116,8 +116,8 @@ async fn round(programs: &Programs, mut rng: Rng, undisturbed: Duration) -> Resu
         // The dead cannot count their doublings.
         let account = Account { late: 0, ..Account::of(&rig, destination, &ids, &[]) };
         round.counts[index] = (account.lost.len(), account.doubled);
-        let told = account.failures(true).into_iter();
-        round.failures.extend(told.map(|told| format!("{}: {told}", destination.name())));
+        let failures = account.failures(true).into_iter();
+        round.failures.extend(failures.map(|failure| format!("{}: {failure}", destination.name())));
     }
     let archived = rig.archived()?;
     let lost = ids.iter().filter(|id| !archived.contains_key(*id)).count();
@@ -160,12 +160,8 @@ async fn ingest(programs: &Programs, seed: u64) -> Result<Report> {
         ensure!(answer.status == 202, "ingest answered {}", answer.status);
         promised.extend(answer.ids);
     }
-    let queued: Vec<String> = rig
-        .queue
-        .messages()
-        .iter()
-        .filter_map(|message| Some(message.json()["id"].as_str()?.to_owned()))
-        .collect();
+    let queued: Vec<String> =
+        rig.queue.bodies().iter().filter_map(|envelope| Some(envelope["id"].as_str()?.to_owned())).collect();
     let lost = promised.iter().filter(|id| !queued.contains(id)).count();
     let mut report = Report {
         title: "Ingest killed".into(),

@@ -32,4 +32,4 @@ pub use journal::{Delivery, Destination, Journal};
 pub use logs::Logs;
 pub use options::Options;
 pub use project::Project;
-pub use stack::{Settings, Stack, digest};
+pub use stack::{Settings, Stack};

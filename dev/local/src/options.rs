@@ -20,7 +20,6 @@ pub struct Options {
     /// Post nothing, only stay up
     #[arg(long)]
     pub no_samples: bool,
-    #[expect(missing_docs, reason = "it would be part of the help")]
     #[command(flatten)]
     pub settings: Settings,
 }

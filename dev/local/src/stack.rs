@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use harness::digest;
 use hyper::Method;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::aws::{Cloud, REGION};
 use crate::deploy::{self, Outputs};
@@ -272,9 +272,4 @@ fn secret(path: &Path) -> Result<String> {
     let secret = hex::encode(bytes);
     fs::write(path, &secret).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(secret)
-}
-
-/// The digest of a token, as the template takes it.
-pub fn digest(token: &str) -> String {
-    hex::encode(Sha256::digest(token))
 }

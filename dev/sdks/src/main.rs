@@ -85,7 +85,7 @@ async fn stack(clients: &[Client], report: &mut Report) -> Result<()> {
 async fn harness(programs: &Programs, clients: &[Client], wires: &[Wire], report: &mut Report) -> Result<()> {
     let pipeline = Pipeline::start(programs).await?;
     let work = async {
-        let mut runs = client::run_all(clients, &pipeline.behind, pipeline::WRITE_KEY).await?;
+        let mut runs = client::run_all(clients, &pipeline.behind, harness::WRITE_KEY).await?;
         for wire in wires {
             runs.push(wire.replay(&pipeline.behind).await?);
         }

@@ -6,18 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use faults::programs::Programs;
 use faults::rig::{Destination, Rig};
-use harness::{EventSource, Function};
-use local::digest;
+use harness::EventSource;
 
 use crate::expect::Call;
 use crate::front::Behind;
 
-/// What opens `/v1`.
-pub const WRITE_KEY: &str = "write-key-of-the-harness";
-/// What opens `/v1` for track, page and screen.
-pub const BROWSER_KEY: &str = "browser-key-of-the-harness";
-/// What opens `/segment`.
-pub const SEGMENT_TOKEN: &str = "segment-token-of-the-harness";
 /// The page of the recorded browsers.
 const ORIGIN: &str = "https://www.example.com";
 
@@ -31,19 +24,8 @@ pub struct Pipeline {
 impl Pipeline {
     /// Starts both functions.
     pub async fn start(programs: &Programs) -> Result<Pipeline> {
-        let rig = Rig::with(programs, &[Destination::Vero]).await?;
-        let (queue_url, dead_url) = (rig.queue.url(), rig.dead.url());
-        let environment = [
-            ("AWS_ENDPOINT_URL", rig.sqs.url()),
-            ("QUEUE_URL", &queue_url),
-            ("DEAD_LETTER_QUEUE_URL", &dead_url),
-            ("WEBHOOK_TOKEN_SHA256", &digest("webhook-token-of-the-harness")),
-            ("SEGMENT_TOKEN_SHA256", &digest(SEGMENT_TOKEN)),
-            ("WRITE_KEY_SHA256", &digest(WRITE_KEY)),
-            ("BROWSER_KEY_SHA256", &digest(BROWSER_KEY)),
-            ("CORS_ORIGINS", ORIGIN),
-        ];
-        let ingest = Function::start(&programs.ingest, &environment).await?;
+        let rig = Rig::alone(programs, Destination::Vero).await?;
+        let ingest = rig.ingest(&programs.ingest, &[("CORS_ORIGINS", ORIGIN)]).await?;
         Ok(Pipeline { behind: Behind::Ingest(Arc::new(ingest)), rig })
     }
 

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use harness::{BROWSER_KEY, SEGMENT_TOKEN, WRITE_KEY};
 use hyper::header::{HeaderName, HeaderValue};
 use local::Project;
 use local::http::{self, Request};
@@ -17,7 +18,6 @@ use serde_json::{Map, Value};
 
 use crate::expect::Event;
 use crate::front::{Behind, Front};
-use crate::pipeline::{BROWSER_KEY, SEGMENT_TOKEN, WRITE_KEY};
 use crate::run::{Run, Wanted};
 
 /// A recorded request. `{{write_key}}`, `{{browser_key}}` and `{{segment_token}}` stand for the pipeline's own, and

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use base64::Engine;
-use local::{Settings, Stack, Table};
+use local::{Settings, Stack, Table, samples};
 use relay_core::timestamp::Timestamp;
 use serde_json::{Value, json};
 
@@ -99,9 +99,9 @@ async fn the_view_is_that_query(stack: &Stack, sql: &str) -> Result<()> {
         let field = |column: &Value, field: &str| column[field].as_str().unwrap_or_default().to_owned();
         columns.map(|column| (field(column, name), glue(&field(column, kind)))).collect()
     };
-    let told = columns(&definition["columns"], "name", "type");
-    assert_eq!(told, columns(&view["StorageDescriptor"]["Columns"], "Name", "Type"));
-    let names: Vec<String> = told.into_iter().map(|(name, _)| name).collect();
+    let defined = columns(&definition["columns"], "name", "type");
+    assert_eq!(defined, columns(&view["StorageDescriptor"]["Columns"], "Name", "Type"));
+    let names: Vec<String> = defined.into_iter().map(|(name, _)| name).collect();
     assert_eq!(stack.query(sql).await?.columns, names);
     Ok(())
 }
@@ -152,27 +152,13 @@ async fn reconciliation_names_what_replay_then_delivers() -> Result<()> {
 /// What a replay does not get done it hands to its own queue; and by the hour it looks into ingest's log.
 #[tokio::test]
 async fn replay_goes_on_by_its_queue_and_queues_what_only_the_log_has() -> Result<()> {
-    const WEBHOOK: &str = r#"{"type":"opened","user":{"id":1}}"#;
     let _turn = ONE_AT_A_TIME.lock().await;
     let stack = Stack::start(&Settings::default()).await?;
     let names = stack.resources().await?;
     let two_hours_ago = SystemTime::now() - Duration::from_secs(2 * 3_600);
     let at = Timestamp::from_system(two_hours_ago).iso();
 
-    let in_log = id(1, two_hours_ago)?;
-    let line = json!({
-        "level": "ERROR", "message": "unqueued_webhook", "id": in_log, "part": 1, "parts": 1,
-        "envelope": envelope(&in_log, &at, None, WEBHOOK),
-    });
-    let event = json!({
-        "timestamp": two_hours_ago.duration_since(UNIX_EPOCH)?.as_millis() as u64,
-        "message": line.to_string(),
-    });
-    let stream = json!({"logGroupName": names["IngestLogs"], "logStreamName": "an-outage"});
-    stack.json("logs", "Logs_20140328.CreateLogStream", stream.clone()).await?;
-    let mut events = stream;
-    events["logEvents"] = json!([event]);
-    stack.json("logs", "Logs_20140328.PutLogEvents", events).await?;
+    let in_log = samples::log_unqueued(&stack).await?;
     for queued in [1, 0] {
         assert_eq!(stack.replay(&json!({"source": "log"})).await?["sent"], queued, "once");
     }

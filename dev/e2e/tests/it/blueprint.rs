@@ -41,8 +41,8 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
     ];
     for (documents, expected) in [(&good[..], true), (&bad[..], false)] {
         for document in documents {
-            let told = Blueprint::parse(&document.to_string());
-            assert_eq!(told.is_ok(), expected, "worker: {document}: {told:?}");
+            let parsed = Blueprint::parse(&document.to_string());
+            assert_eq!(parsed.is_ok(), expected, "worker: {document}: {parsed:?}");
             assert_eq!(schema.is_valid(document), expected, "schema: {document}");
         }
     }

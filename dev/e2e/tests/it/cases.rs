@@ -3,15 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use harness::{EventSource, Function, Queue, QueueSettings, Receiver, Sqs, UrlAnswer, url_event};
-use local::digest;
+use harness::{EventSource, Function, Testbed, UrlAnswer, WEBHOOK_TOKEN, WRITE_KEY, basic, url_event};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-
-const TOKEN: &str = "a-token-for-these-cases-0123456789-abcdefghijk";
-const WRITE_KEY: &str = "SPY-WRITE-KEY";
 
 /// A request, and all that must come of it. Of each message, call and letter only what is named is looked at; a null is
 /// for what must not be there.
@@ -41,61 +35,40 @@ struct Case {
 }
 
 struct Relay {
-    queue: Queue,
-    dead: Queue,
-    segment: Receiver,
-    vero: Receiver,
+    testbed: Testbed,
     ingest: Function,
     worker: Function,
-    _sqs: Sqs,
 }
 
 impl Relay {
     async fn start([ingest, worker]: [&Path; 2]) -> Result<Self> {
-        let sqs = Sqs::start().await?;
-        let (segment, vero) = (Receiver::start().await?, Receiver::start().await?);
-        let (queue, dead) =
-            (sqs.queue("main", QueueSettings::default()), sqs.queue("dead", QueueSettings::default()));
-        let (queue_url, dead_url) = (queue.url(), dead.url());
-        let common = [
-            ("AWS_ENDPOINT_URL", sqs.url()),
-            ("QUEUE_URL", &queue_url),
-            ("DEAD_LETTER_QUEUE_URL", &dead_url),
-        ];
-        let (token, write_key) = (digest(TOKEN), digest(WRITE_KEY));
-        let tokens = [("WEBHOOK_TOKEN_SHA256", token.as_str()), ("WRITE_KEY_SHA256", &write_key)];
-        let destinations = [
-            ("SEGMENT_WRITE_KEY", "key"),
-            ("SEGMENT_ENDPOINT", segment.url()),
-            ("VERO_AUTH_TOKEN", "token"),
-            ("VERO_ENDPOINT", vero.url()),
-        ];
-        let ingest = Function::start(ingest, &[&common[..], &tokens].concat()).await?;
-        let worker = Function::start(worker, &[&common[..], &destinations].concat()).await?;
-        Ok(Relay { queue, dead, segment, vero, ingest, worker, _sqs: sqs })
+        let testbed = Testbed::start().await?;
+        let ingest = testbed.ingest(ingest, &[]).await?;
+        let worker = testbed.worker(worker, &[]).await?;
+        Ok(Relay { testbed, ingest, worker })
     }
 
     /// Posts a case, drains the queue, and holds what came of it against what must.
     async fn play(&self, case: &Case) -> Result<()> {
-        let key = format!("Basic {}", STANDARD.encode(format!("{WRITE_KEY}:")));
+        let Testbed { queue, dead, segment, vero, .. } = &self.testbed;
+        let key = basic(WRITE_KEY);
         let mut headers = vec![("authorization", key.as_str())];
         headers
             .extend(case.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))));
         let body = case.body.to_string();
-        let path = case.post.replace("TOKEN", TOKEN);
+        let path = case.post.replace("TOKEN", WEBHOOK_TOKEN);
         let event = url_event("POST", &path, "", &headers, body.as_bytes(), case.base64);
         let answer = UrlAnswer::of(&self.ingest.invoke(&event).await?);
         ensure!(answer.status == case.status, "answered {}: {}", answer.status, answer.json());
-        ensure!(self.queue.messages().len() == 1, "{} messages are queued", self.queue.messages().len());
-        let drained = EventSource::default().drain(&self.worker, &self.queue).await;
+        ensure!(queue.messages().len() == 1, "{} messages are queued", queue.messages().len());
+        let drained = EventSource::default().drain(&self.worker, queue).await;
         ensure!(drained.empty, "something is still queued");
 
-        agree("Segment's messages", self.segment.segment_messages(), &case.segment)?;
-        let calls = self.vero.accepted().into_iter();
+        agree("Segment's messages", segment.segment_messages(), &case.segment)?;
+        let calls = vero.accepted().into_iter();
         let calls = calls.map(|call| json!([format!("{} {}", call.method, call.path), call.json])).collect();
         agree("Vero's calls", calls, &case.vero)?;
-        let letters = self.dead.messages().iter().map(|letter| letter.json()).collect();
-        agree("dead letters", letters, &case.dead)
+        agree("dead letters", dead.bodies(), &case.dead)
     }
 }
 

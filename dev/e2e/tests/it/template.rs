@@ -90,7 +90,7 @@ fn the_queues_keep_messages_for_longer_than_the_back_off_lasts() -> Result<()> {
     let back_off = |random| (1..MAX_ATTEMPTS).map(|attempt| delay(attempt, None, random)).sum::<Duration>();
     assert!(back_off(0.5).abs_diff(HOUR * 22) < HOUR, "{:?}", back_off(0.5));
     assert!(kept > back_off(1.0), "{:?}", back_off(1.0));
-    assert!(back_off(0.0) > HOUR * 12, "half a day heals by itself");
+    assert!(back_off(0.0) > HOUR * 12, "what is half a day down needs nobody");
     Ok(())
 }
 
@@ -163,7 +163,7 @@ fn the_archive_is_encrypted_and_the_accounts_own() -> Result<()> {
 }
 
 #[test]
-fn what_firehose_cannot_place_is_tried_for_long_and_told() -> Result<()> {
+fn what_firehose_cannot_place_is_tried_for_long_and_raises_an_alarm() -> Result<()> {
     let template = Template::read()?;
     let destination = "/ExtendedS3DestinationConfiguration";
     let retry = format!("{destination}/DynamicPartitioningConfiguration/RetryOptions/DurationInSeconds");
@@ -172,8 +172,8 @@ fn what_firehose_cannot_place_is_tried_for_long_and_told() -> Result<()> {
     let gathered =
         template.seconds("ArchiveStream", &format!("{destination}/BufferingHints/IntervalInSeconds"))?;
     let alarm = |path: &str| template.seconds("ArchiveBehindAlarm", path);
-    let told = alarm("/Threshold")? + alarm("/Period")? * alarm("/EvaluationPeriods")?.as_secs() as u32;
-    assert!(told < gathered + tried, "somebody hears of it before Firehose gives up");
+    let raised = alarm("/Threshold")? + alarm("/Period")? * alarm("/EvaluationPeriods")?.as_secs() as u32;
+    assert!(raised < gathered + tried, "somebody hears of it before Firehose gives up");
 
     let errors = template.property("ArchiveBucket", "/MetricsConfigurations/0")?;
     for stream in ["ArchiveStream", "DeliveriesStream"] {

@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
 
-use super::queue::Attribute;
-
-pub(crate) fn md5_hex(bytes: &[u8]) -> String {
-    hex::encode(Md5::digest(bytes))
-}
+use super::message::Attribute;
 
 /// Over the attributes by name, each as length-prefixed name, type and value with a byte for the kind of
 /// the value before it; none of no attributes.

@@ -101,7 +101,7 @@ async fn an_upgrade_keeps_the_url_and_whatever_is_queued() -> Result<()> {
     assert_eq!(deployed.url().await?, url);
     let parameters = deployed.parameters().await?;
     assert_eq!((&*parameters["LogRetentionDays"], &*parameters["WorkerMaximumConcurrency"]), ("60", "5"));
-    let token = local::digest(deployed.stack.webhook_token());
+    let token = harness::digest(deployed.stack.webhook_token());
     assert_eq!(parameters["WebhookTokenSha256"], token, "what is not said stays");
     deployed.logs_where_it_should("60").await?;
     assert_eq!(deployed.stack.lambda("GET", &source, None).await?["ScalingConfig"]["MaximumConcurrency"], 5);
@@ -125,8 +125,8 @@ async fn a_token_is_rotated_without_a_lost_webhook() -> Result<()> {
     let webhook = r#"{"type":"opened","user":{"id":1}}"#;
     let mut ids = Vec::new();
 
-    let both = format!("{},{}", local::digest(&old), local::digest(NEW));
-    for (digests, token) in [(both, old.as_str()), (local::digest(NEW), NEW)] {
+    let both = format!("{},{}", harness::digest(&old), harness::digest(NEW));
+    for (digests, token) in [(both, old.as_str()), (harness::digest(NEW), NEW)] {
         let change = [("WebhookTokenSha256", digests.as_str())];
         let mut update = std::pin::pin!(stack.update(&change));
         loop {

@@ -1,77 +1,25 @@
-//! A stand-in for SQS, for SSM parameters, for Firehose and for CloudWatch Logs: AWS's JSON protocol over queues in
-//! memory, with a clock that can be put forward and faults on command.
-
-pub(crate) mod digest;
-mod error;
-mod firehose;
-mod logs;
-mod protocol;
-pub(crate) mod queue;
-mod server;
-mod ssm;
-#[cfg(feature = "tls")]
-mod tls;
+//! The server and its queues, as tests hold them: set up, read and changed past the protocol and its faults.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use self::error::ApiError;
-use self::queue::{QueueState, Redrive, Stored, Take};
-use self::server::Shared;
+use super::error::ApiError;
+use super::fault::Fault;
+use super::logs;
+use super::message::{Stored, draft};
+use super::queue::{QueueState, Redrive, Take};
+use super::server::{ApiCall, Services};
+#[cfg(feature = "tls")]
+use super::tls;
+use crate::clock::Clock;
 use crate::http::{self, Layer, Plain, Server};
-use crate::{ACCOUNT, Clock, REGION, When, lock};
-
-/// How SQS, SSM or Firehose fails.
-#[derive(Clone, Debug)]
-pub enum Fault {
-    /// Takes the request and never answers; nothing is done.
-    Hang,
-    /// Breaks the connection with RST; nothing is done.
-    Reset,
-    /// Answers 500 or 503 as AWS does; nothing is done.
-    Status(u16),
-    /// Asks for less; nothing is done.
-    Throttle,
-    /// Does it at once and answers late, even when the caller no longer listens.
-    Slow(Duration),
-    /// Refuses the entries of a batch at these positions, within a 200.
-    EntryFailure {
-        /// Positions in the batch, from 0.
-        entries: Vec<usize>,
-        /// Whether the sender is said to be at fault.
-        sender_fault: bool,
-    },
-    /// Does it, then breaks the connection with RST.
-    LostAnswer,
-    /// Answers with this status and body; nothing is done.
-    Answer(u16, &'static str),
-    /// Does it, and answers with digests of other messages.
-    WrongDigest,
-}
-
-/// A request that was made.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Such as `SendMessage`.
-    pub operation: String,
-    /// The name of the queue.
-    pub queue: Option<String>,
-    /// How many entries the batch had; 1 of what is no batch.
-    pub entries: usize,
-    /// The request itself.
-    pub request: Value,
-    /// When it came.
-    pub at: Instant,
-    /// The number of the connection that it came on.
-    pub connection: usize,
-    /// What it was answered; none while it is not, or when it never was.
-    pub status: Option<u16>,
-}
+use crate::sync::lock;
+use crate::when::When;
 
 /// How a queue is set up; 30 s of visibility and no dead-letter queue by default.
 #[derive(Clone, Debug)]
@@ -92,7 +40,7 @@ impl Default for QueueSettings {
 
 /// Where a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum MessageState {
     /// To be had by the next receive.
     Visible,
     /// Not yet visible for the first time.
@@ -115,7 +63,7 @@ pub struct Message {
     /// The delay that it was sent with.
     pub delay: Duration,
     /// Where it is now.
-    pub state: State,
+    pub state: MessageState,
     /// How long it stays hidden from now; zero when it is visible.
     pub hidden_for: Duration,
     /// How often it was received.
@@ -134,7 +82,7 @@ impl Message {
 /// The server, until it is dropped.
 pub struct Sqs {
     server: Server,
-    shared: Arc<Shared>,
+    services: Arc<Services>,
     #[cfg(feature = "tls")]
     certificate: Option<tempfile::TempPath>,
 }
@@ -163,11 +111,11 @@ impl Sqs {
     }
 
     fn serve(listener: TcpListener, url: String, layer: impl Layer) -> Result<Self> {
-        let shared = Arc::new(Shared::new(url));
-        let server = Server::serve(listener, Arc::default(), layer, Arc::clone(&shared))?;
+        let services = Arc::new(Services::new(url));
+        let server = Server::serve(listener, Arc::default(), layer, Arc::clone(&services))?;
         Ok(Self {
             server,
-            shared,
+            services,
             #[cfg(feature = "tls")]
             certificate: None,
         })
@@ -175,7 +123,7 @@ impl Sqs {
 
     /// For `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> &str {
-        &self.shared.url
+        &self.services.url
     }
 
     /// Makes a queue; an existing one of the name is replaced.
@@ -184,53 +132,53 @@ impl Sqs {
         let redrive = dead_letter.map(|dead_letter| Redrive { dead_letter, max_receive_count });
         let visibility_ms = visibility.as_millis() as u64;
         let state = QueueState { visibility_ms, redrive, messages: Vec::new() };
-        lock(&self.shared.queues).insert(name, state);
-        Queue { shared: Arc::clone(&self.shared), name: name.to_owned() }
+        lock(&self.services.queues).insert(name, state);
+        Queue { services: Arc::clone(&self.services), name: name.to_owned() }
     }
 
     /// Puts a SecureString into the parameter store.
     pub fn parameter(&self, name: &str, value: &str) {
-        lock(&self.shared.parameters).insert(name.to_owned(), value.to_owned());
+        lock(&self.services.parameters).insert(name.to_owned(), value.to_owned());
     }
 
     /// Makes a delivery stream; an existing one of the name is replaced.
     pub fn stream(&self, name: &str) {
-        lock(&self.shared.streams).insert(name.to_owned(), Vec::new());
+        lock(&self.services.streams).insert(name.to_owned(), Vec::new());
     }
 
     /// The records that a delivery stream has taken, in their order.
     pub fn records(&self, stream: &str) -> Vec<String> {
-        lock(&self.shared.streams).get(stream).cloned().unwrap_or_default()
+        lock(&self.services.streams).get(stream).cloned().unwrap_or_default()
     }
 
     /// Adds a line to the log group, at a time in milliseconds since 1970.
     pub fn log_line(&self, at_ms: i64, text: impl Into<String>) {
-        lock(&self.shared.log).push(logs::LogLine { at_ms, text: text.into() });
+        lock(&self.services.log).push(logs::LogLine { at_ms, text: text.into() });
     }
 
     /// From now on requests that `when` picks meet this fault; a later fault comes before an earlier one.
     pub fn fail(&self, fault: Fault, when: When) {
-        self.shared.faults.add(fault, when);
+        self.services.faults.add(fault, when);
     }
 
     /// Forgets all faults; requests that hang already keep hanging.
     pub fn heal(&self) {
-        self.shared.faults.clear();
+        self.services.faults.clear();
     }
 
     /// Every request so far.
-    pub fn calls(&self) -> Vec<Call> {
-        lock(&self.shared.calls).clone()
+    pub fn calls(&self) -> Vec<ApiCall> {
+        lock(&self.services.calls).clone()
     }
 
     /// Forgets them, so that a long run need not remember them all.
     pub fn forget_calls(&self) {
-        lock(&self.shared.calls).clear();
+        lock(&self.services.calls).clear();
     }
 
     /// How many requests for this operation there were.
     pub fn called(&self, operation: &str) -> usize {
-        lock(&self.shared.calls).iter().filter(|call| call.operation == operation).count()
+        lock(&self.services.calls).iter().filter(|call| call.operation == operation).count()
     }
 
     /// How many connections were opened.
@@ -246,32 +194,32 @@ impl Sqs {
 
     /// The queues' clock.
     pub fn clock(&self) -> &Clock {
-        &self.shared.clock
+        &self.services.clock
     }
 
     /// Puts the clock forward, and wakes whoever waits in a long poll.
     pub fn advance(&self, by: Duration) {
-        self.shared.advance(by);
+        self.services.advance(by);
     }
 
     /// How long until the next message of any queue becomes visible; zero when one is, none when all
     /// queues are empty.
     pub fn next_due(&self) -> Option<Duration> {
-        self.shared.next_due(None)
+        self.services.next_due(None)
     }
 }
 
 /// A queue of the stand-in, reached past its protocol and its faults.
 #[derive(Clone)]
 pub struct Queue {
-    shared: Arc<Shared>,
+    services: Arc<Services>,
     name: String,
 }
 
 impl Queue {
     /// For `QUEUE_URL`.
     pub fn url(&self) -> String {
-        self.shared.queue_url(&self.name)
+        self.services.queue_url(&self.name)
     }
 
     /// Its name, the last part of its URL.
@@ -279,10 +227,15 @@ impl Queue {
         &self.name
     }
 
+    /// The bodies in it as JSON, in the order of arrival; null for one that is none.
+    pub fn bodies(&self) -> Vec<Value> {
+        self.messages().iter().map(Message::json).collect()
+    }
+
     /// What lies in it, in the order of arrival.
     pub fn messages(&self) -> Vec<Message> {
-        let now_ms = self.shared.clock.now_ms();
-        let queues = lock(&self.shared.queues);
+        let now_ms = self.services.clock.now_ms();
+        let queues = lock(&self.services.queues);
         let messages = queues.get(&self.name).map(|queue| queue.messages.as_slice()).unwrap_or_default();
         messages.iter().map(|stored| message(stored, now_ms)).collect()
     }
@@ -290,47 +243,48 @@ impl Queue {
     /// Sends a message; an error where SQS would refuse it. Returns its id.
     pub fn send(&self, body: impl Into<String>) -> Result<String> {
         let refused = |error: ApiError| anyhow!(error.message);
-        let draft = protocol::draft(&json!({ "MessageBody": body.into() })).map_err(refused)?;
-        let sent = lock(&self.shared.queues).put(&self.name, draft, self.shared.clock.now_ms());
-        self.shared.changed.notify_waiters();
+        let draft = draft(&json!({ "MessageBody": body.into() })).map_err(refused)?;
+        let sent = lock(&self.services.queues).put(&self.name, draft, self.services.clock.now_ms());
+        self.services.changed.notify_waiters();
         sent.map_err(refused)
     }
 
     /// Moves all of its messages to another queue, where they are new: a redrive. Returns how many.
     pub fn redrive_to(&self, target: &Queue) -> Result<usize> {
-        let moved = lock(&self.shared.queues).redrive(&self.name, &target.name, self.shared.clock.now_ms());
-        self.shared.changed.notify_waiters();
+        let moved =
+            lock(&self.services.queues).redrive(&self.name, &target.name, self.services.clock.now_ms());
+        self.services.changed.notify_waiters();
         moved.map_err(|error| anyhow!(error.message))
     }
 
     /// How long until its next message becomes visible; zero when one is, none when it is empty.
     pub fn next_due(&self) -> Option<Duration> {
-        self.shared.next_due(Some(&self.name))
+        self.services.next_due(Some(&self.name))
     }
 
     pub(crate) fn advance(&self, by: Duration) {
-        self.shared.advance(by);
+        self.services.advance(by);
     }
 
     pub(crate) fn receive(&self, messages: usize, bytes: usize) -> Vec<Stored> {
         let take = Take { messages, bytes, visibility_ms: None };
-        let now_ms = self.shared.clock.now_ms();
+        let now_ms = self.services.clock.now_ms();
         // This handle exists, so its queue does.
-        lock(&self.shared.queues).receive(&self.name, &take, now_ms).unwrap_or_default()
+        lock(&self.services.queues).receive(&self.name, &take, now_ms).unwrap_or_default()
     }
 
     pub(crate) fn delete(&self, receipt: &str) {
         // It fails only without a queue.
-        let _ = lock(&self.shared.queues).delete(&self.name, receipt);
+        let _ = lock(&self.services.queues).delete(&self.name, receipt);
     }
 }
 
 fn message(stored: &Stored, now_ms: u64) -> Message {
     let hidden_ms = stored.due_ms.saturating_sub(now_ms);
     let state = match (hidden_ms, stored.receive_count) {
-        (0, _) => State::Visible,
-        (_, 0) => State::Delayed,
-        _ => State::InFlight,
+        (0, _) => MessageState::Visible,
+        (_, 0) => MessageState::Delayed,
+        _ => MessageState::InFlight,
     };
     let attributes = stored.attributes.iter().filter_map(|(name, attribute)| {
         let value = attribute.string_value.as_ref().or(attribute.binary_value.as_ref())?;
@@ -347,8 +301,4 @@ fn message(stored: &Stored, now_ms: u64) -> Message {
         receive_count: stored.receive_count,
         sent_ms: stored.sent_ms,
     }
-}
-
-fn arn(queue: &str) -> String {
-    format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}")
 }

@@ -1,17 +1,15 @@
 //! The stand-in for SQS and SSM, spoken to by hand.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are not taken for tests")]
-
-mod raw;
-
 use std::io::Error;
 use std::time::{Duration, Instant};
 
-use harness::{Fault, Queue, QueueSettings, REGION, Sqs, State, When};
+use harness::{Fault, MessageState, Queue, QueueSettings, REGION, Sqs, When};
 use serde_json::{Value, json};
 
+use crate::raw;
+
 /// A call that is signed for this service, whether or not it is the one that is called.
-async fn signed(sqs: &Sqs, service: &str, target: &str, request: Value) -> Result<raw::Answer, Error> {
+async fn signed(sqs: &Sqs, service: &str, target: &str, request: Value) -> Result<raw::Response, Error> {
     let scope = format!("20261121/{REGION}/{service}/aws4_request");
     let signature = format!("AWS4-HMAC-SHA256 Credential=AKIA/{scope}, SignedHeaders=host, Signature=0");
     let headers = [("x-amz-target", target), ("authorization", &signature)];
@@ -47,7 +45,7 @@ async fn a_message_is_delayed_received_hidden_and_deleted() {
     let (status, sent) = sqs_call(&sqs, &queue, "SendMessage", request).await;
     assert_eq!((status, &sent["MD5OfMessageBody"]), (200, &json!("5d41402abc4b2a76b9719d911017c592")));
     assert_eq!(sent["MD5OfMessageAttributes"], "0161f2ac1c31f8b6b2053152039cda67");
-    assert_eq!(queue.messages()[0].state, State::Delayed);
+    assert_eq!(queue.messages()[0].state, MessageState::Delayed);
     assert_eq!(queue.messages()[0].attributes["type"], "sent");
 
     let all = json!({"MessageSystemAttributeNames": ["All"], "MessageAttributeNames": ["All"]});
@@ -59,11 +57,11 @@ async fn a_message_is_delayed_received_hidden_and_deleted() {
     let message = &received["Messages"][0];
     assert_eq!((&message["Body"], &message["MessageAttributes"]), (&json!("hello"), &attributes));
     assert_eq!(message["Attributes"]["ApproximateReceiveCount"], "1");
-    assert_eq!(queue.messages()[0].state, State::InFlight);
+    assert_eq!(queue.messages()[0].state, MessageState::InFlight);
 
     let hide = json!({"ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0});
     assert_eq!(sqs_call(&sqs, &queue, "ChangeMessageVisibility", hide.clone()).await.0, 200);
-    assert_eq!(queue.messages()[0].state, State::Visible);
+    assert_eq!(queue.messages()[0].state, MessageState::Visible);
     let (status, error) = sqs_call(&sqs, &queue, "ChangeMessageVisibility", hide).await;
     assert_eq!((status, &error["__type"]), (400, &json!("com.amazonaws.sqs#MessageNotInflight")));
 
@@ -203,9 +201,9 @@ async fn says_yes_without_an_acknowledgement() {
     sqs.fail(Fault::WrongDigest, When::always());
     let (_, one) = sqs_call(&sqs, &queue, "SendMessage", json!({"MessageBody": "hello"})).await;
     let (_, two) = sqs_call(&sqs, &queue, "SendMessageBatch", batch(&["hello"])).await;
-    for told in [&one, &two["Successful"][0]] {
-        assert!(told["MessageId"].is_string() && told["MD5OfMessageBody"].is_string());
-        assert_ne!(told["MD5OfMessageBody"], "5d41402abc4b2a76b9719d911017c592");
+    for sent in [&one, &two["Successful"][0]] {
+        assert!(sent["MessageId"].is_string() && sent["MD5OfMessageBody"].is_string());
+        assert_ne!(sent["MD5OfMessageBody"], "5d41402abc4b2a76b9719d911017c592");
     }
     assert_eq!(queue.messages().len(), 2);
 }

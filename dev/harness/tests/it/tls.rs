@@ -1,5 +1,4 @@
 //! The stand-in for SQS behind TLS.
-#![cfg(feature = "tls")]
 
 use std::sync::Arc;
 

@@ -1,59 +1,13 @@
-//! The built `worker` with first-party events, against a Vero that misbehaves on command.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! First-party events, against a Vero that misbehaves on command.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use harness::{Behaviour, Function, Queue, QueueSettings, Receiver, Sqs, When, sqs_event};
-use relay_core::timestamp::Timestamp;
+use harness::{Behaviour, Testbed, When};
 use serde_json::{Value, json};
 
-struct Setup {
-    queue: Queue,
-    dead: Queue,
-    segment: Receiver,
-    vero: Receiver,
-    worker: Function,
-    _sqs: Sqs,
-}
-
-async fn setup() -> Setup {
-    setup_with(&[]).await
-}
-
-async fn setup_with(more: &[(&str, &str)]) -> Setup {
-    let sqs = Sqs::start().await.unwrap();
-    let (segment, vero) = (Receiver::start().await.unwrap(), Receiver::start().await.unwrap());
-    let dead = sqs.queue("dead", QueueSettings::default());
-    let queue = sqs.queue("main", QueueSettings::default());
-    sqs.parameter("/relay/blueprint", r#"{"events":{"Signed Up":{"rename":"Joined"}}}"#);
-    sqs.parameter("/relay/mistaken", r#"{"events":{"Signed Up":{"rename":5}}}"#);
-    let (queue_url, dead_url) = (queue.url(), dead.url());
-    let url = sqs.url().to_owned();
-    let mut environment = vec![
-        ("AWS_ENDPOINT_URL", url.as_str()),
-        ("QUEUE_URL", &queue_url),
-        ("DEAD_LETTER_QUEUE_URL", &dead_url),
-        ("SEGMENT_WRITE_KEY", "key"),
-        ("SEGMENT_ENDPOINT", segment.url()),
-        ("VERO_AUTH_TOKEN", "SPY-TOKEN"),
-        ("VERO_ENDPOINT", vero.url()),
-    ];
-    environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
-    environment.extend(more);
-    let worker = Function::start(env!("CARGO_BIN_EXE_worker"), &environment).await.unwrap();
-    Setup { queue, dead, segment, vero, worker, _sqs: sqs }
-}
+use crate::setup::{Setup, envelope, now, setup, setup_in, setup_with};
 
 impl Setup {
-    async fn invoke(&self, envelopes: &[Value]) {
-        let ids: Vec<String> = (0..envelopes.len()).map(|index| format!("m{index}")).collect();
-        let bodies: Vec<String> = envelopes.iter().map(Value::to_string).collect();
-        let records: Vec<(&str, &str)> =
-            ids.iter().zip(&bodies).map(|(id, body)| (id.as_str(), body.as_str())).collect();
-        let answer = self.worker.invoke(&sqs_event(&records)).await.unwrap();
-        assert_eq!(answer, json!({"batchItemFailures": []}));
-    }
-
     /// What Vero took: the path's end, and whom it is about.
     fn taken(&self) -> Vec<(String, String)> {
         let calls = self.vero.vero_calls().into_iter();
@@ -66,16 +20,8 @@ impl Setup {
     }
 }
 
-fn bodies(queue: &Queue) -> Vec<Value> {
-    queue.messages().iter().map(|message| message.json()).collect()
-}
-
-fn now() -> String {
-    Timestamp::from_system(SystemTime::now()).iso()
-}
-
-fn envelope(id: &str, payload: Value) -> Value {
-    json!({"version": 1, "id": id, "source": "segment", "received_at": now(), "payload": payload})
+fn from_segment(id: &str, payload: Value) -> Value {
+    envelope(id, "segment", payload)
 }
 
 fn received_at(mut envelope: Value, time: &str, place: u32) -> Value {
@@ -85,28 +31,28 @@ fn received_at(mut envelope: Value, time: &str, place: u32) -> Value {
 }
 
 fn track(id: &str, user: &str, event: &str) -> Value {
-    envelope(id, json!({"type": "track", "event": event, "userId": user, "messageId": id}))
+    from_segment(id, json!({"type": "track", "event": event, "userId": user, "messageId": id}))
 }
 
 fn tagged(id: &str, user: &str, tags: Value) -> Value {
     let integrations = json!({"Vero": {"tags": tags}});
-    envelope(id, json!({"type": "identify", "userId": user, "traits": {}, "integrations": integrations}))
+    from_segment(id, json!({"type": "identify", "userId": user, "traits": {}, "integrations": integrations}))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_party_events_go_to_vero_and_not_back_to_segment() {
     let setup = setup().await;
     setup
-        .invoke(&[
+        .deliver(&[
             track("e1", "u1", "Signed Up"),
-            envelope("e2", json!({"type": "page", "userId": "u2", "name": "Home"})),
-            envelope("e3", json!({"type": "screen", "userId": "u3"})),
-            envelope("e4", json!({"type": "identify", "userId": "u4", "traits": {"a": 1}})),
-            envelope("e5", json!({"type": "group", "userId": "u5", "groupId": "g"})),
-            envelope("e6", json!({"type": "alias", "userId": "u6", "previousId": "p6"})),
+            from_segment("e2", json!({"type": "page", "userId": "u2", "name": "Home"})),
+            from_segment("e3", json!({"type": "screen", "userId": "u3"})),
+            from_segment("e4", json!({"type": "identify", "userId": "u4", "traits": {"a": 1}})),
+            from_segment("e5", json!({"type": "group", "userId": "u5", "groupId": "g"})),
+            from_segment("e6", json!({"type": "alias", "userId": "u6", "previousId": "p6"})),
             track("e7", "u7", "unsubscribe"),
             track("e8", "u8", "Resubscribe"),
-            envelope("e9", json!({"type": "track", "event": "x", "anonymousId": "a"})),
+            from_segment("e9", json!({"type": "track", "event": "x", "anonymousId": "a"})),
         ])
         .await;
     let mut taken = setup.taken();
@@ -144,7 +90,7 @@ async fn a_user_s_calls_keep_their_order_and_users_go_side_by_side() {
     }
     envelopes.reverse();
     let start = Instant::now();
-    setup.invoke(&envelopes).await;
+    setup.deliver(&envelopes).await;
     assert!(start.elapsed() < Duration::from_millis(4 * 10 * 30), "{:?}", start.elapsed());
     let calls = setup.vero.vero_calls();
     assert_eq!(calls.len(), 40);
@@ -161,31 +107,33 @@ async fn tags_come_after_their_user_and_are_owed_alone() {
     let tags = json!({"action": "add", "values": ["vip"]});
     // The call fails: no tags. What is owed is the whole.
     setup.vero.behave(Behaviour::status(503), When::always().path("/api/v2/users/track"));
-    setup.invoke(&[tagged("e1", "u1", tags.clone())]).await;
+    setup.deliver(&[tagged("e1", "u1", tags.clone())]).await;
     assert!(setup.taken().is_empty());
-    assert_eq!(bodies(&setup.queue)[0]["destinations"], json!(["vero_track"]));
+    assert_eq!(setup.queue.bodies()[0]["destinations"], json!(["vero_track"]));
 
     // The tags fail: they are owed alone.
     setup.vero.heal();
     setup.vero.behave(Behaviour::status(503), When::always().path("/api/v2/users/tags/edit"));
-    setup.invoke(&[tagged("e2", "u2", tags.clone())]).await;
+    setup.deliver(&[tagged("e2", "u2", tags.clone())]).await;
     assert_eq!(setup.taken(), [("users/track".to_owned(), "u2".to_owned())]);
-    let copy = bodies(&setup.queue).pop().unwrap();
+    let copy = setup.queue.bodies().pop().unwrap();
     assert_eq!(
         (&copy["id"], &copy["destinations"], &copy["attempt"]),
         (&json!("e2"), &json!(["vero_tags"]), &json!(1))
     );
     setup.vero.heal();
     setup.vero.clear();
-    setup.invoke(&[copy]).await;
+    setup.deliver(&[copy]).await;
     assert_eq!(setup.taken(), [("users/tags/edit".to_owned(), "u2".to_owned())]);
 
     // They will never be taken: their letter is their own.
     setup.vero.clear();
     setup.vero.behave(Behaviour::status(404), When::always().path("/api/v2/users/tags/edit"));
-    setup.invoke(&[tagged("e3", "u3", tags), tagged("e4", "u4", json!({"action": "set"}))]).await;
+    setup.deliver(&[tagged("e3", "u3", tags), tagged("e4", "u4", json!({"action": "set"}))]).await;
     assert_eq!(setup.taken().len(), 2, "a malformed option loses no event");
-    let mut letters: Vec<(Value, Value, Value)> = bodies(&setup.dead)
+    let mut letters: Vec<(Value, Value, Value)> = setup
+        .dead
+        .bodies()
         .into_iter()
         .map(|letter| (letter["id"].clone(), letter["destinations"].clone(), letter["reason"].clone()))
         .collect();
@@ -212,8 +160,8 @@ async fn tags_never_go_out_before_their_user() {
             let user = |number: usize| format!("u{number}");
             let batch: Vec<Value> =
                 (0..20).map(|n| tagged(&format!("e{n}"), &user(n), tags.clone())).collect();
-            setup.invoke(&batch).await;
-            setup.invoke(&bodies(&setup.queue)).await;
+            setup.deliver(&batch).await;
+            setup.deliver(&setup.queue.bodies()).await;
             let calls = setup.taken();
             for (at, (_, user)) in calls.iter().enumerate().filter(|(_, (path, _))| path == "users/tags/edit")
             {
@@ -234,13 +182,13 @@ async fn the_same_event_may_be_owed_in_two_ways_at_once() {
     let tags = json!({"add": ["vip"]});
     let mut only_tags = tagged("e1", "u1", tags.clone());
     only_tags["destinations"] = json!(["vero_tags"]);
-    setup.invoke(&[only_tags, tagged("e1", "u1", tags)]).await;
+    setup.deliver(&[only_tags, tagged("e1", "u1", tags)]).await;
     let taken = setup.taken();
     assert!(taken.iter().any(|(path, _)| path == "users/track"), "{taken:?}");
     // One messageId, two mappings of a Webhooks destination.
     setup.vero.clear();
-    let identify = envelope("e2", json!({"type": "identify", "userId": "u"}));
-    setup.invoke(&[track("e2", "u", "e"), identify, track("e2", "u", "e")]).await;
+    let identify = from_segment("e2", json!({"type": "identify", "userId": "u"}));
+    setup.deliver(&[track("e2", "u", "e"), identify, track("e2", "u", "e")]).await;
     assert_eq!(setup.taken().len(), 2);
 }
 
@@ -249,10 +197,10 @@ async fn a_trial_is_one_call() {
     let setup = setup().await;
     setup.vero.behave(Behaviour::status(503), When::always());
     let batch: Vec<Value> = (0..5).map(|number| track(&format!("e{number}"), "u", "e")).collect();
-    setup.invoke(&batch).await;
+    setup.deliver(&batch).await;
     tokio::time::sleep(Duration::from_secs(11)).await;
     setup.vero.clear();
-    setup.invoke(&batch).await;
+    setup.deliver(&batch).await;
     assert_eq!(setup.vero.count(), 1, "the others wait for its answer, and then go back");
     assert_eq!(setup.queue.messages().len(), 10);
 }
@@ -262,13 +210,13 @@ async fn consent_fails_safe() {
     let setup = setup().await;
     let old = "2026-11-20T05:04:03.123Z";
     setup
-        .invoke(&[
+        .deliver(&[
             received_at(track("e1", "u1", "Unsubscribe"), old, 0),
             received_at(track("e2", "u2", "Resubscribe"), old, 0),
         ])
         .await;
     assert_eq!(setup.taken(), [("users/unsubscribe".to_owned(), "u1".to_owned())]);
-    let [letter] = &bodies(&setup.dead)[..] else { panic!("one dead letter") };
+    let [letter] = &setup.dead.bodies()[..] else { panic!("one dead letter") };
     assert_eq!((&letter["id"], &letter["reason"]), (&json!("e2"), &json!("stale_consent")));
 
     // A wish that was taken back while it was owed.
@@ -276,23 +224,23 @@ async fn consent_fails_safe() {
     setup.vero.behave(Behaviour::status(503), When::always().path("/api/v2/users/resubscribe"));
     let time = now();
     setup
-        .invoke(&[
+        .deliver(&[
             received_at(track("e4", "u3", "Unsubscribe"), &time, 1),
             received_at(track("e3", "u3", "Resubscribe"), &time, 0),
         ])
         .await;
     assert_eq!(setup.taken(), [("users/unsubscribe".to_owned(), "u3".to_owned())]);
-    let letter = bodies(&setup.dead).pop().unwrap();
+    let letter = setup.dead.bodies().pop().unwrap();
     assert_eq!((&letter["id"], &letter["reason"]), (&json!("e3"), &json!("stale_consent")));
     // Tags are no wish for messages.
     let mut tags = tagged("e6", "u5", json!({"add": ["vip"]}));
     tags["payload"]["type"] = "track".into();
     tags["payload"]["event"] = "Resubscribe".into();
     tags["destinations"] = json!(["vero_tags"]);
-    setup.invoke(&[received_at(tags, old, 0)]).await;
+    setup.deliver(&[received_at(tags, old, 0)]).await;
     assert_eq!(setup.taken().pop(), Some(("users/tags/edit".to_owned(), "u5".to_owned())));
-    setup.invoke(&[track("e5", "u4", "Resubscribe")]).await;
-    let [copy] = &bodies(&setup.queue)[..] else { panic!("one copy") };
+    setup.deliver(&[track("e5", "u4", "Resubscribe")]).await;
+    let [copy] = &setup.queue.bodies()[..] else { panic!("one copy") };
     assert_eq!(copy["id"], "e5", "it may still come in time");
 }
 
@@ -307,7 +255,7 @@ fn resubscribe(id: &str, user: &str) -> Value {
 async fn consent_is_withdrawn_in_several_forms() {
     let by_address = |address: &str| {
         let context = json!({"traits": {"email": address}});
-        envelope("no", json!({"type": "track", "event": "unsubscribe", "context": context}))
+        from_segment("no", json!({"type": "track", "event": "unsubscribe", "context": context}))
     };
     let tagged_alone = |id: &str, tags: Value| {
         let mut event = tagged(id, "u", tags);
@@ -315,13 +263,13 @@ async fn consent_is_withdrawn_in_several_forms() {
         event
     };
     let linked = json!({"type": "identify", "userId": "u", "traits": {"email": "new@example.com"}});
-    let deletion = envelope("no", json!({"type": "delete", "userId": "u"}));
+    let deletion = from_segment("no", json!({"type": "delete", "userId": "u"}));
     let unsubscribed = || json!({"action": "add", "values": ["vip", "unsubscribed"]});
     let forms = [
         ("by id", vec![track("no", "u", "Unsubscribe")]),
         ("by the address alone", vec![by_address("u@example.com")]),
         ("by the address in another case", vec![by_address("U@Example.com")]),
-        ("by another address of the user's", vec![envelope("e0", linked), by_address("new@example.com")]),
+        ("by another address of the user's", vec![from_segment("e0", linked), by_address("new@example.com")]),
         ("by Vero's tag", vec![tagged("no", "u", unsubscribed())]),
         ("by the tag in RudderStack's form", vec![tagged("no", "u", json!({"add": [" Unsubscribed "]}))]),
         ("by the tag alone", vec![tagged_alone("no", unsubscribed())]),
@@ -344,15 +292,15 @@ async fn consent_is_withdrawn_in_several_forms() {
                 withdrawal.iter().cloned().zip(places).map(|(event, place)| received_at(event, &time, place)),
             );
             batch.reverse();
-            setup.invoke(&batch).await;
-            let letters = bodies(&setup.dead);
+            setup.deliver(&batch).await;
+            let letters = setup.dead.bodies();
             let [letter] = &letters[..] else { panic!("{form}, paused {paused}: {letters:?}") };
             assert_eq!(
                 (&letter["id"], &letter["destinations"], &letter["reason"]),
                 (&json!("yes"), &json!(["vero_track"]), &json!("stale_consent")),
                 "{form}, paused {paused}"
             );
-            let copies = bodies(&setup.queue);
+            let copies = setup.queue.bodies();
             assert!(copies.iter().all(|copy| copy["id"] != "yes"), "{form}, paused {paused}: {copies:?}");
             assert_eq!(copies.len(), if paused { withdrawal.len() } else { 0 }, "{form}, paused {paused}");
         }
@@ -375,9 +323,9 @@ async fn what_is_no_withdrawal_of_the_user_s_takes_nothing_back() {
         let time = now();
         let mut batch = vec![received_at(resubscribe("yes", "u"), &time, 0)];
         batch.extend(events.iter().cloned().zip(1..).map(|(event, place)| received_at(event, &time, place)));
-        setup.invoke(&batch).await;
+        setup.deliver(&batch).await;
         assert!(setup.dead.messages().is_empty(), "{events:?}");
-        let [copy] = &bodies(&setup.queue)[..] else { panic!("one copy: {events:?}") };
+        let [copy] = &setup.queue.bodies()[..] else { panic!("one copy: {events:?}") };
         assert_eq!(copy["id"], "yes");
     }
 }
@@ -389,8 +337,11 @@ async fn a_user_s_calls_keep_their_order_by_id_and_by_address() {
     setup.vero.behave(Behaviour::status(503), When::first(1).path("/api/v2/users/resubscribe"));
     let time = now();
     let context = json!({"traits": {"email": "U@example.com"}});
-    let unsubscribe = envelope("no", json!({"type": "track", "event": "unsubscribe", "context": context}));
-    setup.invoke(&[received_at(unsubscribe, &time, 1), received_at(resubscribe("yes", "u"), &time, 0)]).await;
+    let unsubscribe =
+        from_segment("no", json!({"type": "track", "event": "unsubscribe", "context": context}));
+    setup
+        .deliver(&[received_at(unsubscribe, &time, 1), received_at(resubscribe("yes", "u"), &time, 0)])
+        .await;
     let paths: Vec<String> = setup.taken().into_iter().map(|(path, _)| path).collect();
     assert_eq!(paths, ["users/resubscribe", "users/unsubscribe"]);
     assert!(setup.dead.messages().is_empty() && setup.queue.messages().is_empty());
@@ -398,31 +349,33 @@ async fn a_user_s_calls_keep_their_order_by_id_and_by_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deletions_are_kept_or_carried_out() {
-    let deletion = || envelope("e1", json!({"type": "delete", "userId": "u1"}));
+    let deletion = || from_segment("e1", json!({"type": "delete", "userId": "u1"}));
     let setup = setup().await;
-    setup.invoke(&[deletion()]).await;
+    setup.deliver(&[deletion()]).await;
     assert_eq!(setup.vero.count(), 0);
-    let [letter] = &bodies(&setup.dead)[..] else { panic!("one dead letter") };
+    let [letter] = &setup.dead.bodies()[..] else { panic!("one dead letter") };
     assert_eq!(
         (&letter["reason"], &letter["destinations"]),
         (&json!("delete_request"), &json!(["vero_track"]))
     );
     let setup = setup_with(&[("FORWARD_DELETES", "true")]).await;
-    setup.invoke(std::slice::from_ref(letter)).await;
+    setup.deliver(&[letter]).await;
     assert_eq!(setup.taken(), [("users/delete".to_owned(), "u1".to_owned())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_nowhere_to_go_is_kept() {
-    let setup = setup_with(&[("VERO_AUTH_TOKEN", "")]).await;
+    let setup = setup_with(&[("VERO_AUTH_TOKEN_PARAMETER", "")]).await;
     let mut tags = track("e2", "u", "e");
     tags["destinations"] = json!(["vero_tags"]);
     let mut to_segment = track("e3", "u", "e");
     to_segment["destinations"] = json!(["segment"]);
     setup
-        .invoke(&[track("e1", "u", "e"), tags, to_segment, envelope("e4", json!({"type": "nonsense"}))])
+        .deliver(&[track("e1", "u", "e"), tags, to_segment, from_segment("e4", json!({"type": "nonsense"}))])
         .await;
-    let mut letters: Vec<String> = bodies(&setup.dead)
+    let mut letters: Vec<String> = setup
+        .dead
+        .bodies()
         .into_iter()
         .map(|letter| format!("{} {} {}", letter["id"], letter["destinations"], letter["reason"]))
         .collect();
@@ -435,7 +388,7 @@ async fn what_has_nowhere_to_go_is_kept() {
             r#""e4" null "unknown_type""#,
         ]
     );
-    assert_eq!(setup.segment.count(), 0, "Segment is not told of what came from it");
+    assert_eq!(setup.segment.count(), 0, "Segment does not get what came from it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -444,32 +397,36 @@ async fn vero_s_terms_hold_for_every_call() {
     // An address that Vero does not believe, on another call than an event's.
     setup.vero.behave(Behaviour::status(400), When::always().body(|body| body.get("email").is_some()));
     let identify = json!({"type": "identify", "userId": "u", "traits": {"email": "a@b.c"}});
-    setup.invoke(&[envelope("e1", identify)]).await;
+    setup.deliver(&[from_segment("e1", identify)]).await;
     assert_eq!(setup.taken(), [("users/track".to_owned(), "u".to_owned())]);
     // A user who is not there is no fault of the operator's; a path that is not there is.
     for (event, dead) in [("Unsubscribe", 1), ("Anything", 0)] {
-        let setup = self::setup().await;
+        let setup = crate::setup::setup().await;
         setup.vero.behave(Behaviour::status(404), When::always());
-        setup.invoke(&[track("e1", "u", event)]).await;
+        setup.deliver(&[track("e1", "u", event)]).await;
         assert_eq!((setup.dead.messages().len(), setup.queue.messages().len()), (dead, 1 - dead), "{event}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_blueprint_comes_from_a_variable_or_from_ssm() {
-    let by_variable = [("BLUEPRINT", r#"{"events":{"Signed Up":{"rename":"Joined"}}}"#)];
-    for environment in [&by_variable, &[("BLUEPRINT_PARAMETER", "/relay/blueprint")]] {
-        let setup = setup_with(environment).await;
-        setup.invoke(&[track("e1", "u", "Signed Up"), track("e2", "u", "Order Completed")]).await;
+    const GOOD: &str = r#"{"events":{"Signed Up":{"rename":"Joined"}}}"#;
+    const BAD: &str = r#"{"events":{"Signed Up":{"rename":5}}}"#;
+    let setup_with = async |variable| {
+        let testbed = Testbed::start().await.unwrap();
+        testbed.sqs.parameter("/relay/good", GOOD);
+        testbed.sqs.parameter("/relay/bad", BAD);
+        setup_in(testbed, &[variable]).await
+    };
+    for variable in [("BLUEPRINT", GOOD), ("BLUEPRINT_PARAMETER", "/relay/good")] {
+        let setup = setup_with(variable).await;
+        setup.deliver(&[track("e1", "u", "Signed Up"), track("e2", "u", "Order Completed")]).await;
         let names: Vec<Value> =
             setup.vero.vero_calls().into_iter().map(|(_, call)| call["event_name"].clone()).collect();
         assert_eq!(names, ["Joined", "Completed order"]);
     }
-    for environment in [
-        [("BLUEPRINT", r#"{"events":{"Signed Up":{"rename":5}}}"#)],
-        [("BLUEPRINT_PARAMETER", "/relay/mistaken")],
-    ] {
-        let setup = setup_with(&environment).await;
+    for variable in [("BLUEPRINT", BAD), ("BLUEPRINT_PARAMETER", "/relay/bad")] {
+        let setup = setup_with(variable).await;
         let error = setup.worker.init_error().await.unwrap();
         let message = error.body["errorMessage"].as_str().unwrap();
         assert!(message.contains("BLUEPRINT") && message.contains("`events.Signed Up.rename`"), "{message}");

@@ -1,7 +1,4 @@
 //! The built `worker` and a Vero that says no in the body of a 200, in whatever form that comes.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod setup;
 
 use std::io::Write;
 use std::time::Duration;
@@ -10,15 +7,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use harness::{Behaviour, When};
 use serde_json::{Value, json};
-use setup::{Setup, setup};
+
+use crate::setup::{Setup, owed, setup};
 
 const NO: &str = r#"{"status":422,"message":"Invalid"}"#;
-
-fn owed(id: &str) -> String {
-    json!({"version": 1, "id": id, "source": "vero", "received_at": "2026-11-21T05:04:03.123Z",
-        "destinations": ["vero_track"], "payload": {"type": "sent", "user": {"id": 123}}})
-    .to_string()
-}
 
 fn gzipped(body: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -32,14 +24,10 @@ fn said(body: impl Into<Vec<u8>>) -> Behaviour {
 
 impl Setup {
     /// Delivers one event to a Vero that behaves so.
-    async fn deliver(&self, id: &str, behaviour: Behaviour) {
+    async fn deliver_to(&self, id: &str, behaviour: Behaviour) {
         self.vero.heal();
         self.vero.behave(behaviour, When::always());
-        assert!(self.invoke(&[owed(id)]).await.is_empty(), "{id}");
-    }
-
-    fn dead(&self) -> Vec<Value> {
-        self.dead.messages().iter().map(|letter| letter.json()).collect()
+        assert!(self.invoke(&[owed(id, &["vero_track"])]).await.is_empty(), "{id}");
     }
 }
 
@@ -64,8 +52,8 @@ async fn a_refusal_inside_a_200_is_one_in_whatever_form_it_comes() {
         ("the-last-of-two", said(r#"{"status":200,"status":422}"#)),
     ];
     for (number, (form, behaviour)) in forms.into_iter().enumerate() {
-        setup.deliver(form, behaviour).await;
-        let dead = setup.dead();
+        setup.deliver_to(form, behaviour).await;
+        let dead = setup.dead.bodies();
         assert_eq!(dead.len(), number + 1, "{form}");
         let letter = &dead[number];
         assert_eq!(
@@ -88,8 +76,8 @@ async fn every_other_whole_answer_is_a_yes() {
         ("another-2xx", Behaviour::answer(204, "")),
         ("late", said(r#"{"status":200}"#).with_body_after(Duration::from_millis(1_500))),
     ] {
-        setup.deliver(form, behaviour).await;
-        assert!(setup.queue.messages().is_empty() && setup.dead().is_empty(), "{form}");
+        setup.deliver_to(form, behaviour).await;
+        assert!(setup.queue.messages().is_empty() && setup.dead.bodies().is_empty(), "{form}");
     }
 }
 
@@ -113,10 +101,9 @@ async fn an_answer_that_cannot_be_read_in_full_is_no_yes() {
 
 async fn is_owed(form: &'static str, behaviour: Behaviour) {
     let setup = setup().await;
-    setup.deliver(form, behaviour).await;
-    let copies: Vec<Value> =
-        setup.queue.messages().iter().map(|copy| copy.json()["destinations"].clone()).collect();
-    assert_eq!((copies, setup.dead().len()), (vec![json!(["vero_track"])], 0), "{form}");
+    setup.deliver_to(form, behaviour).await;
+    let copies: Vec<Value> = setup.queue.bodies().iter().map(|copy| copy["destinations"].clone()).collect();
+    assert_eq!((copies, setup.dead.bodies().len()), (vec![json!(["vero_track"])], 0), "{form}");
     let lines = setup.worker.log_entries();
     let line = lines.iter().find(|line| line["message"] == "still owed").unwrap();
     assert_eq!(line["reason"], "answer_unread", "{form}");

@@ -2,8 +2,6 @@
 //! by a simulator of IAM: each call is allowed, the same to a neighbour's resources is not, and nothing is allowed that
 //! nobody asks for. Needs Node and npm.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -17,12 +15,13 @@ use local::{Project, Settings, Stack, install};
 use relay_core::timestamp::Timestamp;
 use serde_json::{Value, json};
 
+use crate::{DEADLINE_AFTER, ONE_AT_A_TIME};
+
 const ACCOUNT: &str = "000000000000";
 const REGION: &str = "us-east-1";
 /// The stack, and the nearest neighbour that it could have.
 const STACK: &str = "vero-relay";
 const NEIGHBOUR: &str = "vero-relay-shop";
-const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// What no request tells of here: calls of Lambda and Firehose themselves, which MiniStack makes within, and those of
 /// functions in need. Each by role, actions, and a resource of the template with what follows its name.
@@ -53,6 +52,7 @@ const ROLES: [(&str, &str); 3] =
 
 #[tokio::test]
 async fn each_role_allows_what_is_called_and_no_more() -> Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let project = Project::find().await?;
     let stack = Stack::start(&Settings::default()).await?;
     use_everything(&project, &stack).await?;
@@ -142,7 +142,7 @@ async fn use_everything(project: &Project, stack: &Stack) -> Result<()> {
     range["result"] = result.into();
     stack.replay(&range).await?;
     stack.replay(&json!({"forget": {"user_id": "123"}})).await?;
-    common::unqueued(stack).await?;
+    samples::log_unqueued(stack).await?;
     let report = stack.replay(&json!({"source": "log"})).await?;
     ensure!(report["sent"] == 1, "{report}");
     Ok(())

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) json: Value,
@@ -19,7 +19,7 @@ pub(crate) async fn call(
     path: &str,
     headers: &[(&str, &str)],
     body: impl AsRef<[u8]>,
-) -> Result<Answer, Error> {
+) -> Result<Response, Error> {
     let body = body.as_ref();
     let address = url.strip_prefix("http://").ok_or(ErrorKind::InvalidInput)?;
     let mut stream = TcpStream::connect(address).await?;
@@ -34,7 +34,7 @@ pub(crate) async fn call(
     stream.read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(ErrorKind::UnexpectedEof)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok(Answer {
+    Ok(Response {
         status: status.ok_or(ErrorKind::InvalidData)?,
         head: head.to_owned(),
         json: serde_json::from_str(body).unwrap_or_default(),

@@ -1,13 +1,13 @@
-//! The built `worker`, driven as Lambda drives it, against destinations that misbehave on command.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod setup;
+//! What both destinations get of webhooks, and what their answers lead to.
 
 use std::time::{Duration, Instant};
 
-use harness::{Behaviour, Deadline, Fault, FunctionError, Queue, When, sqs_event};
+use harness::{
+    Behaviour, CANARY, Deadline, Fault, FunctionError, SEGMENT_WRITE_KEY, VERO_AUTH_TOKEN, When, basic,
+};
 use serde_json::{Value, json};
-use setup::{KEY, Setup, TOKEN, setup, setup_with};
+
+use crate::setup::{Setup, event, owed, returned, sent, setup, setup_with};
 
 impl Setup {
     fn segment_ids(&self) -> Vec<String> {
@@ -23,47 +23,35 @@ impl Setup {
     }
 }
 
-fn envelope(id: &str, payload: Value) -> Value {
-    json!({"version": 1, "id": id, "source": "vero", "received_at": "2026-11-21T05:04:03.123Z", "payload": payload})
-}
-
-fn sent(id: &str) -> String {
-    envelope(id, json!({"type": "sent", "user": {"id": 123, "email": "steve@example.com"}})).to_string()
-}
-
-fn owed(id: &str, destinations: &[&str], attempt: u32) -> String {
-    let mut owed: Value = serde_json::from_str(&sent(id)).unwrap();
-    owed["destinations"] = json!(destinations);
-    owed["attempt"] = json!(attempt);
-    owed.to_string()
-}
-
-fn bodies(queue: &Queue) -> Vec<Value> {
-    queue.messages().iter().map(|message| message.json()).collect()
+/// The webhook, owed to these destinations after so many attempts.
+fn tried(id: &str, destinations: &[&str], attempt: u32) -> Value {
+    let mut tried = owed(id, destinations);
+    tried["attempt"] = json!(attempt);
+    tried
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_destinations_get_every_event_once() {
     let setup = setup().await;
-    assert!(setup.invoke(&[sent("e1"), sent("e2"), sent("e3")]).await.is_empty());
+    setup.deliver(&[sent("e1"), sent("e2"), sent("e3")]).await;
     assert_eq!(setup.segment_ids(), ["vr-e1", "vr-e2", "vr-e3"]);
     assert_eq!(setup.vero_ids(), ["e1", "e2", "e3"]);
     let [batch] = &setup.segment.requests()[..] else { panic!("one request") };
     assert_eq!((batch.method.as_str(), batch.path.as_str()), ("POST", "/v1/batch"));
     assert_eq!(batch.header("content-encoding"), Some("gzip"));
-    assert_eq!(batch.header("authorization"), Some("Basic U1BZLVdSSVRFLUtFWTo="));
+    assert_eq!(batch.header("authorization"), Some(basic(SEGMENT_WRITE_KEY).as_str()));
     assert!(batch.json["sentAt"].is_string());
     let call = &setup.vero.requests()[0];
     assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/api/v2/events/track"));
-    assert_eq!(call.json["auth_token"], TOKEN);
+    assert_eq!(call.json["auth_token"], VERO_AUTH_TOKEN);
     assert!(setup.queue.messages().is_empty() && setup.dead.messages().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn six_hundred_webhooks_make_few_calls_over_few_connections() {
     let setup = setup().await;
-    let events: Vec<String> = (0..600).map(|index| sent(&format!("e{index:03}"))).collect();
-    assert!(setup.invoke(&events).await.is_empty());
+    let events: Vec<Value> = (0..600).map(|index| sent(&format!("e{index:03}"))).collect();
+    setup.deliver(&events).await;
     assert!(setup.segment.requests().len() <= 3);
     assert_eq!(setup.segment_ids().len(), 600);
     assert_eq!(setup.vero_ids().len(), 600);
@@ -74,7 +62,7 @@ async fn six_hundred_webhooks_make_few_calls_over_few_connections() {
 async fn what_is_owed_goes_back_as_a_new_message() {
     let setup = setup().await;
     setup.vero.behave(Behaviour::status(503), When::always());
-    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    setup.deliver(&[sent("e1")]).await;
     assert_eq!(setup.segment_ids(), ["vr-e1"]);
     let [copy] = &setup.queue.messages()[..] else { panic!("one copy") };
     let body = copy.json();
@@ -87,7 +75,7 @@ async fn what_is_owed_goes_back_as_a_new_message() {
     assert!(batch["oldest_owed_s"].is_u64(), "the template makes a metric of it: {batch}");
 
     setup.vero.heal();
-    assert!(setup.invoke(std::slice::from_ref(&copy.body)).await.is_empty());
+    setup.deliver(&[&copy.body]).await;
     assert_eq!(setup.segment_ids(), ["vr-e1"], "Segment has it already");
     assert_eq!(setup.vero_ids(), ["e1"]);
 }
@@ -96,7 +84,7 @@ async fn what_is_owed_goes_back_as_a_new_message() {
 async fn the_last_try_ends_in_the_dead_letter_queue_and_redrive_starts_over() {
     let setup = setup().await;
     setup.segment.behave(Behaviour::status(503), When::first(2));
-    assert!(setup.invoke(&[owed("e1", &["segment"], 119)]).await.is_empty());
+    setup.deliver(&[tried("e1", &["segment"], 119)]).await;
     let [letter] = &setup.dead.messages()[..] else { panic!("one dead letter") };
     let body = letter.json();
     assert_eq!(
@@ -108,15 +96,15 @@ async fn the_last_try_ends_in_the_dead_letter_queue_and_redrive_starts_over() {
         lines.iter().any(|line| line["level"] == "ERROR" && line["id"] == "e1" && line["attempt"] == 120)
     );
 
-    assert!(setup.invoke(std::slice::from_ref(&letter.body)).await.is_empty());
+    setup.deliver(&[&letter.body]).await;
     assert_eq!(setup.segment_ids(), ["vr-e1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_may_ask_for_patience() {
+async fn a_destination_may_ask_for_a_delay() {
     let setup = setup().await;
     setup.segment.behave(Behaviour::status(429).with_header("retry-after", "200"), When::always());
-    assert!(setup.invoke(&[owed("e1", &["segment"], 1)]).await.is_empty());
+    setup.deliver(&[tried("e1", &["segment"], 1)]).await;
     let [copy] = &setup.queue.messages()[..] else { panic!("one copy") };
     assert_eq!((copy.delay.as_secs(), &copy.json()["attempt"]), (200, &json!(2)));
     assert_eq!(setup.segment.count(), 1, "no quick try against its will");
@@ -128,7 +116,7 @@ async fn when_the_copy_cannot_be_sent_the_message_comes_back() {
         let setup = setup().await;
         setup.sqs.fail(fault, When::always().operation("SendMessage").operation("SendMessageBatch"));
         setup.vero.behave(Behaviour::status(503), When::always());
-        let mut returned = setup.invoke(&[sent("e1"), "poison".to_owned()]).await;
+        let mut returned = setup.invoke(&[sent("e1").to_string(), "poison".to_owned()]).await;
         returned.sort();
         assert_eq!(returned, ["m0", "m1"]);
     }
@@ -138,14 +126,15 @@ async fn when_the_copy_cannot_be_sent_the_message_comes_back() {
 async fn one_bad_event_takes_no_other_along() {
     let setup = setup().await;
     let is_bad = |body: &Value| body.to_string().contains("vr-bad");
-    let echo = format!("SPY-EXCERPT {KEY} U1BZLVdSSVRFLUtFWTo=");
+    let credentials = basic(SEGMENT_WRITE_KEY).replace("Basic ", "");
+    let echo = format!("{CANARY}-EXCERPT {SEGMENT_WRITE_KEY} {credentials}");
     setup.segment.behave(Behaviour::answer(400, echo), When::always().body(is_bad));
-    let mut events: Vec<String> = (0..30).map(|index| sent(&format!("e{index:02}"))).collect();
+    let mut events: Vec<Value> = (0..30).map(|index| sent(&format!("e{index:02}"))).collect();
     events.insert(17, sent("bad"));
-    assert!(setup.invoke(&events).await.is_empty());
+    setup.deliver(&events).await;
     assert_eq!(setup.segment_ids().len(), 30);
     assert_eq!(setup.vero_ids().len(), 31);
-    let [letter] = &bodies(&setup.dead)[..] else { panic!("one dead letter") };
+    let [letter] = &setup.dead.bodies()[..] else { panic!("one dead letter") };
     assert_eq!(
         (&letter["id"], &letter["destinations"], &letter["reason"], &letter["status"], &letter["excerpt"]),
         (
@@ -153,24 +142,24 @@ async fn one_bad_event_takes_no_other_along() {
             &json!(["segment"]),
             &json!("refused"),
             &json!(400),
-            &json!("SPY-EXCERPT [secret] [secret]")
+            &json!(format!("{CANARY}-EXCERPT [secret] [secret]"))
         )
     );
-    assert!(!setup.worker.logs().concat().contains("SPY"), "neither keys nor answers are for the log");
+    assert!(!setup.worker.logs().concat().contains(CANARY), "neither keys nor answers are for the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_no_event_is_good_it_is_not_the_events() {
     let setup = setup().await;
     setup.segment.behave(Behaviour::status(400), When::always());
-    let events: Vec<String> = (0..10).map(|index| sent(&format!("e{index}"))).collect();
-    assert!(setup.invoke(&events).await.is_empty());
+    let events: Vec<Value> = (0..10).map(|index| sent(&format!("e{index}"))).collect();
+    setup.deliver(&events).await;
     assert!(setup.dead.messages().is_empty());
-    assert!(bodies(&setup.queue).iter().all(|body| body["destinations"] == json!(["segment"])));
+    assert!(setup.queue.bodies().iter().all(|body| body["destinations"] == json!(["segment"])));
     assert_eq!(setup.queue.messages().len(), 10);
-    let many: Vec<String> = (0..200).map(|index| sent(&format!("f{index}"))).collect();
+    let many: Vec<Value> = (0..200).map(|index| sent(&format!("f{index}"))).collect();
     setup.segment.clear();
-    assert!(setup.invoke(&many).await.is_empty());
+    setup.deliver(&many).await;
     assert!(setup.segment.count() <= 65, "{} calls", setup.segment.count());
 }
 
@@ -199,19 +188,19 @@ async fn statuses_lead_where_the_rules_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn vero_s_own_terms() {
+async fn an_address_that_vero_refuses_is_left_out_and_a_status_in_its_body_counts() {
     let setup = setup().await;
     // Refused with an address, taken without.
     let has_email = |body: &Value| body["identity"].get("email").is_some();
     setup.vero.behave(Behaviour::status(400), When::always().body(has_email));
-    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    setup.deliver(&[sent("e1")]).await;
     assert_eq!(setup.vero.vero_calls()[0].1["identity"], json!({"id": "123"}));
     // A no in the body of a 200 is a no.
     setup.vero.heal();
     setup.vero.clear();
     setup.vero.behave(Behaviour::answer(200, r#"{"status":401,"message":"Invalid"}"#), When::always());
-    assert!(setup.invoke(&[owed("e2", &["vero_track"], 0)]).await.is_empty());
-    let [copy] = &bodies(&setup.queue)[..] else { panic!("one copy") };
+    setup.deliver(&[owed("e2", &["vero_track"])]).await;
+    let [copy] = &setup.queue.bodies()[..] else { panic!("one copy") };
     assert_eq!((&copy["id"], &copy["destinations"]), (&json!("e2"), &json!(["vero_track"])));
     assert!(setup.dead.messages().is_empty());
 }
@@ -220,17 +209,17 @@ async fn vero_s_own_terms() {
 async fn a_destination_that_hangs_delays_nothing_at_the_other() {
     let setup = setup().await;
     setup.vero.behave(Behaviour::Hang, When::always());
-    let events: Vec<String> = (0..100).map(|index| sent(&format!("e{index:02}"))).collect();
+    let events: Vec<Value> = (0..100).map(|index| sent(&format!("e{index:02}"))).collect();
     let start = Instant::now();
-    assert!(setup.invoke(&events).await.is_empty());
+    setup.deliver(&events).await;
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert_eq!(setup.segment_ids().len(), 100);
     assert_eq!(setup.queue.messages().len(), 100);
     // The breaker is open: the next batch costs milliseconds.
     let start = Instant::now();
-    assert!(setup.invoke(&[sent("f1")]).await.is_empty());
+    setup.deliver(&[sent("f1")]).await;
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    let copies = bodies(&setup.queue);
+    let copies = setup.queue.bodies();
     assert_eq!(copies.len(), 101);
     assert!(copies.iter().all(|copy| copy["attempt"] == 1));
 }
@@ -241,11 +230,11 @@ async fn a_slow_refusal_holds_nobody_for_more_than_ten_seconds() {
     let slow_no = Behaviour::status(401).after(Duration::from_secs(2));
     setup.vero.behave(slow_no.clone(), When::always());
     setup.segment.behave(Behaviour::status(400).after(Duration::from_secs(2)), When::always());
-    let events: Vec<String> = (0..200).map(|index| sent(&format!("e{index:03}"))).collect();
+    let events: Vec<Value> = (0..200).map(|index| sent(&format!("e{index:03}"))).collect();
     let start = Instant::now();
-    assert!(setup.invoke(&events).await.is_empty());
+    setup.deliver(&events).await;
     assert!(start.elapsed() < Duration::from_secs(11), "{:?}", start.elapsed());
-    let copies = bodies(&setup.queue);
+    let copies = setup.queue.bodies();
     assert_eq!(copies.len(), 200);
     assert!(
         copies
@@ -256,7 +245,7 @@ async fn a_slow_refusal_holds_nobody_for_more_than_ten_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_cannot_be_buried_comes_back_without_a_copy() {
+async fn without_its_dead_letter_a_message_comes_back_and_has_no_copy() {
     let setup = setup().await;
     setup.sqs.fail(Fault::Status(500), When::always().queue("dead"));
     setup.segment.behave(Behaviour::status(422), When::always());
@@ -266,11 +255,11 @@ async fn a_message_that_cannot_be_buried_comes_back_without_a_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_is_told_and_its_copy_recognisable() {
+async fn a_lost_answer_is_counted_and_its_copy_recognisable() {
     let setup = setup().await;
     setup.segment.behave(Behaviour::LostAnswer, When::first(1));
     setup.vero.behave(Behaviour::LostAnswer, When::first(1));
-    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    setup.deliver(&[sent("e1")]).await;
     assert_eq!(setup.segment_ids(), ["vr-e1", "vr-e1"]);
     let calls = setup.vero.vero_calls();
     assert_eq!((calls.len(), &calls[0]), (2, &calls[1]));
@@ -279,7 +268,7 @@ async fn a_lost_answer_is_told_and_its_copy_recognisable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_manners_of_a_destination_are_survived() {
+async fn answers_that_break_or_do_not_end_are_survived() {
     // What Vero may have taken back in the rest of its answer it is asked again.
     for (behaviour, at_vero) in [
         (Behaviour::Reset, 1),
@@ -301,18 +290,15 @@ async fn bad_manners_of_a_destination_are_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_there_is_no_time_for_comes_back_at_once_and_unpunished() {
+async fn what_there_is_no_time_for_comes_back_at_once_without_an_attempt() {
     let setup = setup().await;
     setup.vero.behave(Behaviour::Slow(Duration::from_secs(2)), When::always());
-    let bodies: Vec<String> =
-        (0..60).map(|index| owed(&format!("e{index:02}"), &["vero_track"], 5)).collect();
-    let ids: Vec<String> = (0..60).map(|index| format!("m{index}")).collect();
-    let records: Vec<(&str, &str)> =
-        ids.iter().zip(&bodies).map(|(id, body)| (id.as_str(), body.as_str())).collect();
+    let events: Vec<Value> =
+        (0..60).map(|index| tried(&format!("e{index:02}"), &["vero_track"], 5)).collect();
     let start = Instant::now();
-    let answer = setup.worker.invoke_with(&sqs_event(&records), Duration::from_secs(12)).await.unwrap();
+    let answer = setup.worker.invoke_with(&event(&events), Duration::from_secs(12)).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(12));
-    let returned = answer["batchItemFailures"].as_array().unwrap().len();
+    let returned = returned(&answer).len();
     assert!(returned > 0 && setup.vero_ids().len() + returned == 60, "{returned} came back");
     assert!(setup.queue.messages().is_empty(), "no copies: none was tried in vain");
     assert!(setup.sqs.called("ChangeMessageVisibilityBatch") > 0);
@@ -321,28 +307,25 @@ async fn what_there_is_no_time_for_comes_back_at_once_and_unpunished() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_of_1970_is_none() {
     let setup = setup().await;
-    let event = sqs_event(&[("m0", &sent("e1"))]);
-    let answer = setup.worker.invoke_with(&event, Deadline::AtMs(600_000)).await.unwrap();
+    let answer = setup.worker.invoke_with(&event(&[sent("e1")]), Deadline::AtMs(600_000)).await.unwrap();
     assert_eq!(answer, json!({"batchItemFailures": []}));
     assert_eq!(setup.segment_ids(), ["vr-e1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_and_poison() {
+async fn later_versions_unknown_destinations_and_poison() {
     let setup = setup().await;
-    let later = sent("e1").replace("\"version\":1", "\"version\":2");
+    let later = sent("e1").to_string().replace("\"version\":1", "\"version\":2");
     let bytes = json!({"version": 1, "id": "e2", "source": "vero", "received_at": "2026-11-21T05:04:03.123Z",
         "payload_base64": "bm90IGpzb24=", "reason": "not_json"})
     .to_string();
-    let off = owed("e3", &["archive", "segment"], 0);
-    assert!(
-        setup.invoke(&["poison".into(), later.clone(), bytes.clone(), off, "{}".into()]).await.is_empty()
-    );
+    let off = owed("e3", &["archive", "segment"]).to_string();
+    setup.deliver(&["poison", &later, &bytes, &off, "{}"]).await;
     let mut dead: Vec<String> = setup.dead.messages().into_iter().map(|message| message.body).collect();
     dead.sort();
     assert_eq!(dead.len(), 4);
     assert!(dead.contains(&"poison".to_owned()) && dead.contains(&"{}".to_owned()) && dead.contains(&bytes));
-    let letter = bodies(&setup.dead).into_iter().find(|letter| letter["id"] == "e3").unwrap();
+    let letter = setup.dead.bodies().into_iter().find(|letter| letter["id"] == "e3").unwrap();
     assert_eq!(
         (&letter["destinations"], &letter["reason"]),
         (&json!(["archive"]), &json!("destination_off"))
@@ -362,30 +345,31 @@ async fn strangers_and_poison() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_twice_in_a_batch_is_one_event() {
     let setup = setup().await;
-    assert!(setup.invoke(&[sent("e1"), sent("e1")]).await.is_empty());
+    let event = sent("e1");
+    setup.deliver(&[event.clone(), event]).await;
     assert_eq!((setup.segment_ids().len(), setup.vero_ids().len()), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_destination_is_owed_and_not_called() {
     let setup = setup_with(&[("PAUSED_DESTINATIONS", "segment")]).await;
-    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    setup.deliver(&[sent("e1")]).await;
     assert_eq!((setup.segment.count(), setup.vero_ids().len()), (0, 1));
-    let [copy] = &bodies(&setup.queue)[..] else { panic!("one copy") };
+    let [copy] = &setup.queue.bodies()[..] else { panic!("one copy") };
     assert_eq!((&copy["destinations"], copy.get("attempt")), (&json!(["segment"]), None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_destination_is_enough() {
     let setup = setup_with(&[("VERO_AUTH_TOKEN_PARAMETER", "")]).await;
-    assert!(setup.invoke(&[sent("e1")]).await.is_empty());
+    setup.deliver(&[sent("e1")]).await;
     assert_eq!((setup.segment_ids().len(), setup.vero.count()), (1, 0));
     assert_eq!(setup.sqs.called("GetParameters"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_in_the_configuration_are_told() {
-    for (name, value, told) in [
+async fn faults_in_the_configuration_are_reported() {
+    for (name, value, expected) in [
         ("QUEUE_URL", "", "QUEUE_URL is missing"),
         ("SEGMENT_ENDPOINT", "http://example.com", "SEGMENT_ENDPOINT is not https"),
         ("SEGMENT_WRITE_KEY_PARAMETER", "/x", "are both set"),
@@ -395,7 +379,7 @@ async fn faults_in_the_configuration_are_told() {
         let setup = setup_with(&[(name, value)]).await;
         let error = setup.worker.init_error().await.unwrap();
         let message = error.body["errorMessage"].as_str().unwrap();
-        assert!(message.contains(told), "{message}");
+        assert!(message.contains(expected), "{message}");
         assert_eq!(error.code, Some(1));
     }
 }

@@ -1,36 +1,15 @@
 //! How the built `worker` settles messages: what it returns, what it sends again, and what one message may cause.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod setup;
 
 use std::time::Duration;
 
-use harness::{Behaviour, Deadline, EventSource, Fault, QueueSettings, State, When, sqs_event};
+use harness::{Behaviour, CANARY, Deadline, EventSource, Fault, MessageState, When};
 use serde_json::{Value, json};
-use setup::{Setup, setup, setup_with};
 
-const RECEIVED_AT: &str = "2026-11-21T05:04:03.123Z";
-
-fn envelope(id: &str, source: &str, payload: Value) -> Value {
-    json!({"version": 1, "id": id, "source": source, "received_at": RECEIVED_AT, "payload": payload})
-}
-
-fn sent(id: &str) -> Value {
-    envelope(id, "vero", json!({"type": "sent", "user": {"id": 123}}))
-}
-
-fn owed(mut envelope: Value, destinations: &[&str]) -> Value {
-    envelope["destinations"] = json!(destinations);
-    envelope
-}
+use crate::setup::{Setup, envelope, event, owed, returned, sent, setup, setup_with};
 
 /// An SQS event whose messages have been received so often.
 fn received(bodies: &[Value], receives: u32) -> Value {
-    let ids: Vec<String> = (0..bodies.len()).map(|index| format!("m{index}")).collect();
-    let bodies: Vec<String> = bodies.iter().map(Value::to_string).collect();
-    let records: Vec<(&str, &str)> =
-        ids.iter().zip(&bodies).map(|(id, body)| (id.as_str(), body.as_str())).collect();
-    let mut event = sqs_event(&records);
+    let mut event = event(bodies);
     for record in event["Records"].as_array_mut().unwrap() {
         record["attributes"]["ApproximateReceiveCount"] = receives.to_string().into();
     }
@@ -55,14 +34,12 @@ impl Setup {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_with_many_events_uses_up_no_receives() {
     let setup = setup().await;
-    let dead_letter = Some(setup.dead.name().to_owned());
-    let queue = setup.sqs.queue("main", QueueSettings { dead_letter, ..QueueSettings::default() });
     for place in 0..100 {
         let id = format!("e{place:02}");
         let payload = json!({"type": "track", "event": id, "userId": "u", "messageId": id});
         let mut event = envelope(&id, "segment", payload);
         event["place"] = place.into();
-        queue.send(event.to_string()).unwrap();
+        setup.queue.send(event.to_string()).unwrap();
     }
     // Calls are begun in an invocation's first second, a user's one after the other.
     setup.vero.behave(Behaviour::Slow(Duration::from_millis(190)), When::always());
@@ -73,7 +50,7 @@ async fn a_user_with_many_events_uses_up_no_receives() {
         limit: Duration::from_secs(180),
         ..EventSource::through_time()
     };
-    let drained = source.drain(&setup.worker, &queue).await;
+    let drained = source.drain(&setup.worker, &setup.queue).await;
     assert!(drained.empty);
     assert_eq!(setup.dead.messages().len(), 0, "healthy events are no dead letters");
     let calls = setup.vero.vero_calls();
@@ -93,14 +70,14 @@ async fn what_was_not_started_goes_back_as_a_copy_before_receives_run_out() {
         let setup = setup().await;
         setup.vero.behave(Behaviour::Slow(Duration::from_millis(400)), When::always());
         let event = |number: usize| {
-            let mut event = owed(sent(&format!("e{number:02}")), &["vero_track"]);
+            let mut event = owed(&format!("e{number:02}"), &["vero_track"]);
             event["attempt"] = 5.into();
             event
         };
         let events: Vec<Value> = (0..80).map(event).collect();
         let answer =
             setup.worker.invoke_with(&received(&events, receives), Duration::from_secs(3)).await.unwrap();
-        let returned = answer["batchItemFailures"].as_array().unwrap().len();
+        let returned = returned(&answer).len();
         let copies = setup.queue.messages();
         assert_eq!(setup.vero.vero_calls().len() + returned + copies.len(), 80);
         if receives < 3 {
@@ -111,7 +88,7 @@ async fn what_was_not_started_goes_back_as_a_copy_before_receives_run_out() {
         for copy in copies {
             let body = copy.json();
             assert_eq!((&body["destinations"], &body["attempt"]), (&json!(["vero_track"]), &json!(5)));
-            assert_eq!((copy.state, copy.delay), (State::Visible, Duration::ZERO));
+            assert_eq!((copy.state, copy.delay), (MessageState::Visible, Duration::ZERO));
         }
         assert_eq!(setup.sqs.called("ChangeMessageVisibilityBatch"), 0);
     }
@@ -123,16 +100,11 @@ async fn messages_do_not_wait_for_the_dead_letters_of_others() {
     setup.sqs.fail(Fault::Hang, When::always().queue("dead"));
     setup.segment.behave(Behaviour::status(422), When::always());
     setup.vero.behave(Behaviour::status(503), When::always());
-    let events = [owed(sent("e1"), &["segment"]), owed(sent("e2"), &["vero_track"]), json!("poison")];
+    let events = [owed("e1", &["segment"]), owed("e2", &["vero_track"]), json!("poison")];
     // Settling ends before SQS is given up.
     let answer = setup.worker.invoke_with(&received(&events, 1), Duration::from_secs(3)).await.unwrap();
-    let mut returned: Vec<&str> = answer["batchItemFailures"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|failure| failure["itemIdentifier"].as_str().unwrap())
-        .collect();
-    returned.sort_unstable();
+    let mut returned = returned(&answer);
+    returned.sort();
     assert_eq!(returned, ["m0", "m2"]);
     let [copy] = &setup.queue.messages()[..] else { panic!("one copy") };
     assert_eq!(copy.json()["id"], "e2");
@@ -160,7 +132,7 @@ async fn known_doublings_are_counted() {
         setup.sqs.fail(fault.clone(), When::always().operation("SendMessageBatch").queue(queue));
         setup.segment.behave(Behaviour::status(segment), When::always());
         setup.vero.behave(Behaviour::status(vero), When::always());
-        assert_eq!(setup.invoke(&[sent("e1").to_string()]).await, ["m0"]);
+        assert_eq!(setup.invoke(&[sent("e1")]).await, ["m0"]);
         assert_eq!(setup.maybe_doubled(), doubled, "{fault:?} of {queue}, Segment {segment}, Vero {vero}");
     }
 }
@@ -172,7 +144,7 @@ async fn one_copy_of_two_is_a_known_doubling() {
     let fault = Fault::EntryFailure { entries: vec![1], sender_fault: true };
     setup.sqs.fail(fault, When::always().operation("SendMessageBatch"));
     setup.vero.behave(Behaviour::status(401), When::always());
-    assert_eq!(setup.invoke(&[sent("e1").to_string()]).await, ["m0"]);
+    assert_eq!(setup.invoke(&[sent("e1")]).await, ["m0"]);
     let [copy] = &setup.queue.messages()[..] else { panic!("one copy") };
     assert_eq!(copy.json()["destinations"], json!(["vero_track"]));
     assert_eq!(setup.maybe_doubled(), ["VeroTrack"]);
@@ -184,23 +156,22 @@ async fn an_event_is_counted_once_however_it_may_double() {
     setup.sqs.fail(refused(), When::always().operation("SendMessageBatch"));
     setup.segment.behave(Behaviour::LostAnswer, When::first(1));
     setup.vero.behave(Behaviour::status(401), When::always());
-    assert_eq!(setup.invoke(&[sent("e1").to_string()]).await, ["m0"]);
+    assert_eq!(setup.invoke(&[sent("e1")]).await, ["m0"]);
     assert_eq!(setup.maybe_doubled(), ["Segment"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_destinations_share_one_dead_letter() {
     let setup = setup().await;
-    let unknown: Vec<String> = (0..1_000).map(|number| format!("SPY-{number}@example.com")).collect();
+    let unknown: Vec<String> = (0..1_000).map(|number| format!("{CANARY}-{number}@example.com")).collect();
     let mut names = unknown.clone();
-    names.extend(["archive", "segment", "archive", "SPY-7@example.com"].map(str::to_owned));
+    names.extend(["archive", "segment", "archive", &unknown[7]].map(str::to_owned));
     let mut event = sent("e1");
     event["payload"]["padding"] = "x".repeat(200_000).into();
     event["destinations"] = json!(names);
-    let body = event.to_string();
-    assert!(setup.invoke(std::slice::from_ref(&body)).await.is_empty());
+    setup.deliver(&[&event]).await;
     assert_eq!(setup.segment.segment_messages().len(), 1, "what is known is delivered");
-    let mut letters: Vec<Value> = setup.dead.messages().iter().map(|message| message.json()).collect();
+    let mut letters: Vec<Value> = setup.dead.bodies();
     letters.sort_by_key(|letter| letter["destinations"].as_array().unwrap().len());
     let [off, rest] = &letters[..] else { panic!("{} dead letters", letters.len()) };
     assert_eq!((&off["destinations"], &off["reason"]), (&json!(["archive"]), &json!("destination_off")));
@@ -208,13 +179,13 @@ async fn unknown_destinations_share_one_dead_letter() {
     assert_eq!(rest["payload"], event["payload"]);
     assert!(setup.queue.messages().is_empty());
     let log = setup.worker.logs();
-    assert!(log.len() < 10 && !log.concat().contains("SPY"), "{} lines", log.len());
+    assert!(log.len() < 10 && !log.concat().contains(CANARY), "{} lines", log.len());
     let counts = setup.counts();
     assert_eq!((counts["ArchiveDead"], counts["unknown.dead"]), (1, 1));
 
     // Redriven, it is one letter again.
     let before = setup.dead.messages().len();
-    assert!(setup.invoke(&[rest.to_string()]).await.is_empty());
+    setup.deliver(&[rest]).await;
     assert_eq!(setup.dead.messages().len(), before + 1);
     assert_eq!(setup.segment.segment_messages().len(), 1);
 }
@@ -225,10 +196,9 @@ async fn many_unstarted_messages_make_few_calls_at_once() {
     setup.vero.behave(Behaviour::Slow(Duration::from_millis(400)), When::always());
     let slow = Fault::Slow(Duration::from_millis(20));
     setup.sqs.fail(slow, When::always().operation("ChangeMessageVisibilityBatch"));
-    let events: Vec<Value> =
-        (0..3_000).map(|number| owed(sent(&format!("e{number}")), &["vero_track"])).collect();
+    let events: Vec<Value> = (0..3_000).map(|number| owed(&format!("e{number}"), &["vero_track"])).collect();
     let answer = setup.worker.invoke_with(&received(&events, 1), Duration::from_secs(6)).await.unwrap();
-    let returned = answer["batchItemFailures"].as_array().unwrap().len();
+    let returned = returned(&answer).len();
     assert_eq!(setup.vero.vero_calls().len() + returned, 3_000);
     let calls = setup.sqs.called("ChangeMessageVisibilityBatch");
     assert_eq!(calls, returned.div_ceil(10), "each message is shown again");

@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use harness::{Function, UrlAnswer, url_event};
+use harness::{Function, UrlAnswer, WEBHOOK_TOKEN, url_event};
 use serde_json::Value;
 
 use crate::programs::Programs;
 use crate::rig::Rig;
-
-const TOKEN: &str = "8Zt2mWq4yN1kXo7eRb0uJc5sLf9pHd3aVgTi6YEQxwM";
-const TOKEN_SHA256: &str = "d65aac0bdd144f752d10aca5f9e7fa61caf5236972303dab73ded32e89f7aec6";
 
 /// An ingest before a rig's queue.
 pub struct Front {
@@ -29,23 +26,16 @@ pub struct Posted {
 impl Front {
     /// Another process of ingest.
     pub async fn start(programs: &Programs, rig: &Rig) -> Result<Self> {
-        let (queue_url, dead_url) = (rig.queue.url(), rig.dead.url());
-        let environment = [
-            ("AWS_ENDPOINT_URL", rig.sqs.url()),
-            ("QUEUE_URL", &queue_url),
-            ("DEAD_LETTER_QUEUE_URL", &dead_url),
-            ("WEBHOOK_TOKEN_SHA256", TOKEN_SHA256),
-        ];
-        Ok(Self { function: Function::start(&programs.ingest, &environment).await? })
+        Ok(Self { function: rig.ingest(&programs.ingest, &[]).await? })
     }
 
     /// Posts one webhook, or an array of them. An error when there is no answer.
     pub async fn post(&self, body: &Value) -> Result<Posted> {
         let body = body.to_string();
-        let event = url_event("POST", &format!("/vero/{TOKEN}"), "", &[], body.as_bytes(), false);
+        let event = url_event("POST", &format!("/vero/{WEBHOOK_TOKEN}"), "", &[], body.as_bytes(), false);
         let answer = UrlAnswer::of(&self.function.invoke(&event).await?);
-        let told = answer.json();
-        let ids = told["ids"].as_array().cloned().unwrap_or_else(|| vec![told["id"].clone()]);
+        let body = answer.json();
+        let ids = body["ids"].as_array().cloned().unwrap_or_else(|| vec![body["id"].clone()]);
         let ids = ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect();
         Ok(Posted { status: answer.status, ids })
     }

@@ -1,9 +1,5 @@
 //! The misbehaving destination, spoken to by hand.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are not taken for tests")]
-
-mod raw;
-
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
@@ -14,9 +10,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::raw;
+
 const TRACK: &str = "/api/v2/events/track";
 
-async fn post(receiver: &Receiver, path: &str, body: &Value) -> Result<raw::Answer, std::io::Error> {
+async fn post(receiver: &Receiver, path: &str, body: &Value) -> Result<raw::Response, std::io::Error> {
     raw::call(receiver.url(), "POST", path, &[], body.to_string()).await
 }
 

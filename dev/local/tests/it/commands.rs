@@ -1,18 +1,16 @@
 //! The docs' commands for SQS, Logs, Athena and S3, typed into a shell as they are: with the lines that `cargo local`
 //! prints for it, and the AWS CLI of PyPI, which the docs install. Needs bash and jq.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use local::{Project, Settings, Stack, install, samples};
 use tokio::process::Command;
 
-const AWS_CLI: &str = include_str!("../requirements-awscli.txt");
-const DEADLINE_AFTER: Duration = Duration::from_secs(60);
+use crate::{DEADLINE_AFTER, ONE_AT_A_TIME};
+
+const AWS_CLI: &str = include_str!("../../requirements-awscli.txt");
 
 /// What makes a block one of these: a call of such a service, or of a function that the docs make of such calls.
 const COMMANDS: [&str; 8] =
@@ -59,6 +57,7 @@ const PRINTS: [(&str, &str); 10] = [
 
 #[tokio::test]
 async fn the_docs_commands_work_with_the_cli_that_the_docs_install() -> Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let project = Project::find().await?;
     let mut blocks = Vec::new();
     for page in pages(&project.root)? {
@@ -87,7 +86,7 @@ async fn the_docs_commands_work_with_the_cli_that_the_docs_install() -> Result<(
     for _ in 0..3 {
         ensure!(stack.post("not JSON").await.is_err(), "what is no JSON is refused");
     }
-    let unqueued = common::unqueued(&stack).await?;
+    let unqueued = samples::log_unqueued(&stack).await?;
 
     let shell = Shell::open(&project, &stack, &functions).await?;
     shell.run(GIVEN_UP_REPLAY).await?;
