@@ -4,17 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-/// Where the release binaries are.
 pub struct Binaries {
-    /// Cargo's target folder.
     pub target: PathBuf,
     /// The baseline of cold starts.
     pub hello: PathBuf,
     /// The baseline of warm answers.
     pub bare_send: PathBuf,
-    /// The function behind the URL.
     pub ingest: PathBuf,
-    /// The function behind the queue.
     pub worker: PathBuf,
 }
 

@@ -19,11 +19,9 @@ const UNCOUNTED: usize = 50;
 
 /// `ingest` or one of its twins, as it was measured.
 pub struct Contender {
-    /// What it is written in.
     pub language: &'static str,
     /// From spawning the process to its first answer.
     pub start: Duration,
-    /// A warm answer.
     pub answer: Duration,
     /// Resident memory after the warm answers.
     pub memory: Figure,

@@ -20,7 +20,7 @@ pub struct Delivery {
     /// The number of the request, from 0.
     pub request: usize,
     /// How many events the request carried.
-    pub company: usize,
+    pub batch_size: usize,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
     /// Whether the destination took it.
@@ -32,12 +32,12 @@ pub fn deliveries(rig: &Rig, destination: Destination) -> Vec<Delivery> {
     let mut all = Vec::new();
     for (request, received) in rig.receiver(destination).requests().into_iter().enumerate() {
         let events = events(destination, &received);
-        let company = events.len();
+        let batch_size = events.len();
         all.extend(events.into_iter().map(|(id, content)| Delivery {
             id,
             content,
             request,
-            company,
+            batch_size,
             status: received.status,
             accepted: received.accepted,
         }));
@@ -105,7 +105,6 @@ pub struct Account {
     pub late: usize,
     /// Events whose repetitions the destination cannot know as such.
     pub altered: Vec<String>,
-    /// The dead letters for this destination.
     pub dead: BTreeMap<String, Vec<Value>>,
     /// Taken, and among the dead letters too; or taken although nobody sent it.
     pub wrong: Vec<String>,

@@ -1,4 +1,4 @@
-//! Ingest, and what posts to it.
+//! Ingest before a rig's queue, and what posts to it.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,8 @@ use serde_json::Value;
 use crate::programs::Programs;
 use crate::rig::Rig;
 
-/// An ingest before a rig's queue.
-pub struct Front {
-    /// The function.
+/// A process of ingest.
+pub struct Ingest {
     pub function: Function,
 }
 
@@ -19,11 +18,10 @@ pub struct Front {
 pub struct Posted {
     /// 202 when all is queued.
     pub status: u16,
-    /// The events' ids.
     pub ids: Vec<String>,
 }
 
-impl Front {
+impl Ingest {
     /// Another process of ingest.
     pub async fn start(programs: &Programs, rig: &Rig) -> Result<Self> {
         Ok(Self { function: rig.ingest(&programs.ingest, &[]).await? })

@@ -7,7 +7,7 @@
 pub mod account;
 pub mod answers;
 pub mod burst;
-pub mod front;
+pub mod ingest;
 pub mod kills;
 pub mod matrix;
 pub mod neighbour;

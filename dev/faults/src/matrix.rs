@@ -250,7 +250,9 @@ impl Cell {
         let refused = |id: &str, status: u64| {
             // What may be the fault of another event in the batch is not final.
             seen.iter().any(|delivery| {
-                delivery.id == id && delivery.status.map(u64::from) == Some(status) && delivery.company == 1
+                delivery.id == id
+                    && delivery.status.map(u64::from) == Some(status)
+                    && delivery.batch_size == 1
             })
         };
         let unjust = account.dead.iter().filter(|(id, letters)| {

@@ -14,7 +14,6 @@ const ROUNDS: usize = 5;
 /// What a request takes at the healthy one.
 const ANSWERS_IN: Duration = Duration::from_millis(50);
 
-/// Measures both destinations.
 pub async fn run(programs: &Programs) -> Result<Report> {
     let mut report = Report {
         title: "A healthy destination beside one that hangs".into(),

@@ -4,11 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-/// Where the binaries are.
 pub struct Programs {
-    /// The function behind the URL.
     pub ingest: PathBuf,
-    /// The function behind the queue.
     pub worker: PathBuf,
 }
 

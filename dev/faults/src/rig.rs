@@ -9,17 +9,13 @@ use serde_json::{Value, json};
 
 use crate::programs::Programs;
 
-/// A destination by its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// Segment's HTTP Tracking API.
     Segment,
-    /// Vero's Track API.
     Vero,
 }
 
 impl Destination {
-    /// Both.
     pub const ALL: [Self; 2] = [Self::Segment, Self::Vero];
 
     /// Its name in envelopes.

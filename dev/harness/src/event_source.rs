@@ -50,7 +50,6 @@ pub struct Invocation {
     pub result: Result<Value, FunctionError>,
     /// The ids of the messages that stay in the queue; the others were deleted.
     pub kept: Vec<String>,
-    /// How long the invocation took.
     pub took: Duration,
 }
 

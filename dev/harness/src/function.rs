@@ -71,16 +71,13 @@ pub enum FunctionError {
     /// The function posted this to `invocation/{id}/error`.
     #[error("the function reported an error: {0}")]
     Reported(Value),
-    /// The process ended during the invocation.
     #[error("the process died: {0}")]
     Died(ExitStatus),
-    /// The deadline passed and the process was killed.
     #[error("the deadline passed and the process was killed")]
     DeadlinePassed,
     /// The process did not get as far as asking for an event.
     #[error("the process did not start: {0}")]
     Init(String),
-    /// The response is no JSON.
     #[error("the response is no JSON: {0}")]
     NotJson(String),
 }

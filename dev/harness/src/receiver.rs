@@ -233,7 +233,6 @@ impl Receiver {
         lock(&self.state.received).clear();
     }
 
-    /// How many connections were opened.
     pub fn connections(&self) -> usize {
         self.connections.load(std::sync::atomic::Ordering::Relaxed)
     }

@@ -2,7 +2,7 @@
 //!
 //! [`Stack::start`] installs MiniStack, a stand-in for AWS, into a virtual environment of its own ([`install`]),
 //! builds the functions (`project`), starts MiniStack (`ministack`), starts stand-ins for Segment and Vero
-//! (`receivers`), deploys `template.yaml` (`deploy`, by the calls in `aws`) and opens a front door (`door`).
+//! (`receivers`), deploys `template.yaml` (`deploy`, by the calls in `aws`) and starts a proxy before it (`proxy`).
 //! Webhooks posted there run through the deployed functions; what arrives is in the [`Journal`]. [`samples`]
 //! posts the files under `events/` and compares. The archive is queried and replayed by `archive`, and [`rehearsal`]
 //! shows it.
@@ -12,7 +12,6 @@
 mod archive;
 mod aws;
 mod deploy;
-mod door;
 pub mod http;
 mod inspect;
 pub mod install;
@@ -21,6 +20,7 @@ mod logs;
 mod ministack;
 mod options;
 mod project;
+mod proxy;
 mod receivers;
 pub mod rehearsal;
 pub mod samples;

@@ -19,7 +19,6 @@ pub(crate) async fn build_functions() -> Result<[PathBuf; 3]> {
 pub struct Project {
     /// The folder that holds `template.yaml`.
     pub root: PathBuf,
-    /// Cargo's target folder.
     pub target: PathBuf,
     /// Where `cargo local` keeps what it installs.
     pub(crate) state: PathBuf,

@@ -1,5 +1,5 @@
-//! A front door with a short and lasting address: it passes every request on to the Function URL, whose own
-//! address changes with each start, and notes the type of each webhook on its way.
+//! A proxy with a short and lasting address: it passes every request on to the Function URL, whose own address changes
+//! with each start, and notes the type of each webhook.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::aws::Cloud;
 use crate::http::{self, Request, Response};
 use crate::journal::Journal;
 
-/// Where the door is when nobody asks for a port and this one is free.
+/// Where the proxy is when nobody asks for a port and this one is free.
 const USUAL_PORT: u16 = 4580;
 
-/// A door that is not open yet.
-pub(crate) struct Door {
+/// A port that is taken and not served yet.
+pub(crate) struct Port {
     listener: TcpListener,
     pub(crate) address: SocketAddr,
 }
 
 /// Takes the port that is asked for, or the usual one, or any.
-pub(crate) async fn take_port(port: Option<u16>) -> Result<Door> {
+pub(crate) async fn take_port(port: Option<u16>) -> Result<Port> {
     let (listener, address) = match (http::listen(port.or(Some(USUAL_PORT))).await, port) {
         (Ok(listening), _) => listening,
         (Err(_), None) => http::listen(None).await.context("no free port on 127.0.0.1")?,
@@ -30,12 +30,12 @@ pub(crate) async fn take_port(port: Option<u16>) -> Result<Door> {
             bail!("port {port} on 127.0.0.1 cannot be used ({error}); give another one to --port, or none")
         }
     };
-    Ok(Door { listener, address })
+    Ok(Port { listener, address })
 }
 
-/// Opens the door to the Function URL that MiniStack serves under `path`.
-pub(crate) fn open(door: Door, cloud: Cloud, path: String, journal: Arc<Journal>) {
-    http::serve(door.listener, move |request| {
+/// Passes requests on to the Function URL that MiniStack serves under `path`.
+pub(crate) fn serve(port: Port, cloud: Cloud, path: String, journal: Arc<Journal>) {
+    http::serve(port.listener, move |request| {
         let (path, journal) = (path.clone(), Arc::clone(&journal));
         async move {
             let webhook = request.body().clone();

@@ -34,7 +34,6 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 /// A webhook as Vero sends it.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// The name of its file.
     pub name: String,
     /// Its body, as it is in the file.
     pub body: String,
@@ -42,7 +41,6 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// All samples, by name.
     pub fn all(project: &Project) -> Result<Vec<Sample>> {
         let folder = project.root.join("events");
         let mut samples = Vec::new();
@@ -65,7 +63,6 @@ impl Sample {
         Ok(Sample { name, body, webhook })
     }
 
-    /// The webhook's type.
     pub fn webhook_type(&self) -> &str {
         self.webhook["type"].as_str().unwrap_or_default()
     }

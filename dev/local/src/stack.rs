@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 
 use crate::aws::{Cloud, REGION};
 use crate::deploy::{self, Outputs};
-use crate::door;
 use crate::http::{self, Request};
 use crate::install;
 use crate::journal::{Delivery, Destination, Journal};
 use crate::logs::Logs;
 use crate::ministack::MiniStack;
 use crate::project::{self, Project};
+use crate::proxy;
 use crate::receivers::{self, SEGMENT_WRITE_KEY, VERO_AUTH_TOKEN};
 
 const SEGMENT_PARAMETER: &str = "/vero-relay/segment-write-key";
@@ -63,7 +63,7 @@ pub struct Stack {
 impl Stack {
     /// Installs what is missing, builds the functions and deploys `template.yaml`.
     pub async fn start(settings: &Settings) -> Result<Stack> {
-        let door = door::take_port(settings.port).await?; // first, because it is the likeliest to fail
+        let port = proxy::take_port(settings.port).await?; // first, because it is the likeliest to fail
         let project = Project::find().await?;
         let python = install::venv(&project.state.join("venv"), REQUIREMENTS, "MiniStack").await?;
         eprintln!("Building {}", project::FUNCTIONS.join(", "));
@@ -94,8 +94,8 @@ impl Stack {
         parameters.extend(vero.stand_in.as_deref().map(|url| ("VeroEndpoint", url)));
         let outputs = deploy::deploy(&cloud, &project, &binaries, &parameters).await?;
 
-        let address = door.address;
-        door::open(door, cloud, outputs.function_path.clone(), Arc::clone(&journal));
+        let address = port.address;
+        proxy::serve(port, cloud, outputs.function_path.clone(), Arc::clone(&journal));
         let watched = [(Destination::Segment, &segment), (Destination::VeroTrack, &vero)]
             .into_iter()
             .filter_map(|(destination, target)| target.stand_in.is_some().then_some(destination))
@@ -125,7 +125,7 @@ impl Stack {
         format!("http://{}", self.address)
     }
 
-    /// Where the front door listens.
+    /// Where the proxy listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -211,7 +211,7 @@ impl Stack {
         count.context("SQS answered without a count of messages")
     }
 
-    /// One request to `ingest`, so that a function that cannot start is told as such.
+    /// One request to `ingest`, so that a function that cannot start is reported as such.
     async fn healthy(&self) -> Result<()> {
         let mut request = Request::default();
         *request.uri_mut() = hyper::Uri::from_static("/health");

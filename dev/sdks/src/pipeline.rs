@@ -9,24 +9,22 @@ use faults::rig::{Destination, Rig};
 use harness::EventSource;
 
 use crate::expect::Call;
-use crate::front::Behind;
+use crate::recorder::Upstream;
 
 /// The page of the recorded browsers.
 const ORIGIN: &str = "https://www.example.com";
 
 /// Ingest, a queue, a worker and Vero.
 pub struct Pipeline {
-    /// Ingest.
-    pub behind: Behind,
+    pub upstream: Upstream,
     rig: Rig,
 }
 
 impl Pipeline {
-    /// Starts both functions.
     pub async fn start(programs: &Programs) -> Result<Pipeline> {
         let rig = Rig::alone(programs, Destination::Vero).await?;
         let ingest = rig.ingest(&programs.ingest, &[("CORS_ORIGINS", ORIGIN)]).await?;
-        Ok(Pipeline { behind: Behind::Ingest(Arc::new(ingest)), rig })
+        Ok(Pipeline { upstream: Upstream::Ingest(Arc::new(ingest)), rig })
     }
 
     /// Hands the queue's messages to the worker, for ever.

@@ -1,4 +1,4 @@
-//! A host for one SDK: passes its requests on to the pipeline and notes them.
+//! A host for one SDK, which passes requests on to the pipeline and records them.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use hyper::header::{HeaderName, HeaderValue};
 use local::http::{self, Request, Response};
 use serde_json::Value;
 
-/// What stands behind a front.
+/// Where a recorder passes requests on to.
 #[derive(Clone)]
-pub enum Behind {
-    /// A host of its own: `cargo local`'s front door.
-    Door(SocketAddr),
+pub enum Upstream {
+    /// A host of its own: the proxy of `cargo local`.
+    Proxy(SocketAddr),
     /// Ingest, reached as by its Function URL.
     Ingest(Arc<Function>),
 }
@@ -47,22 +47,22 @@ impl Exchange {
 }
 
 /// A host on a port of its own.
-pub struct Front {
+pub struct Recorder {
     pub address: SocketAddr,
     exchanges: Arc<Mutex<Vec<Exchange>>>,
 }
 
-impl Front {
+impl Recorder {
     /// Takes requests from now on.
-    pub async fn start(behind: &Behind) -> Result<Front> {
+    pub async fn start(upstream: &Upstream) -> Result<Recorder> {
         let (listener, address) = http::listen(None).await?;
         let exchanges = Arc::new(Mutex::new(Vec::new()));
-        let (behind, noted) = (behind.clone(), Arc::clone(&exchanges));
+        let (upstream, noted) = (upstream.clone(), Arc::clone(&exchanges));
         http::serve(listener, move |request| {
-            let (behind, noted) = (behind.clone(), Arc::clone(&noted));
+            let (upstream, noted) = (upstream.clone(), Arc::clone(&noted));
             async move {
                 let (path, events) = (request.uri().path().to_owned(), events(&request));
-                let answer = behind.answer(request).await.unwrap_or_else(|error| {
+                let answer = upstream.answer(request).await.unwrap_or_else(|error| {
                     http::response(502, &serde_json::json!({"error": format!("{error:#}")}).to_string())
                 });
                 noted.lock().unwrap_or_else(PoisonError::into_inner).push(Exchange {
@@ -75,7 +75,7 @@ impl Front {
                 answer
             }
         });
-        Ok(Front { address, exchanges })
+        Ok(Recorder { address, exchanges })
     }
 
     /// Every request so far.
@@ -84,10 +84,10 @@ impl Front {
     }
 }
 
-impl Behind {
+impl Upstream {
     async fn answer(&self, mut request: Request) -> Result<Response> {
         match self {
-            Behind::Door(address) => {
+            Upstream::Proxy(address) => {
                 // They belong to the connection; the length is counted again.
                 for name in ["host", "connection", "content-length", "transfer-encoding", "expect"] {
                     request.headers_mut().remove(name);
@@ -98,7 +98,7 @@ impl Behind {
                 }
                 Ok(answer)
             }
-            Behind::Ingest(function) => response(UrlAnswer::of(&function.invoke(&event(&request)).await?)),
+            Upstream::Ingest(function) => response(UrlAnswer::of(&function.invoke(&event(&request)).await?)),
         }
     }
 }

@@ -24,11 +24,9 @@ use crate::when::When;
 /// How a queue is set up; 30 s of visibility and no dead-letter queue by default.
 #[derive(Clone, Debug)]
 pub struct QueueSettings {
-    /// How long a received message stays hidden.
     pub visibility: Duration,
     /// After how many receives a message goes to the dead-letter queue.
     pub max_receive_count: u32,
-    /// The name of the dead-letter queue.
     pub dead_letter: Option<String>,
 }
 
@@ -181,7 +179,6 @@ impl Sqs {
         lock(&self.services.calls).iter().filter(|call| call.operation == operation).count()
     }
 
-    /// How many connections were opened.
     pub fn connections(&self) -> usize {
         self.server.connections()
     }
@@ -192,7 +189,6 @@ impl Sqs {
         self.server.go_stale();
     }
 
-    /// The queues' clock.
     pub fn clock(&self) -> &Clock {
         &self.services.clock
     }
@@ -222,7 +218,6 @@ impl Queue {
         self.services.queue_url(&self.name)
     }
 
-    /// Its name, the last part of its URL.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -24,13 +24,11 @@ use crate::when::{Rules, Subject};
 pub struct ApiCall {
     /// Such as `SendMessage`.
     pub operation: String,
-    /// The name of the queue.
     pub queue: Option<String>,
     /// How many entries the batch had; 1 of what is no batch.
     pub entries: usize,
     /// The request itself.
     pub request: Value,
-    /// When it came.
     pub at: Instant,
     /// The number of the connection that it came on.
     pub connection: usize,

@@ -108,7 +108,7 @@ async fn resets_the_connections_that_were_kept_at_their_next_request() {
         assert!(kept.read_buf(&mut answer).await.unwrap() > 0);
     }
     receiver.go_stale().await;
-    assert!(kept.write_all(request.as_bytes()).await.is_ok(), "nobody has told it yet");
+    assert!(kept.write_all(request.as_bytes()).await.is_ok(), "it cannot know yet");
     assert_eq!(kept.read_buf(&mut answer).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!(receiver.count(), 1, "and the destination saw nothing");
     assert_eq!(post(&receiver, TRACK, &json!({})).await.unwrap().status, 200);
