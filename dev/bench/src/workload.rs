@@ -78,7 +78,7 @@ pub fn run(envelopes: &[String], to: To, naming: &Naming) -> Result<(usize, usiz
             messages.push(segment::messages(&envelope.id, &webhook, naming)?);
         }
         if to.vero
-            && let Ok(call) = vero_track::call(&envelope.id, &webhook, naming)
+            && let Ok(call) = vero_track::from_webhook(&envelope.id, &webhook, naming)
         {
             black_box(call.body("token"));
         }

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use faults::report::Report;
-use ingest::intake::Received;
-use ingest::intake::first_party::{Body, Scope};
-use ingest::intake::webhooks::Webhooks;
-use ingest::request::Request;
-use ingest::route::Events;
+use ingest::auth::Scope;
+use ingest::first_party::Events;
+use ingest::http::routes::TrackingEndpoint;
+use ingest::queue_entry::QueueEntry;
+use ingest::vero::Webhooks;
 use relay_core::envelope::{Envelope, EventId, MAX_BYTES, Payload};
 use relay_core::first_party::{CallType, FirstParty};
 use relay_core::json::Json;
@@ -213,29 +213,21 @@ fn now() -> Result<Timestamp> {
     Timestamp::parse("2026-11-21T05:04:03.123Z").context("no time")
 }
 
-/// As the body of a request, and as the event that brings one; says whether a webhook was in it.
-fn takes(input: &[u8]) -> Result<bool> {
-    let mut taken = check_intake(input)?;
-    if let Ok(event) = serde_json::from_slice::<&serde_json::value::RawValue>(input) {
-        taken |= check_intake(&Request::read(event).body())?;
-    }
-    Ok(taken)
-}
-
-fn check_intake(body: &[u8]) -> Result<bool> {
-    let intake = Webhooks::of(body, now()?);
-    ensure!(!intake.received.is_empty(), "nothing was kept");
-    for received in &intake.received {
-        check_received(received)?;
-        let envelope = Envelope::parse(&received.body).ok().context("the envelope cannot be read")?;
-        ensure!(envelope.id == received.id, "another id");
-        match (envelope.payload, received.dead) {
+/// As the body of a request; says whether a webhook was in it.
+fn takes(body: &[u8]) -> Result<bool> {
+    let webhooks = Webhooks::of(body, now()?);
+    ensure!(!webhooks.entries.is_empty(), "nothing was kept");
+    for entry in &webhooks.entries {
+        check_entry(entry)?;
+        let envelope = Envelope::parse(&entry.body).ok().context("the envelope cannot be read")?;
+        ensure!(envelope.id == entry.id, "another id");
+        match (envelope.payload, entry.dead_letter_reason) {
             (Payload::Object(payload), None) => drop(check_mapping(payload)?),
             (Payload::Base64(_), Some(_)) => {}
             _ => anyhow::bail!("neither a webhook nor a dead letter"),
         }
     }
-    Ok(intake.received.iter().any(|received| received.dead.is_none()))
+    Ok(webhooks.entries.iter().any(|entry| entry.dead_letter_reason.is_none()))
 }
 
 /// First-party events, as Segment and as an SDK would send them.
@@ -243,26 +235,26 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
     const KEY: [u8; 32] = [7; 32];
     let batch = [br#"{"context":{"ip":"1"},"sentAt":5,"batch":["#, input, b"]}"].concat();
     let bodies = [
-        Body::of_segment(input),
-        Body::of_sdk(input, Events::One(CallType::Track)),
-        Body::of_sdk(&batch, Events::Batch),
+        Events::of_segment(input),
+        Events::of_sdk(input, TrackingEndpoint::Event(CallType::Track)),
+        Events::of_sdk(&batch, TrackingEndpoint::Batch),
     ];
-    let mut is_sent = false;
+    let mut called = false;
     for body in bodies.into_iter().flatten() {
-        ensure!(body.take(&KEY, Scope::TrackOnly, now()?).is_ok(), "a small body that grows large");
-        let Ok(intake) = body.take(&KEY, Scope::Full, now()?) else {
+        ensure!(body.entries(&KEY, Scope::TrackOnly, now()?).is_ok(), "a small body that grows large");
+        let Ok(made) = body.entries(&KEY, Scope::Full, now()?) else {
             anyhow::bail!("a small body that grows large")
         };
-        for received in &intake.received {
-            check_received(received)?;
-            let envelope = Envelope::parse(&received.body).ok().context("the envelope cannot be read")?;
+        for entry in &made.entries {
+            check_entry(entry)?;
+            let envelope = Envelope::parse(&entry.body).ok().context("the envelope cannot be read")?;
             let Payload::Object(payload) = envelope.payload else { continue };
             let event = FirstParty::read(payload, envelope.received_at, envelope.through_segment);
-            ensure!(event.is_ok() == received.dead.is_none(), "ingest and worker disagree");
+            ensure!(event.is_ok() == entry.dead_letter_reason.is_none(), "ingest and worker disagree");
             let Ok(event) = event else { continue };
-            if let Ok(requests) = vero_track::requests(&envelope.id, &event, &RULES, Duration::ZERO) {
-                is_sent = true;
-                serde_json::from_str::<Json<'_>>(&requests.call.body("token"))
+            if let Ok(requests) = vero_track::from_event(&envelope.id, &event, &RULES, Duration::ZERO) {
+                called = true;
+                serde_json::from_str::<Json<'_>>(&requests.request.body("token"))
                     .context("a call that is no JSON")?;
                 if let Tags::Edit(call) = &requests.tags {
                     serde_json::from_str::<Json<'_>>(&call.body("token")).context("tags that are no JSON")?;
@@ -270,14 +262,14 @@ fn takes_first_party(input: &[u8]) -> Result<bool> {
             }
         }
     }
-    Ok(is_sent)
+    Ok(called)
 }
 
-fn check_received(received: &Received) -> Result<()> {
-    ensure!(received.body.len() <= MAX_BYTES, "an envelope is too large");
+fn check_entry(entry: &QueueEntry) -> Result<()> {
+    ensure!(entry.body.len() <= MAX_BYTES, "an envelope is too large");
     let is_legal =
         |c: char| c >= ' ' && !matches!(c, '\u{FFFE}' | '\u{FFFF}') || matches!(c, '\t' | '\n' | '\r');
-    ensure!(received.body.chars().all(is_legal), "SQS refuses the envelope");
+    ensure!(entry.body.chars().all(is_legal), "SQS refuses the envelope");
     Ok(())
 }
 
@@ -293,7 +285,7 @@ fn check_mapping(payload: Json<'_>) -> Result<bool> {
         ensure!(message.len() <= MAX_MESSAGE_BYTES, "a message of {} bytes", message.len());
         serde_json::from_str::<Json<'_>>(&message).context("a message that is no JSON")?;
     }
-    let Ok(call) = vero_track::call(&id, &webhook, &NAMING) else { return Ok(false) };
+    let Ok(call) = vero_track::from_webhook(&id, &webhook, &NAMING) else { return Ok(false) };
     serde_json::from_str::<Json<'_>>(&call.body("token")).context("a call that is no JSON")?;
     Ok(true)
 }

@@ -4,9 +4,9 @@ use relay_platform::environment::{ConfigError, ConfigErrors, Environment, Expect
 use relay_platform::metrics::Metrics;
 use relay_platform::secret::SecretSource;
 
-use crate::cors::Origins;
-use crate::signature::SharedSecret;
-use crate::token::Tokens;
+use crate::auth::signature::SharedSecret;
+use crate::auth::tokens::Tokens;
+use crate::http::cors::Origins;
 
 const DIGESTS: Expected = Expected {
     form: "hex SHA-256 digests of tokens, separated by commas",
@@ -24,24 +24,28 @@ const SHARED_SECRET: Expected = Expected {
 /// The configuration of `ingest`.
 #[derive(Debug)]
 pub struct Config {
-    /// Where events go.
     pub queue_url: String,
-    /// Where goes what can never be processed.
+    /// For what can never be processed.
     pub dead_letter_queue_url: String,
-    /// The tokens that open `/vero`.
-    pub webhook_tokens: Tokens,
-    /// The tokens that open `/segment`; none: the route is not there.
-    pub segment_tokens: Tokens,
-    /// The write keys that open `/v1` for whatever Segment's spec knows.
-    pub write_keys: Tokens,
-    /// The write keys that open `/v1` for telling what happened, and for nothing else.
-    pub browser_keys: Tokens,
+    pub credentials: Credentials,
     /// The sites whose browsers may send events to `/v1`.
     pub origins: Origins,
+    pub metrics: Metrics,
+}
+
+/// By what a sender is known. A route without any is off.
+#[derive(Debug)]
+pub struct Credentials {
+    /// For `/vero`.
+    pub webhook_tokens: Tokens,
+    /// For `/segment`.
+    pub segment_tokens: Tokens,
+    /// For `/v1` and whatever Segment's spec knows.
+    pub write_keys: Tokens,
+    /// For `/v1`, for track, page and screen only.
+    pub browser_keys: Tokens,
     /// What Segment signs its events with.
     pub shared_secret: SharedSecret,
-    /// Where metrics go.
-    pub metrics: Metrics,
 }
 
 impl Config {
@@ -90,12 +94,14 @@ impl Config {
         let config = Config {
             queue_url: errors.note(environment.queue_url("QUEUE_URL")),
             dead_letter_queue_url: errors.note(environment.queue_url("DEAD_LETTER_QUEUE_URL")),
-            webhook_tokens,
-            segment_tokens,
-            write_keys,
-            browser_keys,
+            credentials: Credentials {
+                webhook_tokens,
+                segment_tokens,
+                write_keys,
+                browser_keys,
+                shared_secret,
+            },
             origins,
-            shared_secret,
             metrics,
         };
         for error in &lesser.0 {

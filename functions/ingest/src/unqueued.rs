@@ -1,16 +1,16 @@
 //! The last resort when SQS does not take a webhook: the log, which is encrypted and can be read back.
 
-use crate::intake::Received;
+use crate::queue_entry::QueueEntry;
 
 /// The most bytes of an envelope in one line. CloudWatch takes more, but the lines' other readers may not.
 const MAX_PART: usize = 32_000;
 
 /// Writes an envelope to the log, in as many lines as it needs. Readers match the field `message`, and put the
 /// `part`s of an `id` together.
-pub(crate) fn log(received: &Received) {
-    let parts = split(&received.body);
+pub(crate) fn log(entry: &QueueEntry) {
+    let parts = split(&entry.body);
     for (index, envelope) in parts.iter().enumerate() {
-        tracing::error!(id = %received.id, part = index + 1, parts = parts.len(), envelope, "unqueued_webhook");
+        tracing::error!(id = %entry.id, part = index + 1, parts = parts.len(), envelope, "unqueued_webhook");
     }
 }
 

@@ -3,18 +3,15 @@
 use relay_platform::environment::{ConfigErrors, Environment, Expected, missing};
 use relay_platform::metrics::Metrics;
 
-/// The configuration of `replay`.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The worker's queue, where events go.
+    /// Where events go: the queue of the worker.
     pub queue_url: String,
-    /// Its own queue, by which it goes on after its time limit.
+    /// Where continuations go: the queue of `replay` itself.
     pub replay_queue_url: String,
-    /// The archive's bucket.
     pub bucket: String,
     /// Where `ingest` logs what SQS did not take.
     pub log_group: String,
-    /// Where metrics go.
     pub metrics: Metrics,
 }
 
@@ -24,8 +21,6 @@ const LOG_GROUP: Expected =
     Expected { form: "the name of a CloudWatch log group", example: "/aws/lambda/vero-relay-ingest" };
 
 impl Config {
-    /// Reads the environment.
-    ///
     /// # Errors
     /// All errors at once.
     pub fn read(environment: &Environment) -> Result<Self, ConfigErrors> {
@@ -57,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_faults_at_once() {
+    fn all_errors_at_once() {
         let environment = Environment::of([("QUEUE_URL", "queue"), ("ARCHIVE_BUCKET", "s3://archive")]);
         let errors = Config::read(&environment).unwrap_err().to_string();
         for error in [

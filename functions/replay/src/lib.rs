@@ -1,184 +1,39 @@
-//! `replay` reads the archive and the log, and puts events on the queue again; and it deletes from the archive.
+//! `replay` reads the archive and the log of `ingest`, puts events on the queue again, and deletes users from the archive.
 //!
-//! Three tasks, each in a module of its own: `replay` (events of the archive, for some destinations), `heal` (what
-//! SQS did not take and only the log has) and `forget` (a user's rows). The way of an invocation: `event` (what is to
-//! be done, and how far it has come) → the task, until it is done or `clock` says that time is up → a continuation on
-//! this function's own queue, which invokes it again.
+//! The way of an invocation: `invocation` reads the event; `handler` runs its task until the task is done or
+//! `time_limit` says that time is up. Then `handler` puts a continuation on this function's own queue, which invokes the
+//! function again.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `handler` | runs an invocation: task, continuation, response |
+//! | `invocation`, `task`, `request_fields` | the event: who invoked, which task, how far it has come |
+//! | `replay` | task: events of the archive go to some destinations again |
+//! | `requeue` | task: webhooks that only the log of `ingest` has go on the queue |
+//! | `forget` | task: the rows of a user are deleted from the archive |
+//! | `archive` | the bucket: keys, objects, lines, rows |
+//! | `sender`, `rate_limiter` | messages go on the queue, in batches and at a limited rate |
+//! | `time_limit`, `progress_log` | when a task hands over; a log line while it runs |
+//! | `id_hash` | ids in little memory |
+//! | `config`, `start`, `error` | the environment; why the function cannot start; why an invocation failed |
 
-mod clock;
+mod archive;
 mod config;
-mod event;
-mod failure;
-mod fields;
+mod error;
 mod forget;
-mod heal;
-mod lines;
+mod handler;
+mod id_hash;
+mod invocation;
+mod progress_log;
 mod rate_limiter;
 mod replay;
-mod report;
+mod request_fields;
+mod requeue;
 mod sender;
-mod store;
+mod start;
+mod task;
+mod time_limit;
 
-use std::time::{Duration, SystemTime};
-
-use relay_core::timestamp::Timestamp;
-use relay_platform::aws::{Aws, Timeouts};
-use relay_platform::environment::Environment;
-use relay_platform::queue::{OutboundMessage, Queue};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
-
-pub use config::Config;
-pub use failure::Failure;
-pub use store::NoClient;
-
-use crate::clock::{Caller, Limit};
-use crate::event::{Invocation, Task};
-use crate::failure::Cause;
-use crate::heal::LogGroup;
-use crate::replay::Ended;
-use crate::sender::send_surely;
-use crate::store::Store;
-
-/// Inside a batch's time in `sender`.
-const SQS: Timeouts = Timeouts {
-    connect: Duration::from_millis(800),
-    attempt: Duration::from_millis(1_200),
-    operation: Duration::from_secs(3),
-    attempts: 10,
-};
-
-/// FilterLogEvents looks through a range of the log for seconds before it gives a page.
-const LOGS: Timeouts = Timeouts {
-    connect: Duration::from_secs(1),
-    attempt: Duration::from_secs(15),
-    operation: Duration::from_secs(18),
-    attempts: 5,
-};
-
-/// What was stopped goes on after so long, doubled each time, up to SQS's longest delay.
-const FIRST_DELAY: Duration = Duration::from_secs(30);
-const MAX_DELAY: Duration = Duration::from_secs(900);
-
-const REPLAYED: &str = "Replayed";
-const REQUEUED: &str = "Requeued";
-
-/// All metrics of replay, by their names in CloudWatch.
-pub const METRICS: [&str; 2] = [REPLAYED, REQUEUED];
-
-/// The function, ready for events.
-#[derive(Debug)]
-pub struct Replay {
-    config: Config,
-    store: Store,
-    log: LogGroup,
-    queue: Queue,
-    own_queue: Queue,
-}
-
-impl Replay {
-    /// Makes the clients; nothing is called yet.
-    ///
-    /// # Errors
-    /// If the one for S3 cannot be made.
-    pub fn new(environment: &Environment, config: Config) -> Result<Self, NoClient> {
-        let sqs = Aws::from_environment(environment, SQS).sqs();
-        let logs = Aws::from_environment(environment, LOGS).of_service(environment, "CLOUDWATCH_LOGS");
-        Ok(Replay {
-            store: Store::s3(environment, &config.bucket)?,
-            log: LogGroup::new(aws_sdk_cloudwatchlogs::Client::new(&logs), config.log_group.clone()),
-            queue: Queue::new(sqs.clone(), config.queue_url.clone()),
-            own_queue: Queue::new(sqs, config.replay_queue_url.clone()),
-            config,
-        })
-    }
-
-    /// Does what an event asks for, or as much of it as there is time for. `deadline` is when Lambda will end the process.
-    ///
-    /// # Errors
-    /// What is wrong with the event, or what stopped the task, and where to go on.
-    pub async fn handle(&self, event: &RawValue, deadline: SystemTime) -> Result<Value, Failure> {
-        let now = SystemTime::now();
-        let mut invocation = Invocation::read(event, &self.config.bucket, Timestamp::from_system(now))?;
-        let limit = Limit::of(invocation.caller, deadline, now);
-        let answer = match self.work(&mut invocation, &limit).await {
-            Ok((Ended::Done, answer)) => answer,
-            Ok((Ended::TimeIsUp, answer)) => {
-                invocation.failures = 0;
-                match self.hand_over(&invocation, Duration::ZERO).await {
-                    Ok(()) => answer,
-                    Err(cause) => return Err(Failure::stopped(cause, &invocation)),
-                }
-            }
-            Err(cause) if invocation.goes_on_after(&cause) => self.try_later(cause, &mut invocation).await?,
-            Err(cause) => return Err(Failure::stopped(cause, &invocation)),
-        };
-        let message = if answer["continues"] == true { "handed over" } else { "done" };
-        let mut told = answer.clone();
-        if let Task::Replay(_, progress) = &invocation.task {
-            told["by_type"] = json!(progress.counts.shown().by_type);
-        }
-        report::log(invocation.task.name(), message, &told);
-        Ok(answer)
-    }
-
-    async fn work(&self, invocation: &mut Invocation, limit: &Limit) -> Result<(Ended, Value), Cause> {
-        match &mut invocation.task {
-            Task::Replay(request, progress) => {
-                let before = progress.counts.sent;
-                let ended = replay::run(request, progress, &self.store, &self.queue, limit).await;
-                self.count(REPLAYED, progress.counts.sent - before);
-                let ended = ended?;
-                Ok((ended, answer(request.dry_run, &progress.counts, ended)))
-            }
-            Task::Heal(request) => {
-                let mut counts = heal::Counts::default();
-                let ended = heal::run(request, &mut counts, &self.log, &self.store, &self.queue, limit).await;
-                self.count(REQUEUED, counts.sent);
-                let ended = ended?;
-                if ended == Ended::TimeIsUp && invocation.caller == Caller::Queue && counts.sent == 0 {
-                    return Err(Cause::TooMuch);
-                }
-                Ok((ended, answer(request.dry_run, &counts, ended)))
-            }
-            Task::Forget(request, progress) => {
-                let ended = forget::run(request, progress, &self.store, limit).await?;
-                Ok((ended, answer(request.dry_run, &progress.counts, ended)))
-            }
-        }
-    }
-
-    /// Puts a continuation that was stopped back on its queue, with what is done so far: as it was received it would
-    /// begin where its invocation did.
-    async fn try_later(&self, cause: Cause, invocation: &mut Invocation) -> Result<Value, Failure> {
-        let delay = MAX_DELAY.min(FIRST_DELAY * 2_u32.pow(invocation.failures.min(8)));
-        invocation.failures += 1;
-        if let Err(second) = self.hand_over(invocation, delay).await {
-            tracing::error!(error = %second, "it could not be put back either");
-            return Err(Failure::stopped(cause, invocation));
-        }
-        tracing::error!(error = %cause, again_in_s = delay.as_secs(), "stopped; it goes on by itself: do not invoke it");
-        Ok(json!({"stopped": cause.to_string(), "continues": true}))
-    }
-
-    async fn hand_over(&self, invocation: &Invocation, delay: Duration) -> Result<(), Cause> {
-        let body = invocation.continuation().to_string();
-        let message = OutboundMessage { body, attributes: Vec::new(), delay, trace: None };
-        send_surely(&self.own_queue, vec![message]).await.map_err(Cause::NotHandedOver)
-    }
-
-    fn count(&self, metric: &'static str, count: u64) {
-        if count > 0 {
-            self.config.metrics.line().count(metric, count as usize).info("queued");
-        }
-    }
-}
-
-/// What whoever invoked is told.
-fn answer(dry_run: bool, counts: &impl serde::Serialize, ended: Ended) -> Value {
-    // Counts always are a JSON object.
-    let mut answer = serde_json::to_value(counts).unwrap_or_default();
-    answer["dry_run"] = json!(dry_run);
-    answer["continues"] = json!(ended == Ended::TimeIsUp);
-    answer
-}
+pub use error::InvocationError;
+pub use handler::{METRICS, Replay};
+pub use start::StartError;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Keeps to a number of events a second. After a pause nothing is made up for: what goes out at once is one batch, so
-/// that a batch may be no larger than a second's worth.
+/// Keeps to a number of events a second. It does not catch up after a pause. One batch goes out at once, so a batch may
+/// have no more events than [`Self::burst`].
 #[derive(Debug)]
 pub struct RateLimiter {
     per_second: u32,
@@ -13,7 +13,6 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// So many a second.
     pub fn new(per_second: u32) -> Self {
         RateLimiter { per_second: per_second.max(1), next: Instant::now() }
     }
@@ -23,14 +22,14 @@ impl RateLimiter {
         self.per_second as usize
     }
 
-    /// Waits until so many more may go out.
+    /// Waits until a batch of `count` events may go out.
     pub async fn turn(&mut self, count: usize) {
         sleep_until(self.next).await;
         let takes = Duration::from_secs(1) * u32::try_from(count).unwrap_or(u32::MAX) / self.per_second;
         self.next = Instant::now() + takes;
     }
 
-    /// Waits until whoever goes on from here may begin with a batch of its own.
+    /// Waits until the next invocation may begin with a batch of its own.
     pub async fn rest(&self) {
         sleep_until(self.next).await;
     }
@@ -41,7 +40,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn no_second_has_more_than_it_may() {
+    async fn no_second_has_more_events_than_allowed() {
         for (per_second, batch) in [(1, 1), (100, 7), (100, 100), (10_000, 160)] {
             let mut rate_limiter = RateLimiter::new(per_second);
             let mut sent = Vec::new();
@@ -50,7 +49,7 @@ mod tests {
                 rate_limiter.turn(batch).await;
                 sent.extend(std::iter::repeat_n(start.elapsed().as_secs_f64(), batch));
                 if sent.len() == 5 * batch {
-                    tokio::time::sleep(Duration::from_secs(30)).await; // which must not be made up for
+                    tokio::time::sleep(Duration::from_secs(30)).await; // no catching up
                 }
             }
             for (index, from) in sent.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Envelopes on their way to the queue, in batches and at a pace.
+//! Envelopes on their way to the queue, in batches and at a limited rate.
 
 use std::time::Duration;
 
@@ -11,18 +11,17 @@ use crate::rate_limiter::RateLimiter;
 /// What [`Queue::send_all`] has in flight at once.
 const MAX_BATCH: usize = 160;
 
-/// Envelopes have 256 KiB at most; a batch of the largest shall not fill the memory.
+/// Envelopes have 256 KiB at most. A batch of the largest must not fill the memory.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// For all calls of a batch, side by side.
+/// Timeout for all calls of a batch, which go side by side.
 const CALL: Duration = Duration::from_millis(3_500);
 
 /// What SQS did not take is sent again after these pauses. With [`CALL`] a batch is over within 12 s.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
-/// Where messages go.
 pub trait MessageQueue {
-    /// Sends messages; the answer has their order.
+    /// Sends messages. The results have their order.
     fn send(&self, messages: Vec<OutboundMessage>) -> impl Future<Output = Vec<Result<(), SendError>>>;
 }
 
@@ -39,18 +38,21 @@ pub fn message(envelope: &Envelope<'_>) -> OutboundMessage {
     OutboundMessage { body: envelope.to_json(), attributes, delay: Duration::ZERO, trace: None }
 }
 
-/// Sends messages, and again those that are not known to have arrived. It ends with all of them sent, or with an error.
+/// Sends messages, and after each pause again those that SQS has not acknowledged.
 ///
 /// # Errors
-/// Why one of them is not known to be sent. Others may be.
-pub async fn send_surely(queue: &impl MessageQueue, messages: Vec<OutboundMessage>) -> Result<(), SendError> {
+/// Why a message is not known to be sent. Others may be.
+pub async fn send_with_retries(
+    queue: &impl MessageQueue,
+    messages: Vec<OutboundMessage>,
+) -> Result<(), SendError> {
     let mut left = messages;
     let mut pauses = PAUSES.into_iter();
     loop {
         let results = queue.send(left.clone()).await;
         let mut error = None;
         let mut results = results.into_iter();
-        // What there is no answer for counts as not sent.
+        // A message without a result counts as not sent.
         left.retain(|_| match results.next().unwrap_or(Err(SendError::Timeout)) {
             Ok(()) => false,
             Err(why) => {
@@ -66,48 +68,46 @@ pub async fn send_surely(queue: &impl MessageQueue, messages: Vec<OutboundMessag
     }
 }
 
-/// Collects messages to batches, and sends those at a pace.
+/// Collects messages to batches, and sends these at a limited rate.
 #[derive(Debug)]
-pub struct Sender<'o, O> {
-    queue: &'o O,
+pub struct Sender<'q, Q> {
+    queue: &'q Q,
     rate_limiter: RateLimiter,
     batch: Vec<OutboundMessage>,
     bytes: usize,
 }
 
-impl<'o, O: MessageQueue> Sender<'o, O> {
-    /// Sends at most so many messages a second.
-    pub fn new(queue: &'o O, per_second: u32) -> Self {
+impl<'q, Q: MessageQueue> Sender<'q, Q> {
+    pub fn new(queue: &'q Q, per_second: u32) -> Self {
         Sender { queue, rate_limiter: RateLimiter::new(per_second), batch: Vec::new(), bytes: 0 }
     }
 
-    /// Adds a message to the batch.
     pub fn add(&mut self, message: OutboundMessage) {
         self.bytes += message.body.len();
         self.batch.push(message);
     }
 
-    /// Whether the batch is to be sent before another message is added.
+    /// Whether the batch has to be sent before another message is added.
     pub fn is_full(&self) -> bool {
         self.batch.len() >= MAX_BATCH.min(self.rate_limiter.burst()) || self.bytes >= MAX_BYTES
     }
 
-    /// Sends the batch, and tells how many messages it had.
+    /// Sends the batch, and returns how many messages it had.
     ///
     /// # Errors
-    /// As [`send_surely`].
+    /// As [`send_with_retries`].
     pub async fn flush(&mut self) -> Result<usize, SendError> {
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
         let count = batch.len();
         if count > 0 {
             self.rate_limiter.turn(count).await;
-            send_surely(self.queue, batch).await?;
+            send_with_retries(self.queue, batch).await?;
         }
         Ok(count)
     }
 
-    /// Waits until another may go on sending at the same pace.
+    /// Waits until the next invocation may go on sending at the same rate.
     pub async fn rest(&self) {
         self.rate_limiter.rest().await;
     }
@@ -115,22 +115,22 @@ impl<'o, O: MessageQueue> Sender<'o, O> {
 
 #[cfg(test)]
 pub mod fake {
-    //! An queue in memory.
+    //! A queue in memory.
 
     use std::cell::RefCell;
 
     use super::*;
 
-    /// Takes everything, but for the calls that it is told to refuse.
+    /// Takes everything except what `refusals` says.
     #[derive(Debug, Default)]
-    pub struct Memory {
-        /// What it took, and when.
+    pub struct InMemoryQueue {
+        /// What it took, with the time.
         pub taken: RefCell<Vec<(Instant, String)>>,
         /// For each call to come, how many of its last messages are refused.
         pub refusals: RefCell<Vec<usize>>,
     }
 
-    impl MessageQueue for Memory {
+    impl MessageQueue for InMemoryQueue {
         async fn send(&self, messages: Vec<OutboundMessage>) -> Vec<Result<(), SendError>> {
             let refused = self.refusals.borrow_mut().pop().unwrap_or(0);
             let taken = messages.len().saturating_sub(refused);
@@ -161,20 +161,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_not_taken_is_sent_again_and_nothing_else() {
-        let memory = fake::Memory::default();
+    async fn only_what_sqs_did_not_take_is_sent_again() {
+        let memory = fake::InMemoryQueue::default();
         *memory.refusals.borrow_mut() = vec![1, 2];
-        send_surely(&memory, messages(3)).await.unwrap();
+        send_with_retries(&memory, messages(3)).await.unwrap();
         let taken: Vec<String> = memory.taken.take().into_iter().map(|(_, body)| body).collect();
         assert_eq!(taken, ["0", "1", "2"]);
         *memory.refusals.borrow_mut() = vec![1, 1, 1];
-        let error = send_surely(&memory, messages(3)).await.unwrap_err();
+        let error = send_with_retries(&memory, messages(3)).await.unwrap_err();
         assert_eq!(error, SendError::Refused("ServiceUnavailable".to_owned()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_is_no_more_than_a_second_s_worth() {
-        let memory = fake::Memory::default();
+        let memory = fake::InMemoryQueue::default();
         let mut sender = Sender::new(&memory, 30);
         for message in messages(95) {
             sender.add(message);

@@ -2,23 +2,19 @@
 
 use std::borrow::Cow;
 
-use relay_core::json::{self, Json};
+use relay_core::json::{Json, Kind};
 use relay_platform::trace::TraceHeader;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// One received message.
 #[derive(Debug)]
 pub struct Message<'a> {
     /// SQS's id, never empty. It changes on redrive: the event's id is in the envelope.
     pub id: MessageId<'a>,
     /// For changing the message's visibility.
     pub receipt_handle: Option<Cow<'a, str>>,
-    /// How often it has been received.
     pub receive_count: u32,
-    /// The trace that it belongs to.
     pub trace: Option<TraceHeader>,
-    /// The envelope, it is to be hoped.
     pub body: Cow<'a, str>,
 }
 
@@ -47,7 +43,7 @@ impl From<NotAnSqsEvent> for lambda_runtime::Diagnostic {
 }
 
 #[derive(Deserialize)]
-struct Batch<'a> {
+struct SqsEvent<'a> {
     #[serde(borrow, rename = "Records")]
     records: Vec<Json<'a>>,
 }
@@ -66,7 +62,7 @@ struct Record<'a> {
 
 /// A batch, taken apart.
 #[derive(Debug, Default)]
-pub struct Received<'a> {
+pub struct Batch<'a> {
     /// The most received first: what there was no time for last time goes first now.
     pub messages: Vec<Message<'a>>,
     /// Messages without a text for a body, which must come back.
@@ -77,17 +73,20 @@ pub struct Received<'a> {
 ///
 /// # Errors
 /// If the event is none of SQS's, or a record has no id: it could not be reported back.
-pub fn parse(event: &RawValue) -> Result<Received<'_>, NotAnSqsEvent> {
+pub fn parse(event: &RawValue) -> Result<Batch<'_>, NotAnSqsEvent> {
     let no_records = NotAnSqsEvent("it has no list of Records");
-    if json::kind(event.into()) != json::Kind::Object {
+    if Json::from(event).kind() != Kind::Object {
         return Err(no_records);
     }
-    let batch: Batch<'_> = serde_json::from_str(event.get()).map_err(|_| no_records)?;
-    let mut received = Received::default();
+    let batch: SqsEvent<'_> = serde_json::from_str(event.get()).map_err(|_| no_records)?;
+    let mut received = Batch::default();
     for record in batch.records {
         match Message::parse(record)? {
             Ok(message) => received.messages.push(message),
-            Err(id) => received.unreadable.push(id),
+            Err(id) => {
+                tracing::error!(message_id = %id, "the message has no body: it returns");
+                received.unreadable.push(id);
+            }
         }
     }
     received.messages.sort_by_key(|message| std::cmp::Reverse(message.receive_count));
@@ -105,21 +104,23 @@ impl<'a> Message<'a> {
         }
         let record: Record<'a> =
             serde_json::from_str(record.get()).map_err(|_| NotAnSqsEvent("a record has no messageId"))?;
-        let id = json::text(record.message_id)
+        let id = record
+            .message_id
+            .as_str()
             .filter(|id| !id.is_empty())
             .map(MessageId)
             .ok_or(NotAnSqsEvent("a record's messageId is no text"))?;
-        let Some(body) = record.body.and_then(json::text) else { return Ok(Err(id)) };
+        let Some(body) = record.body.and_then(Json::as_str) else { return Ok(Err(id)) };
         let attributes: Attributes<'_> = record
             .attributes
             .and_then(|attributes| serde_json::from_str(attributes.get()).ok())
             .unwrap_or_default();
         let receive_count =
             attributes.receive_count.and_then(|count| count.get().trim_matches('"').parse().ok());
-        let trace = attributes.trace_header.and_then(json::text);
+        let trace = attributes.trace_header.and_then(Json::as_str);
         Ok(Ok(Message {
             id,
-            receipt_handle: record.receipt_handle.and_then(json::text),
+            receipt_handle: record.receipt_handle.and_then(Json::as_str),
             receive_count: receive_count.unwrap_or(1),
             trace: trace.and_then(|header| TraceHeader::parse(&header)),
             body,
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_refused_before_anything_happens() {
+    fn other_events_are_refused_before_anything_happens() {
         for event in [
             "null",
             "{}",

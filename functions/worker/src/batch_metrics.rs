@@ -4,64 +4,80 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, MAX_ATTEMPTS, tries_before};
+use relay_core::destinations::{part, parts};
 use relay_core::envelope::{Envelope, Source};
 use relay_core::timestamp::Timestamp;
 use relay_platform::metrics::{Metrics, Unit};
 use serde_json::Value;
 
-use crate::destination::{self, Calls};
-use crate::event::Event;
-
-/// What is counted of each destination, and the end of its metric's name. Events that were not tried, paused ones and
-/// those for which there was no time, are in the line only.
-const METRICS: [(&str, &str); 7] = [
-    ("accepted", "Accepted"),
-    ("owed", "Owed"),
-    ("skipped", "Skipped"),
-    ("dead", "Dead"),
-    ("maybe_doubled", "MaybeDoubled"),
-    ("calls", "Calls"),
-    ("unauthorized", "Unauthorized"),
-];
-
-const POISON: &str = "poison";
-const RECEIVED: &str = "received";
-
-/// Rows of the delivery log that are not known to be written.
-pub const UNRECORDED: &str = "unrecorded";
+use crate::destination::context::Calls;
+use crate::event::{Event, UNKNOWN};
 
 /// All metrics of the worker, by their names in CloudWatch.
 pub fn metrics() -> impl Iterator<Item = String> {
     let of_batch =
         ["Messages", "Received", "Returned", "Poison", "Unrecorded", "OldestOwed"].map(str::to_owned);
-    let of_each = METRICS.map(|(_, metric)| metric).into_iter().chain(["Latency"]);
-    let of_destinations = destination::parts().flat_map(move |destination| {
-        of_each.clone().map(move |metric| format!("{}{metric}", prefix(destination)))
-    });
+    let of_each = METRICS.map(|(_, metric, _)| metric).into_iter().chain(["Latency"]);
+    let of_destinations = parts()
+        .flat_map(move |part| of_each.clone().map(move |metric| format!("{}{metric}", prefix(part.name))));
     of_batch.into_iter().chain(of_destinations)
 }
+
+/// What is counted at a destination, for each of its parts.
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: usize,
+    owed: usize,
+    skipped: usize,
+    dead: usize,
+    maybe_doubled: usize,
+    calls: usize,
+    unauthorized: usize,
+    not_started: usize,
+    paused: usize,
+    /// From receipt to acceptance, in milliseconds.
+    latencies: Vec<u64>,
+}
+
+/// A count by its name in the line, and by the end of its metric's name.
+type Metric = (&'static str, &'static str, fn(&Counts) -> usize);
+
+const METRICS: [Metric; 7] = [
+    ("accepted", "Accepted", |counts| counts.accepted),
+    ("owed", "Owed", |counts| counts.owed),
+    ("skipped", "Skipped", |counts| counts.skipped),
+    ("dead", "Dead", |counts| counts.dead),
+    ("maybe_doubled", "MaybeDoubled", |counts| counts.maybe_doubled),
+    ("calls", "Calls", |counts| counts.calls),
+    ("unauthorized", "Unauthorized", |counts| counts.unauthorized),
+];
 
 /// Counts what became of a batch.
 #[derive(Debug)]
 pub struct BatchMetrics {
     started: Instant,
     messages: usize,
-    counts: BTreeMap<String, usize>,
+    received: usize,
+    poison: usize,
+    unsent: usize,
+    unrecorded: usize,
+    /// By part, or [`UNKNOWN`].
+    counts: BTreeMap<&'static str, Counts>,
     reasons: BTreeMap<String, usize>,
-    /// From receipt to acceptance, in milliseconds, by destination.
-    latencies: BTreeMap<String, Vec<u64>>,
     oldest_owed: Option<Timestamp>,
 }
 
 impl BatchMetrics {
-    /// Of a batch of so many messages.
     pub fn new(messages: usize) -> Self {
         BatchMetrics {
             started: Instant::now(),
             messages,
+            received: 0,
+            poison: 0,
+            unsent: 0,
+            unrecorded: 0,
             counts: BTreeMap::new(),
             reasons: BTreeMap::new(),
-            latencies: BTreeMap::new(),
             oldest_owed: None,
         }
     }
@@ -69,94 +85,90 @@ impl BatchMetrics {
     /// Counts what became of an event at a destination, and logs what the operator must know.
     pub fn count(&mut self, event: &Event<'_>, destination: &str, outcome: &DeliveryOutcome) {
         let id = &event.envelope.id;
-        // An envelope may name anything.
-        let destination = destination::parts().find(|name| *name == destination).unwrap_or("unknown");
+        let destination = known(destination);
         let received_at = event.envelope.received_at;
         let attempt = tries_before(event.envelope.attempt) + 1;
-        if matches!(
-            outcome,
-            DeliveryOutcome::Retry(_) | DeliveryOutcome::Paused | DeliveryOutcome::NotStarted
-        ) {
+        if outcome.is_owed() {
             self.oldest_owed = Some(self.oldest_owed.map_or(received_at, |oldest| oldest.min(received_at)));
         }
-        if outcome.is_maybe_doubled() {
-            self.count_doubling(destination);
-        }
-        let (outcome, reason) = match outcome {
+        let counts = self.counts.entry(destination).or_default();
+        counts.maybe_doubled += usize::from(outcome.is_maybe_doubled());
+        let (count, named) = match outcome {
             DeliveryOutcome::Accepted { at, .. } => {
-                let latency = Timestamp::from_system(*at).milliseconds_since(received_at);
-                self.latencies.entry(destination.to_owned()).or_default().push(latency);
-                ("accepted", None)
+                counts.latencies.push(Timestamp::from_system(*at).milliseconds_since(received_at));
+                (&mut counts.accepted, None)
             }
+            DeliveryOutcome::NotStarted => (&mut counts.not_started, None),
+            DeliveryOutcome::Paused => (&mut counts.paused, None),
             DeliveryOutcome::Skipped(reason) => {
                 tracing::debug!(%id, destination, reason, "skipped");
-                ("skipped", Some(*reason))
+                (&mut counts.skipped, Some(("skipped", reason)))
             }
-            DeliveryOutcome::NotStarted => ("not_started", None),
-            DeliveryOutcome::Paused => ("paused", None),
-            DeliveryOutcome::Retry(DeliveryError { reason, status, .. }) => {
+            DeliveryOutcome::Retry(DeliveryError { reason, status, .. })
+            | DeliveryOutcome::Misconfigured(DeliveryError { reason, status, .. }) => {
                 if attempt == MAX_ATTEMPTS {
                     tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue after its last try");
-                    ("dead", Some(*reason))
+                    (&mut counts.dead, Some(("dead", reason)))
                 } else {
                     tracing::warn!(%id, destination, attempt, reason, status, "still owed");
-                    ("owed", Some(*reason))
+                    (&mut counts.owed, Some(("owed", reason)))
                 }
             }
-            DeliveryOutcome::Rejected(cause) => {
-                let (reason, status) = (cause.reason, cause.status);
+            DeliveryOutcome::Rejected(DeliveryError { reason, status, .. }) => {
                 tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue");
-                ("dead", Some(reason))
+                (&mut counts.dead, Some(("dead", reason)))
             }
         };
-        if let Some(reason) = reason {
+        *count += 1;
+        if let Some((outcome, reason)) = named {
             *self.reasons.entry(format!("{destination}.{outcome}.{reason}")).or_default() += 1;
         }
-        self.add(format!("{destination}.{outcome}"), 1);
     }
 
-    /// Counts the requests that were made under one of a destination's names.
-    pub fn count_calls(&mut self, destination: &str, calls: Calls) {
-        self.add(format!("{destination}.calls"), calls.made);
-        self.add(format!("{destination}.unauthorized"), calls.unauthorized);
+    /// Counts the requests that were made for a part of a destination.
+    pub fn count_calls(&mut self, part: &'static str, calls: Calls) {
+        let counts = self.counts.entry(part).or_default();
+        counts.calls += calls.made;
+        counts.unauthorized += calls.unauthorized;
     }
 
     /// Counts a webhook on its first way: what is owed, redriven or replayed was received before.
     pub fn count_received(&mut self, envelope: &Envelope<'_>) {
         let is_first = envelope.destinations.is_none() && envelope.attempt == 0;
-        self.add(RECEIVED, usize::from(is_first && envelope.source == Source::Vero));
+        self.received += usize::from(is_first && envelope.source == Source::Vero);
     }
 
     /// Counts a message that goes to the dead-letter queue without having been an event.
     pub fn count_poison(&mut self) {
-        self.add(POISON, 1);
+        self.poison += 1;
     }
 
     /// Counts an event that a destination may get, or have got, a second time.
     pub fn count_doubling(&mut self, destination: &str) {
-        self.add(format!("{destination}.maybe_doubled"), 1);
+        self.counts.entry(known(destination)).or_default().maybe_doubled += 1;
     }
 
-    /// Counts something that has no destination.
-    pub fn add(&mut self, what: impl Into<String>, count: usize) {
-        if count > 0 {
-            *self.counts.entry(what.into()).or_default() += count;
-        }
+    /// Counts a copy or a dead letter that SQS is not known to have taken.
+    pub fn count_unsent(&mut self) {
+        self.unsent += 1;
+    }
+
+    /// Counts rows of the delivery log that are not known to be written.
+    pub fn count_unrecorded(&mut self, rows: usize) {
+        self.unrecorded += rows;
     }
 
     /// Writes the invocation's line.
     pub fn log(mut self, returned: usize, metrics: &Metrics) {
-        let of = |what: &str| self.counts.get(what).copied().unwrap_or_default();
         let mut line = metrics
             .line()
             .count("Messages", self.messages)
-            .count("Received", of(RECEIVED))
+            .count("Received", self.received)
             .count("Returned", returned)
-            .count("Poison", of(POISON))
-            .count("Unrecorded", of(UNRECORDED))
+            .count("Poison", self.poison)
+            .count("Unrecorded", self.unrecorded)
             .field("duration_ms", self.started.elapsed().as_millis() as u64);
-        // Of a batch of one the log costs more than the work, so that nothing is said twice.
-        let others: BTreeMap<_, _> = self.counts.iter().filter(|(what, _)| !is_metric(what)).collect();
+        let others = self.others();
         if !others.is_empty() {
             line = line.field("counts", serde_json::to_string(&others).unwrap_or_default());
         }
@@ -168,25 +180,35 @@ impl BatchMetrics {
         if !self.reasons.is_empty() {
             line = line.field("reasons", self.reasons.into_iter().collect::<Value>());
         }
-        for destination in destination::parts() {
-            let prefix = prefix(destination);
-            for (what, metric) in METRICS {
-                line = line.count(format!("{prefix}{metric}"), of(&format!("{destination}.{what}")));
+        for part in parts() {
+            let Some(counts) = self.counts.remove(part.name) else { continue };
+            let prefix = prefix(part.name);
+            for (_, metric, count) in METRICS {
+                line = line.count(format!("{prefix}{metric}"), count(&counts));
             }
-            let latencies = self.latencies.remove(destination).unwrap_or_default();
-            line = line.all_measured(format!("{prefix}Latency"), Unit::Milliseconds, latencies);
+            line = line.all_measured(format!("{prefix}Latency"), Unit::Milliseconds, counts.latencies);
         }
         line.info("batch");
     }
+
+    /// What is no metric. A batch of one costs more to log than to work off, so that nothing is said twice.
+    fn others(&self) -> BTreeMap<String, usize> {
+        let mut others = BTreeMap::from([("unsent".to_owned(), self.unsent)]);
+        for (part, counts) in &self.counts {
+            others.insert(format!("{part}.not_started"), counts.not_started);
+            others.insert(format!("{part}.paused"), counts.paused);
+            if *part == UNKNOWN {
+                others.extend(METRICS.map(|(name, _, count)| (format!("{part}.{name}"), count(counts))));
+            }
+        }
+        others.retain(|_, count| *count > 0);
+        others
+    }
 }
 
-/// Whether a count is in the line as a metric.
-fn is_metric(what: &str) -> bool {
-    [POISON, RECEIVED, UNRECORDED].contains(&what)
-        || what.rsplit_once('.').is_some_and(|(destination, what)| {
-            destination::parts().any(|part| part == destination)
-                && METRICS.iter().any(|(metric, _)| *metric == what)
-        })
+/// The part of this name. An envelope may name anything.
+fn known(destination: &str) -> &'static str {
+    part(destination).map_or(UNKNOWN, |part| part.name)
 }
 
 /// The beginning of a destination's metrics: its name in CloudWatch's usual spelling.
@@ -204,7 +226,7 @@ mod tests {
 
     #[test]
     fn metrics_are_named_after_destinations() {
-        let prefixes: Vec<String> = destination::parts().map(prefix).collect();
+        let prefixes: Vec<String> = parts().map(|part| prefix(part.name)).collect();
         assert_eq!(prefixes, ["Segment", "VeroTrack", "VeroTags", "Archive"]);
     }
 }

@@ -1,58 +1,42 @@
 //! What `worker` is configured with.
 
+use std::collections::BTreeMap;
+
+use relay_core::destinations::{self, Access, Destination, Variable};
 use relay_core::names::{EventNames, Naming, TrackTypes};
 use relay_platform::environment::{ConfigError, ConfigErrors, Environment, Expected, missing};
 use relay_platform::metrics::Metrics;
 use relay_platform::secret::SecretSource;
 use reqwest::Url;
 
-use crate::destination::NAMES;
-
-/// Where a destination is, and what opens it.
-#[derive(Debug, Clone)]
-pub struct Access {
-    /// The base URL, without a trailing slash.
-    pub endpoint: String,
-    /// The key or token.
-    pub secret: SecretSource,
-}
-
-/// The configuration of `worker`.
 #[derive(Debug)]
 pub struct Config {
-    /// The queue that it drains.
     pub queue_url: String,
     /// Where goes what is final.
     pub dead_letter_queue_url: String,
-    /// Segment; `None`: off.
-    pub segment: Option<Access>,
-    /// Vero's Track API; `None`: off.
-    pub vero: Option<Access>,
-    /// Names, types and loops.
+    /// The destinations that are on, by name.
+    pub destinations: BTreeMap<&'static str, DestinationConfig>,
     pub naming: Naming,
-    /// The delivery stream of the archive; `None`: off.
-    pub archive_stream: Option<String>,
     /// The delivery stream of the delivery log; `None`: off.
     pub deliveries_stream: Option<String>,
     /// The mapping of first-party events; `None`: the default preset.
     pub blueprint: Option<SecretSource>,
     /// Deletion requests go to Vero.
     pub forward_deletes: bool,
-    /// Destinations that are owed but not called for now.
-    pub paused: Vec<String>,
-    /// Where metrics go.
     pub metrics: Metrics,
 }
 
-const WRITE_KEY: Expected =
-    Expected { form: "the write key of a Segment source", example: "QUI5ydwIGeFFTa1IvCBUhxL9PyW5B0jE" };
-const AUTH_TOKEN: Expected =
-    Expected { form: "a Track API key of the Vero project", example: "ZGY5Nzk0MTQ5MGY0YmE4OTUyMDk1" };
-const SEGMENT_URL: Expected = Expected {
-    form: "a base URL with https (or http on loopback), without credentials or query",
-    example: "https://events.eu1.segmentapis.com",
-};
-const VERO_URL: Expected = Expected { form: SEGMENT_URL.form, example: "https://api.getvero.com" };
+/// The configuration of a destination that is on.
+#[derive(Debug, Clone)]
+pub struct DestinationConfig {
+    /// The base URL without a trailing slash, or the delivery stream's name.
+    pub address: String,
+    /// The key or token, where one is needed.
+    pub key: Option<SecretSource>,
+    /// It is owed events but not called for now.
+    pub is_paused: bool,
+}
+
 const TYPES: Expected =
     Expected { form: "webhook types separated by commas, or all, or none", example: "opened,clicked" };
 const EVENT_NAMES: Expected = Expected {
@@ -64,62 +48,81 @@ pub const BLUEPRINT: Expected = Expected {
     form: "a JSON object as events/blueprint.schema.json describes it",
     example: r#"{"events":{"Order Completed":{"rename":"Bought"}}}"#,
 };
-const STREAM: Expected = Expected {
-    form: "the name of a Firehose delivery stream: 1 to 64 characters of [A-Za-z0-9_.-]",
-    example: "vero-relay-archive",
-};
+const STREAM: Expected = Expected { form: destinations::STREAM_NAME, example: "vero-relay-archive" };
 const PAUSED: Expected =
     Expected { form: "names of destinations separated by commas", example: "segment,vero_track" };
 
 impl Config {
-    /// Reads the environment.
-    ///
     /// # Errors
     /// All errors at once.
     pub fn read(environment: &Environment) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
-        let mut access = |key, key_expected, endpoint, default: &str, endpoint_expected| {
-            let secret = errors.note(SecretSource::of(environment, key, key_expected));
-            let url = errors.note(environment.parsed(endpoint, endpoint_expected, base_url));
-            secret.map(|secret| Access { endpoint: url.unwrap_or_else(|| default.to_owned()), secret })
-        };
-        let segment =
-            access("SEGMENT_WRITE_KEY", WRITE_KEY, "SEGMENT_ENDPOINT", "https://api.segment.io", SEGMENT_URL);
-        let vero =
-            access("VERO_AUTH_TOKEN", AUTH_TOKEN, "VERO_ENDPOINT", "https://api.getvero.com", VERO_URL);
-        let archive_stream = errors.note(environment.parsed("ARCHIVE_STREAM", STREAM, stream));
-        if segment.is_none() && vero.is_none() && archive_stream.is_none() && errors.0.is_empty() {
-            let problem = "is missing, and so are VERO_AUTH_TOKEN and ARCHIVE_STREAM: at least one destination must be on";
-            errors
-                .0
-                .push(ConfigError { problem: problem.to_owned(), ..missing("SEGMENT_WRITE_KEY", WRITE_KEY) });
-        }
-        let names = errors.note(environment.parsed("EVENT_NAMES", EVENT_NAMES, |json| {
-            EventNames::parse(json).map_err(|problem| format!("cannot be used: {problem}"))
-        }));
-        let types = errors.note(environment.parsed("VERO_TRACK_TYPES", TYPES, |list| {
-            TrackTypes::parse(list).map_err(|problem| format!("cannot be used: {problem}"))
-        }));
-        let suppress_loops = environment.flag("SUPPRESS_LOOPS", true);
-        let naming =
-            Naming::new(names.unwrap_or_default(), types.unwrap_or_default(), errors.note(suppress_loops));
+        let destinations = destinations(environment, &mut errors);
+        let naming = naming(environment, &mut errors);
         let config = Config {
             queue_url: errors.note(environment.queue_url("QUEUE_URL")),
             dead_letter_queue_url: errors.note(environment.queue_url("DEAD_LETTER_QUEUE_URL")),
-            segment,
-            vero,
+            destinations,
             naming,
-            archive_stream,
             deliveries_stream: errors.note(environment.parsed("DELIVERIES_STREAM", STREAM, stream)),
             blueprint: errors.note(SecretSource::of(environment, "BLUEPRINT", BLUEPRINT)),
             forward_deletes: errors.note(environment.flag("FORWARD_DELETES", false)),
-            paused: errors
-                .note(environment.parsed("PAUSED_DESTINATIONS", PAUSED, paused))
-                .unwrap_or_default(),
             metrics: errors.note(Metrics::from_environment(environment)),
         };
         if errors.0.is_empty() { Ok(config) } else { Err(errors) }
     }
+}
+
+/// The destinations that are on, by the table's rows.
+fn destinations(
+    environment: &Environment,
+    errors: &mut ConfigErrors,
+) -> BTreeMap<&'static str, DestinationConfig> {
+    let paused = errors.note(environment.parsed("PAUSED_DESTINATIONS", PAUSED, paused)).unwrap_or_default();
+    let mut on = BTreeMap::new();
+    for Destination { name, access, .. } in &destinations::ALL {
+        let is_paused = paused.contains(name);
+        let config = match access {
+            Access::Api { key, endpoint, default_endpoint } => {
+                let key = errors.note(SecretSource::of(environment, key.name, expected(key)));
+                let url = errors.note(environment.parsed(endpoint.name, expected(endpoint), base_url));
+                let address = url.unwrap_or_else(|| (*default_endpoint).to_owned());
+                key.map(|key| DestinationConfig { address, key: Some(key), is_paused })
+            }
+            Access::Stream { name } => errors
+                .note(environment.parsed(name.name, expected(name), stream))
+                .map(|address| DestinationConfig { address, key: None, is_paused }),
+        };
+        on.extend(config.map(|config| (*name, config)));
+    }
+    if let ([], [first, others @ ..]) = (&*errors.0, &destinations::ALL)
+        && on.is_empty()
+    {
+        let others: Vec<&str> = others.iter().map(|destination| destination.switch().name).collect();
+        let problem =
+            format!("is missing, and so are {}: at least one destination must be on", others.join(" and "));
+        let switch = first.switch();
+        errors.0.push(ConfigError { problem, ..missing(switch.name, expected(switch)) });
+    }
+    on
+}
+
+fn naming(environment: &Environment, errors: &mut ConfigErrors) -> Naming {
+    let unusable = |problem| format!("cannot be used: {problem}");
+    let names =
+        environment.parsed("EVENT_NAMES", EVENT_NAMES, |json| EventNames::parse(json).map_err(unusable));
+    let types =
+        environment.parsed("VERO_TRACK_TYPES", TYPES, |list| TrackTypes::parse(list).map_err(unusable));
+    let suppress_loops = environment.flag("SUPPRESS_LOOPS", true);
+    Naming::new(
+        errors.note(names).unwrap_or_default(),
+        errors.note(types).unwrap_or_default(),
+        errors.note(suppress_loops),
+    )
+}
+
+fn expected(variable: &Variable) -> Expected {
+    Expected { form: variable.form, example: variable.example }
 }
 
 fn base_url(text: &str) -> Result<String, &'static str> {
@@ -152,12 +155,14 @@ fn stream(name: &str) -> Result<String, &'static str> {
     }
 }
 
-fn paused(list: &str) -> Result<Vec<String>, String> {
+fn paused(list: &str) -> Result<Vec<&'static str>, String> {
+    let known = destinations::ALL.each_ref().map(|destination| destination.name);
     let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
     names
-        .map(|name| match NAMES.contains(&name) {
-            true => Ok(name.to_owned()),
-            false => Err(format!("names a destination that does not exist (there are {})", NAMES.join(", "))),
+        .map(|name| {
+            known.into_iter().find(|known| *known == name).ok_or_else(|| {
+                format!("names a destination that does not exist (there are {})", known.join(", "))
+            })
         })
         .collect()
 }

@@ -13,7 +13,7 @@ use relay_platform::firehose::{Stream, calls};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
-use crate::event::{Content, Event};
+use crate::event::{Event, ParsedPayload};
 
 /// Tries of one call, one right after the other.
 const TRIES: u32 = 2;
@@ -31,27 +31,23 @@ pub struct DeliveryLog {
 }
 
 impl DeliveryLog {
-    /// As configured.
     pub fn new(config: &Config, aws: &Aws) -> Self {
         let stream = config.deliveries_stream.clone().map(|name| Stream::new(aws.firehose(), name));
         DeliveryLog { stream }
     }
 
     /// The rows of an event, as far as something is settled.
-    pub fn rows<'o>(
-        &self,
-        event: &Event<'_>,
-        outcomes: impl Iterator<Item = (&'o str, &'o DeliveryOutcome)>,
-    ) -> Vec<String> {
+    pub fn rows(&self, event: &Event<'_>, outcomes: &[(String, DeliveryOutcome)]) -> Vec<String> {
         if self.stream.is_none() {
             return Vec::new();
         }
         let now = Timestamp::from_system(SystemTime::now());
-        let kind = match &event.content {
-            Content::Webhook(webhook) => webhook.kind.as_deref(),
-            Content::FirstParty(event) => Some(event.kind.as_str()),
+        let kind = match &event.payload {
+            ParsedPayload::Webhook(webhook) => webhook.kind.as_deref(),
+            ParsedPayload::FirstParty(event) => Some(event.kind.as_str()),
         };
         outcomes
+            .iter()
             .filter_map(|(name, outcome)| delivery_row(&event.envelope, kind, name, outcome, now))
             .collect()
     }

@@ -1,13 +1,13 @@
-//! From a message to an event that destinations can be told of.
+//! From a message to an event.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use relay_core::envelope::{Envelope, Payload, Source, Unreadable};
+use relay_core::destinations::part;
+use relay_core::envelope::{Envelope, EnvelopeError, Payload, Source};
 use relay_core::first_party::FirstParty;
 use relay_core::webhook::Webhook;
 
 use crate::batch::Message;
-use crate::destination;
 
 /// Stands for all destinations of an envelope that nobody knows: however many there are, they share one dead letter,
 /// and none of their names reaches the log.
@@ -16,27 +16,22 @@ pub const UNKNOWN: &str = "unknown";
 /// An event with the message that brought it.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// The message.
     pub message: &'a Message<'a>,
-    /// What it held.
     pub envelope: Envelope<'a>,
     /// What the envelope's payload says.
-    pub content: Content<'a>,
+    pub payload: ParsedPayload<'a>,
 }
 
 /// What an envelope's payload says, by the envelope's source.
 #[derive(Debug)]
-pub enum Content<'a> {
-    /// A webhook of Vero's.
+pub enum ParsedPayload<'a> {
     Webhook(Webhook<'a>),
-    /// A first-party event.
     FirstParty(FirstParty<'a>),
 }
 
 /// What a message turns out to be.
 #[derive(Debug)]
-pub enum Sorted<'a> {
-    /// Work.
+pub enum ParsedMessage<'a> {
     Event(Event<'a>),
     /// Never to be processed, and why: for the dead-letter queue as it is.
     Poison(&'static str),
@@ -47,24 +42,23 @@ pub enum Sorted<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Reads a message.
-    pub fn read(message: &'a Message<'a>) -> Sorted<'a> {
+    pub fn parse(message: &'a Message<'a>) -> ParsedMessage<'a> {
         let envelope = match Envelope::parse(&message.body) {
             Ok(envelope) => envelope,
-            Err(Unreadable::NotAnEnvelope(_)) => return Sorted::Poison("not_an_envelope"),
-            Err(Unreadable::Later(_)) => return Sorted::Later,
+            Err(EnvelopeError::NotAnEnvelope(_)) => return ParsedMessage::Poison("not_an_envelope"),
+            Err(EnvelopeError::Later(_)) => return ParsedMessage::Later,
         };
-        let Payload::Object(payload) = envelope.payload else { return Sorted::Poison("not_an_event") };
+        let Payload::Object(payload) = envelope.payload else { return ParsedMessage::Poison("not_an_event") };
         let read = || match envelope.source {
-            Source::Vero => Ok(Content::Webhook(Webhook::read(payload, envelope.received_at))),
+            Source::Vero => Ok(ParsedPayload::Webhook(Webhook::read(payload, envelope.received_at))),
             Source::Segment => FirstParty::read(payload, envelope.received_at, envelope.through_segment)
-                .map(Content::FirstParty),
+                .map(ParsedPayload::FirstParty),
         };
         // Reading is total; should that ever be wrong, one event pays and not its batch.
         match catch_unwind(AssertUnwindSafe(read)) {
-            Ok(Ok(content)) => Sorted::Event(Event { message, envelope, content }),
-            Ok(Err(invalid)) => Sorted::Invalid(envelope, invalid.as_str()),
-            Err(_) => Sorted::Poison("panicked"),
+            Ok(Ok(payload)) => ParsedMessage::Event(Event { message, envelope, payload }),
+            Ok(Err(invalid)) => ParsedMessage::Invalid(envelope, invalid.as_str()),
+            Err(_) => ParsedMessage::Poison("panicked"),
         }
     }
 
@@ -93,5 +87,5 @@ impl<'a> Event<'a> {
 }
 
 fn is_known(name: &str) -> bool {
-    destination::parts().any(|part| part == name)
+    part(name).is_some()
 }

@@ -1,9 +1,17 @@
-//! `worker` drains the queue and delivers each event to every destination that wants it.
+//! `worker` drains the queue and delivers each event to every destination that it is owed to.
 //!
-//! The way of a batch: `batch` (records to messages) → `event` (messages to events) → `destination`, side by
-//! side, each on its own terms → `relay_core::delivery::settle`, what happens to each message → `settlement`,
-//! which sends what is owed before it acknowledges what was received. Beside it the `delivery_log` writes down what
-//! became of each.
+//! The way of a batch, in the order of the modules:
+//!
+//! 1. `batch`: Lambda's records to messages; at the end the partial batch response.
+//! 2. `event`: a message to an event, or to the reason why it is none.
+//! 3. `secrets`: the destinations' keys and the blueprint, read again as they grow old.
+//! 4. `destination`: every destination side by side, each on its own terms, within the time of `budget`.
+//! 5. [`relay_core::delivery::settle`]: from the outcomes to what happens to a message.
+//! 6. `settlement`: sends what is owed or dead before it acknowledges what was received. Beside it `delivery_log`
+//!    writes down what became of each event.
+//! 7. `batch_metrics`: one line a batch, and one a failure.
+//!
+//! `config` and `start` are what comes before the first batch.
 
 mod batch;
 mod batch_metrics;
@@ -19,8 +27,8 @@ mod start;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use relay_core::delivery::{DeliveryOutcome, Tries, settle};
-use relay_core::envelope::DeadLetterReason;
+use relay_core::delivery::DeliveryOutcome;
+use relay_core::destinations;
 use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
 use relay_platform::metrics::Metrics;
@@ -31,12 +39,13 @@ pub use batch_metrics::metrics;
 pub use config::Config;
 pub use start::StartError;
 
-use crate::batch::Received;
-use crate::batch_metrics::{BatchMetrics, UNRECORDED};
+use crate::batch::{Batch, Message};
+use crate::batch_metrics::BatchMetrics;
 use crate::budget::Budget;
 use crate::delivery_log::DeliveryLog;
-use crate::destination::{RunReport, Runner};
-use crate::event::{Event, Sorted};
+use crate::destination::runner::{RunReport, Runner};
+use crate::destination::runners::runners;
+use crate::event::{Event, ParsedMessage};
 use crate::secrets::{LiveSecrets, Secrets};
 use crate::settlement::{Decision, Settler};
 
@@ -48,7 +57,6 @@ const SQS: Timeouts = Timeouts {
     attempts: 10,
 };
 
-/// The function, ready for batches.
 pub struct Worker {
     runners: Vec<Box<dyn Runner>>,
     settler: Settler,
@@ -58,17 +66,18 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Reads the secrets and makes the clients, one a destination for the life of the process.
+    /// Reads the configuration and the secrets, and makes the clients, one a destination for the life of the process.
     ///
     /// # Errors
-    /// When a secret cannot be had, or a client not be made.
-    pub async fn start(environment: &Environment, config: Config) -> Result<Self, StartError> {
+    /// If a variable cannot be used, a secret not be had or a client not be made.
+    pub async fn start(environment: &Environment) -> Result<Self, StartError> {
+        let config = Config::read(environment)?;
         let aws = Aws::from_environment(environment, SQS);
         let secrets = LiveSecrets::read(&aws, &config).await?;
         let settler = Settler::new(aws.sqs(), &config);
         settler.warm_up().await;
         Ok(Worker {
-            runners: destination::runners(&config, &aws)?,
+            runners: runners(&config, &aws)?,
             settler,
             delivery_log: DeliveryLog::new(&config, &aws),
             secrets,
@@ -86,91 +95,89 @@ impl Worker {
         deadline: SystemTime,
     ) -> Result<BatchResponse, NotAnSqsEvent> {
         let budget = Budget::until(deadline, SystemTime::now());
-        let Received { messages, unreadable } = batch::parse(event)?;
-        for id in &unreadable {
-            tracing::error!(message_id = %id, "the message has no body: it returns");
-        }
+        let Batch { messages, unreadable } = batch::parse(event)?;
+        let mut metrics = BatchMetrics::new(messages.len() + unreadable.len());
+        let (events, mut decisions) = read(&messages, &mut metrics);
         let secrets = self.secrets.current().await;
-        let mut batch_metrics = BatchMetrics::new(messages.len() + unreadable.len());
-        let mut decisions: Vec<Decision<'_>> = Vec::with_capacity(messages.len());
-        let mut events = Vec::with_capacity(messages.len());
-        for message in &messages {
-            match Event::read(message) {
-                Sorted::Event(event) => {
-                    batch_metrics.count_received(&event.envelope);
-                    events.push(event);
-                }
-                Sorted::Poison(reason) => {
-                    batch_metrics.count_poison();
-                    decisions.push(Decision::poison(message, reason));
-                }
-                Sorted::Invalid(envelope, reason) => {
-                    batch_metrics.count_poison();
-                    decisions.push(Decision::invalid(message, &envelope, reason));
-                }
-                Sorted::Later => decisions.push(Decision::later(message)),
-            }
-        }
-        let outcomes = self.deliver(&events, &budget, &secrets, &mut batch_metrics).await;
-        let mut rows = Vec::new();
-        for (event, outcomes) in events.iter().zip(outcomes) {
-            rows.extend(self.delivery_log.rows(event, outcomes.iter().map(|(name, told)| (&**name, told))));
-            let tries = Tries { attempt: event.envelope.attempt, receives: event.message.receive_count };
-            let settlement = settle(tries, outcomes.clone(), fastrand::f64());
-            decisions.push(Decision::settled(event, &outcomes, settlement));
-        }
+        let outcomes = self.deliver(&events, &budget, &secrets, &mut metrics).await;
+        let settled = || events.iter().zip(&outcomes);
+        let rows: Vec<String> =
+            settled().flat_map(|(event, outcomes)| self.delivery_log.rows(event, outcomes)).collect();
+        decisions.extend(settled().map(|(event, outcomes)| Decision::of(event, outcomes)));
         let (mut returned, unrecorded) = tokio::join!(
-            self.settler.settle(decisions, &budget, &mut batch_metrics),
+            self.settler.settle(decisions, &budget, &mut metrics),
             self.delivery_log.write(&rows, budget.ends.into()),
         );
-        batch_metrics.add(UNRECORDED, unrecorded);
+        metrics.count_unrecorded(unrecorded);
         returned.extend(unreadable);
-        batch_metrics.log(returned.len(), &self.metrics);
+        metrics.log(returned.len(), &self.metrics);
         Ok(BatchResponse::of(returned))
     }
 
-    /// Hands every event to the destinations that it is owed to; the answer has the events' order.
+    /// Hands every event to the destinations that it is owed to; the result has the events' order.
     async fn deliver(
         &self,
         events: &[Event<'_>],
         budget: &Budget,
         secrets: &Secrets,
-        batch_metrics: &mut BatchMetrics,
+        metrics: &mut BatchMetrics,
     ) -> Vec<Vec<(String, DeliveryOutcome)>> {
         let mut all: Vec<Vec<(String, DeliveryOutcome)>> = vec![Vec::new(); events.len()];
-        let runs = self.runners.iter().map(|runner| {
-            let mine: Vec<usize> =
-                (0..events.len()).filter(|index| !runner.owed(&events[*index]).is_empty()).collect();
-            async move {
-                let mine_of_all = mine.iter().map(|index| &events[*index]).collect();
-                (mine, runner.run(mine_of_all, budget, secrets).await)
-            }
-        });
-        for (mine, RunReport { told, calls }) in join_all(runs).await {
+        let runs = self.runners.iter().map(|runner| runner.run(events, budget, secrets));
+        for RunReport { outcomes, calls } in join_all(runs).await {
             for (name, calls) in calls {
-                batch_metrics.count_calls(name, calls);
+                metrics.count_calls(name, calls);
                 if calls.unauthorized > 0 {
                     self.secrets.doubt();
                 }
             }
-            for (index, told) in mine.into_iter().zip(told) {
-                all[index].extend(told.into_iter().map(|(name, outcome)| (name.to_owned(), outcome)));
+            for (index, outcomes) in outcomes {
+                all[index].extend(outcomes.into_iter().map(|(name, outcome)| (name.to_owned(), outcome)));
             }
         }
         for (event, outcomes) in events.iter().zip(&mut all) {
-            let is_on = |name: &str| self.runners.iter().any(|runner| runner.names().contains(&name));
-            let mut off: Vec<String> =
-                event.destinations().filter(|name| !is_on(name)).map(str::to_owned).collect();
-            if event.envelope.destinations.is_none() && outcomes.is_empty() {
-                // It was accepted, so it must not vanish because its one destination is off.
-                off.push(destination::HOME_OF_FIRST_PARTY.to_owned());
-            }
-            let cause = DeadLetterReason::new("destination_off");
-            outcomes.extend(off.into_iter().map(|name| (name, DeliveryOutcome::Rejected(cause.clone()))));
+            let off = self.switched_off(event, outcomes.is_empty());
+            outcomes.extend(off.into_iter().map(|name| (name, DeliveryOutcome::rejected("destination_off"))));
             for (name, outcome) in outcomes {
-                batch_metrics.count(event, name, outcome);
+                metrics.count(event, name, outcome);
             }
         }
         all
     }
+    /// The destinations that an event is owed to and that are off.
+    fn switched_off(&self, event: &Event<'_>, is_left_alone: bool) -> Vec<String> {
+        let is_on = |name: &str| {
+            self.runners.iter().any(|runner| runner.row().parts.iter().any(|part| part.name == name))
+        };
+        if event.envelope.destinations.is_none() && is_left_alone {
+            // It was accepted, so it must not vanish because its one destination is off.
+            let takes = destinations::ALL.iter().find(|row| row.takes(event.envelope.source));
+            return takes.map(|row| row.name.to_owned()).into_iter().collect();
+        }
+        event.destinations().filter(|name| !is_on(name)).map(str::to_owned).collect()
+    }
+}
+
+/// Parses messages: events to deliver, and decisions about the other ones.
+fn read<'a>(messages: &'a [Message<'a>], metrics: &mut BatchMetrics) -> (Vec<Event<'a>>, Vec<Decision<'a>>) {
+    let (mut events, mut decisions) =
+        (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
+    for message in messages {
+        match Event::parse(message) {
+            ParsedMessage::Event(event) => {
+                metrics.count_received(&event.envelope);
+                events.push(event);
+            }
+            ParsedMessage::Poison(reason) => {
+                metrics.count_poison();
+                decisions.push(Decision::poison(message, reason));
+            }
+            ParsedMessage::Invalid(envelope, reason) => {
+                metrics.count_poison();
+                decisions.push(Decision::invalid(message, &envelope, reason));
+            }
+            ParsedMessage::Later => decisions.push(Decision::later(message)),
+        }
+    }
+    (events, decisions)
 }

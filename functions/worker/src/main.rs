@@ -2,27 +2,19 @@
 
 use std::process::ExitCode;
 
-use lambda_runtime::{LambdaEvent, run, service_fn};
-use relay_platform::environment::Environment;
-use relay_platform::{log, start};
+use lambda_runtime::{LambdaEvent, service_fn};
+use relay_platform::start;
 use serde_json::value::RawValue;
-use worker::{Config, Worker};
+use worker::Worker;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let environment = Environment::of_process();
-    log::init(&environment);
-    let config = match Config::read(&environment) {
-        Ok(config) => config,
-        Err(errors) => return start::fail(&errors).await,
-    };
-    let worker = match Worker::start(&environment, config).await {
-        Ok(worker) => worker,
-        Err(error) => return start::fail(&error).await,
-    };
-    let worker = &worker;
-    let handle = move |event: LambdaEvent<Box<RawValue>>| async move {
-        worker.handle(&event.payload, event.context.deadline()).await
-    };
-    start::ended(run(service_fn(handle)).await)
+    start::run(Worker::start, async |worker| {
+        let worker = &worker;
+        let handle = move |event: LambdaEvent<Box<RawValue>>| async move {
+            worker.handle(&event.payload, event.context.deadline()).await
+        };
+        lambda_runtime::run(service_fn(handle)).await
+    })
+    .await
 }

@@ -4,12 +4,14 @@
 //! snapshot. What is due is read before anything is delivered: Segment takes events with a withdrawn key and drops
 //! them, so to go on with one while a new one is on its way would lose them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_core::blueprint::Blueprint;
+use relay_core::destinations::Destination;
 use relay_core::mapping::vero_track::Rules;
 use relay_platform::aws::Aws;
 use relay_platform::environment::{ConfigError, ConfigErrors};
@@ -32,29 +34,38 @@ const DOUBT: Duration = Duration::from_secs(60);
 /// SSM's share of the time that an invocation has.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The keys of the destinations, empty of one that is off, and how first-party events are mapped.
+/// The keys of the destinations that are on, and how first-party events are mapped.
 #[derive(Debug, Default)]
 pub struct Secrets {
-    /// Segment's write key.
-    pub segment: SecretString,
-    /// Vero's auth token.
-    pub vero: SecretString,
+    keys: Keys,
     /// How first-party events are mapped.
     pub rules: Rules,
 }
 
+/// By the destination's name.
+type Keys = BTreeMap<&'static str, SecretString>;
+
 impl Secrets {
-    /// A destination's answer without what must not be quoted from it: it may echo the request.
-    pub fn redacted(&self, answer: String) -> String {
-        let (key, token) = (self.segment.expose_secret(), self.vero.expose_secret());
-        let credentials = if key.is_empty() { String::new() } else { STANDARD.encode(format!("{key}:")) };
-        let secrets = [key, &credentials, token].into_iter().filter(|secret| !secret.is_empty());
-        secrets.fold(answer, |answer, secret| answer.replace(secret, "[secret]"))
+    /// A destination's key; empty for one that needs none.
+    pub fn key_of(&self, destination: &Destination) -> &str {
+        self.keys.get(destination.name).map_or("", ExposeSecret::expose_secret)
+    }
+
+    /// A destination's response without what must not be quoted from it: it may echo the request.
+    pub fn redacted(&self, response: String) -> String {
+        let keys = self.keys.values().map(ExposeSecret::expose_secret).filter(|key| !key.is_empty());
+        keys.fold(response, |response, key| {
+            // As a key stands in basic authorization, and as it is.
+            let credentials = STANDARD.encode(format!("{key}:"));
+            response.replace(&credentials, "[secret]").replace(key, "[secret]")
+        })
     }
 
     fn has_keys_of(&self, other: &Secrets) -> bool {
-        self.segment.expose_secret() == other.segment.expose_secret()
-            && self.vero.expose_secret() == other.vero.expose_secret()
+        let exposed = |keys: &Keys| -> Vec<String> {
+            keys.values().map(|key| key.expose_secret().to_owned()).collect()
+        };
+        exposed(&self.keys) == exposed(&other.keys)
     }
 }
 
@@ -79,10 +90,10 @@ impl LiveSecrets {
     /// The variables whose parameters cannot be read, and a blueprint's mistake.
     pub async fn read(aws: &Aws, config: &Config) -> Result<Self, ConfigErrors> {
         let sources = Sources::of(config);
-        let Reading { segment, vero, blueprint } = sources.read(aws).await?;
+        let Reading { keys, blueprint } = sources.read(aws).await?;
         let blueprint = blueprint.map_err(|error| ConfigErrors(vec![error]))?;
         let rules = Rules { blueprint, forward_deletes: config.forward_deletes };
-        let secrets = Arc::new(Secrets { segment, vero, rules });
+        let secrets = Arc::new(Secrets { keys, rules });
         let schedule = Schedule::after_reading(SystemTime::now());
         Ok(LiveSecrets { aws: aws.clone(), sources, state: Mutex::new(State { secrets, schedule }) })
     }
@@ -97,7 +108,7 @@ impl LiveSecrets {
             Ok(reading) => reading.map_err(|errors| errors.to_string()),
             Err(_) => Err("SSM did not answer in time".to_owned()),
         };
-        let Reading { segment, vero, blueprint } = match reading {
+        let Reading { keys, blueprint } = match reading {
             Ok(reading) => reading,
             Err(error) => {
                 tracing::warn!(error, "the keys could not be read again: the last ones are used on");
@@ -110,7 +121,7 @@ impl LiveSecrets {
             last.rules.blueprint.clone()
         });
         let rules = Rules { blueprint, ..last.rules };
-        let secrets = Arc::new(Secrets { segment, vero, rules });
+        let secrets = Arc::new(Secrets { keys, rules });
         if !secrets.has_keys_of(&last) {
             tracing::info!("a key has changed in SSM: the new one is used from now on");
         }
@@ -128,49 +139,48 @@ impl LiveSecrets {
     }
 }
 
-/// Where secrets come from.
 #[derive(Debug)]
 struct Sources {
-    segment: Option<SecretSource>,
-    vero: Option<SecretSource>,
+    /// By the destination's name.
+    keys: Vec<(&'static str, SecretSource)>,
     blueprint: Option<SecretSource>,
 }
 
-/// What they hold.
 struct Reading {
-    segment: SecretString,
-    vero: SecretString,
+    keys: Keys,
     blueprint: Result<Blueprint, ConfigError>,
 }
 
 impl Sources {
     fn of(config: &Config) -> Self {
-        let [segment, vero] =
-            [&config.segment, &config.vero].map(|access| access.as_ref().map(|access| access.secret.clone()));
-        Sources { segment, vero, blueprint: config.blueprint.clone() }
+        let keys = config.destinations.iter();
+        let keys = keys.filter_map(|(name, destination)| Some((*name, destination.key.clone()?))).collect();
+        Sources { keys, blueprint: config.blueprint.clone() }
     }
 
-    fn all(&self) -> [Option<&SecretSource>; 3] {
-        [self.segment.as_ref(), self.vero.as_ref(), self.blueprint.as_ref()]
+    /// The blueprint's last.
+    fn all(&self) -> Vec<&SecretSource> {
+        self.keys.iter().map(|(_, source)| source).chain(&self.blueprint).collect()
     }
 
     fn need_ssm(&self) -> bool {
-        self.all().iter().flatten().any(|source| matches!(source, SecretSource::Parameter { .. }))
+        self.all().iter().any(|source| matches!(source, SecretSource::Parameter { .. }))
     }
 
     async fn read(&self, aws: &Aws) -> Result<Reading, ConfigErrors> {
-        let [segment, vero, blueprint] = read_all(aws, self.all()).await?;
-        let blueprint = blueprint.map_or_else(
+        let mut secrets = read_all(aws, &self.all()).await?.into_iter();
+        let keys = self.keys.iter().map(|(name, _)| *name).zip(secrets.by_ref()).collect();
+        let blueprint = secrets.next().map_or_else(
             || Ok(Blueprint::default()),
             |json| {
-                Blueprint::parse(json.expose_secret()).map_err(|mistake| ConfigError {
+                Blueprint::parse(json.expose_secret()).map_err(|error| ConfigError {
                     variable: "BLUEPRINT".to_owned(),
-                    problem: mistake.to_string(),
+                    problem: error.to_string(),
                     expected: BLUEPRINT,
                 })
             },
         );
-        Ok(Reading { segment: segment.unwrap_or_default(), vero: vero.unwrap_or_default(), blueprint })
+        Ok(Reading { keys, blueprint })
     }
 }
 
@@ -268,7 +278,8 @@ mod tests {
 
     #[test]
     fn an_echo_is_not_quoted() {
-        let secrets = Secrets { segment: "key".into(), vero: "hush".into(), ..Secrets::default() };
+        let keys = Keys::from([("segment", "key".into()), ("vero_track", "hush".into())]);
+        let secrets = Secrets { keys, ..Secrets::default() };
         let echo = "Basic a2V5Og== {\"auth_token\":\"hush\"} key";
         assert_eq!(
             secrets.redacted(echo.to_owned()),

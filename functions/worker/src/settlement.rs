@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{DeliveryOutcome, MAX_DELAY, Resend, Settlement, Undeliverable};
+use relay_core::delivery::{DeliveryOutcome, MAX_DELAY, Resend, Settlement, Tries, Undeliverable, settle};
 use relay_core::envelope::{DeadLetter, DeadLetterReason, Envelope};
 use relay_platform::queue::{OutboundMessage, Queue, SendError};
 
@@ -31,20 +31,38 @@ pub struct Decision<'a> {
     message: &'a Message<'a>,
     /// The message itself comes back at once, and nothing is sent.
     comes_back: bool,
-    resend: Vec<Part>,
-    dead: Vec<Part>,
+    resend: Vec<FollowUp>,
+    dead: Vec<FollowUp>,
     /// The destinations that have accepted the event: they get it twice should the message come back after all.
     accepted: Vec<String>,
     /// The destinations at which the event is already counted as one that may be doubled.
     counted: Vec<String>,
 }
 
-/// What is sent of a message's event.
+/// A message that follows a received one.
 #[derive(Debug)]
-struct Part {
+struct FollowUp {
     outbound: OutboundMessage,
     /// The destinations that it is about.
     destinations: Vec<String>,
+}
+
+impl FollowUp {
+    /// Part of the same trace.
+    fn of(
+        received: &Message<'_>,
+        body: String,
+        attributes: Vec<(&'static str, String)>,
+        delay: Duration,
+        destinations: Vec<String>,
+    ) -> Self {
+        let trace = received.trace.clone();
+        FollowUp { outbound: OutboundMessage { body, attributes, delay, trace }, destinations }
+    }
+
+    fn letter(received: &Message<'_>, letter: &DeadLetter<'_, '_>, destinations: Vec<String>) -> Self {
+        FollowUp::of(received, letter.to_json(), letter.attributes(), Duration::ZERO, destinations)
+    }
 }
 
 impl<'a> Decision<'a> {
@@ -54,16 +72,16 @@ impl<'a> Decision<'a> {
     }
 
     /// Something is sent, and then the message is acknowledged.
-    fn send(message: &'a Message<'a>, resend: Vec<Part>, dead: Vec<Part>) -> Self {
+    fn send(message: &'a Message<'a>, resend: Vec<FollowUp>, dead: Vec<FollowUp>) -> Self {
         Decision { message, comes_back: false, resend, dead, accepted: Vec::new(), counted: Vec::new() }
     }
 
     /// Poison goes to the dead-letter queue as it is.
     pub fn poison(message: &'a Message<'a>, reason: &'static str) -> Self {
         tracing::error!(message_id = %message.id, reason, "to the dead-letter queue");
-        let attributes = vec![("reason", reason.to_owned())];
-        let outbound = outbound(message, message.body.to_string(), attributes, Duration::ZERO);
-        Decision::send(message, Vec::new(), vec![Part { outbound, destinations: Vec::new() }])
+        let (body, attributes) = (message.body.to_string(), vec![("reason", reason.to_owned())]);
+        let letter = FollowUp::of(message, body, attributes, Duration::ZERO, Vec::new());
+        Decision::send(message, Vec::new(), vec![letter])
     }
 
     /// An event that is none goes to the dead-letter queue with the reason.
@@ -71,44 +89,33 @@ impl<'a> Decision<'a> {
         tracing::error!(id = %envelope.id, reason, "to the dead-letter queue");
         let cause = DeadLetterReason::new(reason);
         let letter = DeadLetter { envelope, destinations: None, cause };
-        let attributes = vec![("source", envelope.source.as_str().to_owned()), ("reason", reason.to_owned())];
-        let outbound = outbound(message, letter.to_json(), attributes, Duration::ZERO);
-        Decision::send(message, Vec::new(), vec![Part { outbound, destinations: Vec::new() }])
+        Decision::send(message, Vec::new(), vec![FollowUp::letter(message, &letter, Vec::new())])
     }
 
     /// A later release's envelope waits for it, as it is.
     pub fn later(message: &'a Message<'a>) -> Self {
         tracing::warn!(message_id = %message.id, "an envelope of a later release is put back to wait");
-        let outbound = outbound(message, message.body.to_string(), Vec::new(), MAX_DELAY);
-        Decision::send(message, vec![Part { outbound, destinations: Vec::new() }], Vec::new())
+        let copy = FollowUp::of(message, message.body.to_string(), Vec::new(), MAX_DELAY, Vec::new());
+        Decision::send(message, vec![copy], Vec::new())
     }
 
-    /// What was decided for an event of which the destinations said so.
-    pub fn settled(
-        event: &Event<'a>,
-        outcomes: &[(String, DeliveryOutcome)],
-        settlement: Settlement,
-    ) -> Self {
-        let message = event.message;
-        let Settlement::Acknowledge { resend, dead } = settlement else {
-            return Decision::comes_back(message);
+    /// What is decided by the outcomes of an event.
+    pub fn of(event: &Event<'a>, outcomes: &[(String, DeliveryOutcome)]) -> Self {
+        let (message, envelope) = (event.message, &event.envelope);
+        let tries = Tries { attempt: envelope.attempt, receives: message.receive_count };
+        let (resend, dead) = match settle(tries, outcomes.to_vec(), fastrand::f64()) {
+            Settlement::Acknowledge { resend, dead } => (resend, dead),
+            Settlement::Return => return Decision::comes_back(message),
         };
-        let envelope = &event.envelope;
-        let mut attributes = vec![("source", envelope.source.as_str().to_owned())];
-        attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
         let copies = resend.into_iter().map(|Resend { destinations, attempt, delay }| {
-            let envelope = Envelope { destinations: Some(destinations.clone()), attempt, ..envelope.clone() };
-            let outbound = outbound(message, envelope.to_json(), attributes.clone(), delay);
-            Part { outbound, destinations }
+            let copy = Envelope { destinations: Some(destinations.clone()), attempt, ..envelope.clone() };
+            FollowUp::of(message, copy.to_json(), copy.attributes(), delay, destinations)
         });
         let letters = dead.into_iter().map(|Undeliverable { destination, cause, attempt }| {
-            let mut attributes = attributes.clone();
-            attributes.push(("reason", cause.reason.to_owned()));
             let envelope = &Envelope { attempt, ..envelope.clone() };
             let named = event.named_as(&destination);
             let letter = DeadLetter { envelope, destinations: Some(&named), cause };
-            let outbound = outbound(message, letter.to_json(), attributes, Duration::ZERO);
-            Part { outbound, destinations: vec![destination] }
+            FollowUp::letter(message, &letter, vec![destination])
         });
         let names = |of: fn(&DeliveryOutcome) -> bool| -> Vec<String> {
             outcomes.iter().filter(|(_, outcome)| of(outcome)).map(|(name, _)| name.clone()).collect()
@@ -121,17 +128,6 @@ impl<'a> Decision<'a> {
     }
 }
 
-/// What follows a received message, as part of the same trace.
-fn outbound(
-    received: &Message<'_>,
-    body: String,
-    attributes: Vec<(&'static str, String)>,
-    delay: Duration,
-) -> OutboundMessage {
-    OutboundMessage { body, attributes, delay, trace: received.trace.clone() }
-}
-
-/// Where messages are settled.
 #[derive(Debug)]
 pub struct Settler {
     client: Client,
@@ -141,7 +137,6 @@ pub struct Settler {
 }
 
 impl Settler {
-    /// Makes the queues' clients.
     pub fn new(client: Client, config: &Config) -> Self {
         Settler {
             queue: Queue::new(client.clone(), config.queue_url.clone()),
@@ -151,7 +146,6 @@ impl Settler {
         }
     }
 
-    /// Opens the connection to SQS.
     pub async fn warm_up(&self) {
         self.queue.warm_up(WARM_UP).await;
     }
@@ -199,7 +193,7 @@ impl Settler {
                 Ok(()) => true,
                 Err(error) => {
                     tracing::error!(message_id = %owner.message.id, %error, "could not be put back: the message returns");
-                    batch_metrics.add("unsent", 1);
+                    batch_metrics.count_unsent();
                     owner.is_unsent = true;
                     !matches!(error, SendError::Refused(_))
                 }
@@ -260,18 +254,21 @@ struct Owner<'a> {
     counted: Vec<String>,
 }
 
-/// What became of a part.
 struct Sent {
     owner: usize,
     destinations: Vec<String>,
     result: Result<(), SendError>,
 }
 
-/// Sends parts, each with its owner's index; the answer has their order.
-async fn send(queue: &Queue, parts: Vec<(usize, Part)>, deadline: tokio::time::Instant) -> Vec<Sent> {
-    let (about, messages): (Vec<_>, Vec<_>) = parts
+/// Sends follow-ups, each with its owner's index; the result has their order.
+async fn send(
+    queue: &Queue,
+    follow_ups: Vec<(usize, FollowUp)>,
+    deadline: tokio::time::Instant,
+) -> Vec<Sent> {
+    let (about, messages): (Vec<_>, Vec<_>) = follow_ups
         .into_iter()
-        .map(|(owner, Part { outbound, destinations })| ((owner, destinations), outbound))
+        .map(|(owner, FollowUp { outbound, destinations })| ((owner, destinations), outbound))
         .unzip();
     let results = queue.send_all(messages, deadline).await;
     let sent = about.into_iter().zip(results);

@@ -2,13 +2,12 @@
 
 use relay_platform::environment::ConfigErrors;
 
-/// Why the worker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A key cannot be had.
+    /// A variable cannot be used, or a key not be had.
     #[error(transparent)]
-    Secrets(#[from] ConfigErrors),
-    /// An HTTP client cannot be made.
+    Config(#[from] ConfigErrors),
+    /// No connection can be made at all.
     #[error("the HTTP client could not be made; is the system's certificate store readable?")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

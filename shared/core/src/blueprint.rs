@@ -32,6 +32,18 @@ const PRESET: [(&str, &str); 6] = [
 const WITH_PRODUCT_URL: [&str; 2] = ["Product Viewed", "Product Added"];
 
 /// The whole document.
+///
+/// ```
+/// use relay_core::blueprint::Blueprint;
+///
+/// let blueprint = Blueprint::parse(r#"{"events":{"Signed Up":{"drop":true}}}"#)?;
+/// assert!(blueprint.rule("Signed Up").is_err());
+/// // The default preset holds on for what the document does not speak of.
+/// let (name, _) = blueprint.rule("Order Completed")?;
+/// assert_eq!(name, "Completed order");
+/// assert_eq!(blueprint.rule("Anything else")?.0, "Anything else");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Blueprint {
@@ -66,7 +78,7 @@ pub struct Rule {
 /// that could be an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("has a mistake at `{path}`: {problem}")]
-pub struct Mistake {
+pub struct BlueprintError {
     /// Where in the document, from its top: `events.Signed Up.rename`.
     pub path: String,
     /// What is wrong.
@@ -74,11 +86,13 @@ pub struct Mistake {
 }
 
 /// Why an event does not go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Barred {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Filtered {
     /// Its rule says `drop`.
+    #[error("the blueprint drops the event")]
     Dropped,
     /// By `allow` or `deny`.
+    #[error("the blueprint does not allow the event")]
     NotAllowed,
 }
 
@@ -104,9 +118,9 @@ impl Blueprint {
     /// Reads a user's document.
     ///
     /// # Errors
-    /// The first [`Mistake`] in it.
-    pub fn parse(json: &str) -> Result<Self, Mistake> {
-        let mistake = |path: String, problem: String| Mistake { path: shown(path), problem };
+    /// The first [`BlueprintError`] in it.
+    pub fn parse(json: &str) -> Result<Self, BlueprintError> {
+        let mistake = |path: String, problem: String| BlueprintError { path: shown(path), problem };
         let document: Value = serde_json::from_str(json)
             .map_err(|error| mistake(".".to_owned(), format!("the document is no JSON ({error})")))?;
         // serde would read an array as a struct, field by field.
@@ -134,13 +148,13 @@ impl Blueprint {
     ///
     /// # Errors
     /// Why none of them goes.
-    pub fn rule<'b>(&'b self, name: &'b str) -> Result<(&'b str, Option<&'b Rule>), Barred> {
+    pub fn rule<'b>(&'b self, name: &'b str) -> Result<(&'b str, Option<&'b Rule>), Filtered> {
         let rule = self.events.get(name);
         if rule.is_some_and(|rule| rule.drop) {
-            return Err(Barred::Dropped);
+            return Err(Filtered::Dropped);
         }
         if self.deny.contains(name) || self.allow.as_ref().is_some_and(|allow| !allow.contains(name)) {
-            return Err(Barred::NotAllowed);
+            return Err(Filtered::NotAllowed);
         }
         Ok((rule.and_then(|rule| rule.rename.as_deref()).unwrap_or(name), rule))
     }
@@ -150,9 +164,10 @@ impl Blueprint {
         &self.consent
     }
 
-    fn check(&self) -> Result<(), Mistake> {
-        let mistake =
-            |path: String, problem: &str| Err(Mistake { path: shown(path), problem: problem.to_owned() });
+    fn check(&self) -> Result<(), BlueprintError> {
+        let mistake = |path: String, problem: &str| {
+            Err(BlueprintError { path: shown(path), problem: problem.to_owned() })
+        };
         let is_call =
             |name: &str| [UNSUBSCRIBE, RESUBSCRIBE].iter().any(|call| name.trim().eq_ignore_ascii_case(call));
         const NO_EVENT: &str = "is a call of its own, which no blueprint changes";
@@ -213,7 +228,7 @@ mod tests {
     use super::*;
 
     fn renamed(blueprint: &Blueprint, name: &str) -> String {
-        blueprint.rule(name).map_or_else(|barred| format!("{barred:?}"), |(name, _)| name.to_owned())
+        blueprint.rule(name).map_or_else(|filtered| format!("{filtered:?}"), |(name, _)| name.to_owned())
     }
 
     #[test]

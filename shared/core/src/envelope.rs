@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::json::{self, Json, ObjectWriter};
+use crate::json::{self, Json, Kind, ObjectWriter};
 use crate::timestamp::Timestamp;
 use crate::webhook;
 
@@ -89,6 +89,19 @@ impl<'a> Payload<'a> {
 }
 
 /// One received event, and where it is still owed.
+///
+/// ```
+/// use relay_core::envelope::{Envelope, Source};
+///
+/// let body = r#"{"version":1,"id":"e1","source":"vero","received_at":"2026-11-21T05:04:03.123Z",
+///     "destinations":["vero_track"],"attempt":2,"payload":{"type":"sent"}}"#;
+/// let envelope = Envelope::parse(body)?;
+/// assert_eq!(envelope.source, Source::Vero);
+/// // Segment has it already: a retry goes to Vero alone, and the payload stays as it was received.
+/// assert_eq!(envelope.destinations.as_deref(), Some(&["vero_track".to_owned()][..]));
+/// assert_eq!(envelope.payload.text(), r#"{"type":"sent"}"#);
+/// # Ok::<(), relay_core::envelope::EnvelopeError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Envelope<'a> {
     /// The event's id.
@@ -111,7 +124,7 @@ pub struct Envelope<'a> {
 
 /// Why a message body cannot be worked on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub enum EnvelopeError {
     /// No envelope at all: poison, for the dead-letter queue as it is.
     #[error("not an envelope: {0}")]
     NotAnEnvelope(&'static str),
@@ -149,23 +162,23 @@ impl<'a> Envelope<'a> {
     /// are ignored.
     ///
     /// # Errors
-    /// [`Unreadable`] tells poison from what a later release will understand.
-    pub fn parse(body: &'a str) -> Result<Self, Unreadable> {
-        use Unreadable::NotAnEnvelope;
+    /// [`EnvelopeError`] tells poison from what a later release will understand.
+    pub fn parse(body: &'a str) -> Result<Self, EnvelopeError> {
+        use EnvelopeError::NotAnEnvelope;
         // serde would read an array as a struct, field by field.
         let wire: Wire<'a> = Some(body)
             .filter(|body| body.trim_start().starts_with('{'))
             .and_then(|body| serde_json::from_str(body).ok())
             .ok_or(NotAnEnvelope("it is no JSON object with a version"))?;
         if wire.version > VERSION {
-            return Err(Unreadable::Later(wire.version));
+            return Err(EnvelopeError::Later(wire.version));
         }
-        let source = wire.source.and_then(json::text).and_then(|source| Source::parse(&source));
-        let id = wire.id.and_then(json::text).and_then(EventId::parse);
-        let received_at = wire.received_at.and_then(json::text).and_then(|time| Timestamp::parse(&time));
+        let source = wire.source.and_then(Json::as_str).and_then(|source| Source::parse(&source));
+        let id = wire.id.and_then(Json::as_str).and_then(EventId::parse);
+        let received_at = wire.received_at.and_then(Json::as_str).and_then(|time| Timestamp::parse(&time));
         let payload = match (wire.payload, wire.payload_base64) {
-            (Some(object), None) if json::kind(object) == json::Kind::Object => Payload::Object(object),
-            (None, Some(bytes)) if json::kind(bytes) == json::Kind::Text => {
+            (Some(object), None) if object.kind() == Kind::Object => Payload::Object(object),
+            (None, Some(bytes)) if bytes.kind() == Kind::Text => {
                 Payload::Base64(bytes.get().trim_matches('"'))
             }
             _ => return Err(NotAnEnvelope("payload is no object")),
@@ -191,11 +204,18 @@ impl<'a> Envelope<'a> {
         json::sqs_safe(self.write(self.destinations.as_deref()).finish())
     }
 
+    /// The message attributes, name and value, for the operator's eye: none decides anything.
+    pub fn attributes(&self) -> Vec<(&'static str, String)> {
+        let mut attributes = vec![("source", self.source.as_str().to_owned())];
+        attributes.extend(self.type_attribute().map(|kind| ("type", kind)));
+        attributes
+    }
+
     /// The event's type as its sender spells it, when it is fit for a message attribute: 1 to 64 of `[A-Za-z0-9_.-]`.
     pub fn type_attribute(&self) -> Option<String> {
         let Payload::Object(payload) = self.payload else { return None };
         let (mut kind, mut action, mut types) = (None, None, 0);
-        for (key, value) in json::fields(payload) {
+        for (key, value) in payload.fields() {
             match &*key {
                 "type" => (kind, types) = (Some(value), types + 1),
                 "action" if self.source == Source::Vero => action = Some(value),
@@ -279,6 +299,14 @@ pub struct DeadLetter<'e, 'a> {
 }
 
 impl DeadLetter<'_, '_> {
+    /// The message attributes: the envelope's and the reason. An event that no destination was to get has no type.
+    pub fn attributes(&self) -> Vec<(&'static str, String)> {
+        let mut attributes = self.envelope.attributes();
+        attributes.retain(|(name, _)| *name == "source" || self.destinations.is_some());
+        attributes.push(("reason", self.cause.reason.to_owned()));
+        attributes
+    }
+
     /// The message body, in characters that SQS takes.
     pub fn to_json(&self) -> String {
         let mut letter = self.envelope.write(self.destinations.or(self.envelope.destinations.as_deref()));
@@ -338,10 +366,10 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_told_from_later_releases() {
+    fn poison_is_told_from_later_releases() {
         let array = r#"[1,"e1","vero","2026-11-21T05:04:03.123Z",null,null,{"type":"sent"},null]"#;
         for body in ["", "{}", "[]", "null", "\"x\"", r#"{"version":1}"#, r#"{"version":"1"}"#, array] {
-            assert!(matches!(Envelope::parse(body), Err(Unreadable::NotAnEnvelope(_))), "{body}");
+            assert!(matches!(Envelope::parse(body), Err(EnvelopeError::NotAnEnvelope(_))), "{body}");
         }
         for (from, to) in [
             ("\"payload\":{", "\"payload\":[{"),
@@ -350,12 +378,12 @@ mod tests {
             ("01935f3a-0000-7000-8000-000000000001", "a b"),
         ] {
             assert!(
-                matches!(Envelope::parse(&BODY.replace(from, to)), Err(Unreadable::NotAnEnvelope(_))),
+                matches!(Envelope::parse(&BODY.replace(from, to)), Err(EnvelopeError::NotAnEnvelope(_))),
                 "{to}"
             );
         }
         let later = BODY.replace("\"version\":1", "\"version\":2");
-        assert_eq!(Envelope::parse(&later).err(), Some(Unreadable::Later(2)));
+        assert_eq!(Envelope::parse(&later).err(), Some(EnvelopeError::Later(2)));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use crate::identity::{self, User, trimmed};
-use crate::json::{self, Json, Kind, Object};
-use crate::mapping::segment::LIBRARY;
+use crate::json::{Json, Kind, Object};
+use crate::names::RELAY;
 use crate::timestamp::Timestamp;
 
 /// The name of a track that unsubscribes, in any case but with nothing around it: Segment's own destination
@@ -104,8 +104,8 @@ pub struct FirstParty<'a> {
     pub message_id: Option<String>,
     /// When it happened, by the clock of `ingest`; the time of receipt where the event's own cannot be believed.
     pub time: Timestamp,
-    /// Whether it wants to go to Vero at all.
-    pub wish: Wish<'a>,
+    /// What its `integrations` say of Vero.
+    pub integration: Integration<'a>,
     /// It has been at Vero before: this relay, or Segment's own Vero source, made it of a webhook.
     pub came_from_vero: bool,
     /// The user's consent by category (`context.consent.categoryPreferences`).
@@ -209,11 +209,11 @@ pub enum Surface {
 
 /// What an event's `integrations` say of Vero.
 #[derive(Debug, Clone, Copy)]
-pub enum Wish<'a> {
+pub enum Integration<'a> {
     /// Not to go there.
     Off,
     /// To go there, with the option `tags` if it is set.
-    Deliver {
+    On {
         /// In one of two forms.
         tags: Option<Json<'a>>,
     },
@@ -235,7 +235,7 @@ impl<'a> FirstParty<'a> {
             user: read_user(kind, &mut fields),
             message_id: message_id(&mut fields),
             time: read_time(&mut fields, received_at, through_segment),
-            wish: read_wish(&mut fields),
+            integration: read_integration(&mut fields),
             came_from_vero: came_from_vero(&mut fields),
             consent: object(&mut fields, &["context", "consent", "categoryPreferences"]),
             call,
@@ -246,7 +246,7 @@ impl<'a> FirstParty<'a> {
     /// subscriptions, which is not for a key that every visitor of a site can read.
     pub fn only_tells(&self) -> bool {
         matches!(self.call, Call::Track { .. } | Call::View { .. })
-            && !matches!(self.wish, Wish::Deliver { tags: Some(_) })
+            && !matches!(self.integration, Integration::On { tags: Some(_) })
     }
 
     /// Whether the user has agreed to each of these categories. No word of one is no consent.
@@ -327,29 +327,29 @@ fn read_user(kind: CallType, fields: &mut Object<'_>) -> User {
 /// Segment's formula, by our own clock: the event's time is off by as much as the sender's clock was at the moment
 /// of sending (Common spec, "Timestamps"). What comes through Segment has been corrected there.
 fn read_time(fields: &mut Object<'_>, received_at: Timestamp, through_segment: bool) -> Timestamp {
-    let mut told = |key| present(fields, &[key]).and_then(Timestamp::told_by);
-    let Some(told_at) = told("timestamp") else { return received_at };
+    let mut time = |key| present(fields, &[key]).and_then(Timestamp::told_by);
+    let Some(happened_at) = time("timestamp") else { return received_at };
     // Only Segment writes `receivedAt`.
-    let is_corrected = through_segment || told("receivedAt").is_some();
-    let sent_at = if is_corrected { None } else { told("sentAt") };
-    let corrected = sent_at.and_then(|sent_at| told_at.by_clock(sent_at, received_at));
-    let times = [corrected, Some(told_at)].into_iter().flatten();
+    let is_corrected = through_segment || time("receivedAt").is_some();
+    let sent_at = if is_corrected { None } else { time("sentAt") };
+    let corrected = sent_at.and_then(|sent_at| happened_at.by_clock(sent_at, received_at));
+    let times = [corrected, Some(happened_at)].into_iter().flatten();
     times.into_iter().find(|time| time.is_believable(received_at)).unwrap_or(received_at)
 }
 
-fn read_wish<'a>(fields: &mut Object<'a>) -> Wish<'a> {
-    let Some(integrations) = fields.open(&["integrations"]) else { return Wish::Deliver { tags: None } };
+fn read_integration<'a>(fields: &mut Object<'a>) -> Integration<'a> {
+    let Some(integrations) = fields.open(&["integrations"]) else { return Integration::On { tags: None } };
     let said = |object: &Object<'a>, name| object.get_ignoring_case(name).filter(|value| !is_null(*value));
     let all_off = said(integrations, "All").is_some_and(|all| all.get() == "false");
     match said(integrations, "Vero") {
-        Some(vero) if vero.get() == "false" => Wish::Off,
+        Some(vero) if vero.get() == "false" => Integration::Off,
         Some(vero) => match Object::parse(vero) {
-            Some(options) => Wish::Deliver { tags: said(&options, "tags") },
-            None if all_off && vero.get() != "true" => Wish::Off,
-            None => Wish::Deliver { tags: None },
+            Some(options) => Integration::On { tags: said(&options, "tags") },
+            None if all_off && vero.get() != "true" => Integration::Off,
+            None => Integration::On { tags: None },
         },
-        None if all_off => Wish::Off,
-        None => Wish::Deliver { tags: None },
+        None if all_off => Integration::Off,
+        None => Integration::On { tags: None },
     }
 }
 
@@ -357,7 +357,7 @@ fn read_wish<'a>(fields: &mut Object<'a>) -> Wish<'a> {
 /// Vero's webhooks, Segment's own among them.
 fn came_from_vero(fields: &mut Object<'_>) -> bool {
     let mut name = |of| present(fields, &["context", of, "name"]).and_then(trimmed);
-    name("library").is_some_and(|name| name == LIBRARY)
+    name("library").is_some_and(|name| name == RELAY)
         || name("integration").is_some_and(|name| name.eq_ignore_ascii_case("Vero"))
 }
 
@@ -372,11 +372,11 @@ fn text<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<Cow<'a, str>> {
 }
 
 fn object<'a>(fields: &mut Object<'a>, path: &[&str]) -> Option<Json<'a>> {
-    fields.peek(path).filter(|value| json::kind(*value) == Kind::Object)
+    fields.peek(path).filter(|value| value.kind() == Kind::Object)
 }
 
 fn is_null(value: Json<'_>) -> bool {
-    json::kind(value) == Kind::Null
+    value.kind() == Kind::Null
 }
 
 #[cfg(test)]
@@ -548,12 +548,12 @@ mod tests {
 
     #[test]
     fn integrations_decide_in_any_case() {
-        let wish = |integrations: &str| {
+        let integration = |integrations: &str| {
             let json = format!(r#"{{"type":"page","integrations":{integrations}}}"#);
-            match read(&json).wish {
-                Wish::Off => "off",
-                Wish::Deliver { tags: None } => "deliver",
-                Wish::Deliver { tags: Some(_) } => "tags",
+            match read(&json).integration {
+                Integration::Off => "off",
+                Integration::On { tags: None } => "deliver",
+                Integration::On { tags: Some(_) } => "tags",
             }
         };
         for (integrations, expected) in [
@@ -570,7 +570,7 @@ mod tests {
             (r#"{"vero":{"tags":{"add":["a"]}}}"#, "tags"),
             (r#"{"Vero":{"tags":null}}"#, "deliver"),
         ] {
-            assert_eq!(wish(integrations), expected, "{integrations}");
+            assert_eq!(integration(integrations), expected, "{integrations}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::json::{self, Json, Kind};
+use crate::json::{Json, Kind};
 
 /// Vero takes ids, addresses and event names of fewer characters than this (Track API reference).
 pub const VERO_TEXT_LIMIT: usize = 255;
@@ -23,7 +23,7 @@ pub fn is_too_long(text: &str) -> bool {
 
 /// An id: a text that is not blank, trimmed, or a number in its own spelling.
 pub fn id(value: Json<'_>) -> Option<String> {
-    match json::kind(value) {
+    match value.kind() {
         Kind::Number => Some(value.get().to_owned()),
         _ => trimmed(value).filter(|id| !id.is_empty()).map(Cow::into_owned),
     }
@@ -45,7 +45,7 @@ fn is_email(text: &str) -> bool {
 
 /// A JSON string's text without white space around it.
 pub(crate) fn trimmed(value: Json<'_>) -> Option<Cow<'_, str>> {
-    json::text(value).map(|text| match text {
+    value.as_str().map(|text| match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
     })

@@ -1,14 +1,22 @@
 //! The pure core of vero-relay, without I/O: what `ingest` puts on the queue and how `worker` decides.
 //!
-//! The way of an event: its bytes → [`envelope::Envelope`] (SQS) → [`webhook::Webhook`] or
-//! [`first_party::FirstParty`], read once → [`mapping`], one file a destination → [`delivery`], what an answer means
-//! and what happens next. [`archive`] is what is kept of it.
+//! The way of an event:
+//!
+//! 1. [`envelope`]: what travels in SQS, with the payload as it was received. [`json`] splits, searches and writes JSON
+//!    without re-typing it.
+//! 2. [`webhook`] and [`first_party`]: the payload, read once into what it says. [`identity`] is whom it is about,
+//!    [`timestamp`] when it happened.
+//! 3. [`names`] and [`blueprint`]: what it is called at the destinations, and whether it goes there.
+//! 4. [`mapping`]: what each destination is sent, a file each.
+//! 5. [`delivery`]: what a response means, and what happens next. [`destinations`] is the table of destinations.
+//! 6. [`archive`]: the rows that are kept of it.
 
 #![warn(missing_docs)]
 
 pub mod archive;
 pub mod blueprint;
 pub mod delivery;
+pub mod destinations;
 pub mod envelope;
 pub mod first_party;
 pub mod identity;

@@ -5,6 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::identity::is_too_long;
 
+/// This relay's name in Segment's `context.library` and in Vero's `extras.source`, by which it recognises its own
+/// events when they come back.
+pub const RELAY: &str = "vero-relay";
+
 /// How a webhook's fields are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
@@ -150,6 +154,21 @@ impl EventNames {
 }
 
 /// Names webhooks, picks what goes to Vero Track, and recognises what has been there before.
+///
+/// ```
+/// use relay_core::names::{EventNames, Naming, TrackTypes};
+///
+/// let names = EventNames::parse(r#"{"opened":"Newsletter Opened"}"#)?;
+/// let naming = Naming::new(names, TrackTypes::parse("opened,clicked")?, true);
+/// assert_eq!(naming.event(Some("opened"), Some("sms")), "Newsletter Opened");
+/// // Without a name of the operator's, the channel stands in the place of `Email`.
+/// assert_eq!(naming.event(Some("clicked"), Some("sms")), "SMS Link Clicked");
+/// assert_eq!(naming.event(Some("link_previewed"), None), "Vero Link Previewed");
+/// assert!(!naming.is_tracked(Some("sent")));
+/// // A campaign that is set off by an event of ours would go round in circles.
+/// assert!(naming.is_own("newsletter_opened", None));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Naming {
     names: EventNames,

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::{datetime, format_description};
 use time::{Duration, OffsetDateTime, UtcOffset};
 
-use crate::json::{self, Json};
+use crate::json::{Json, Kind};
 
 const MILLISECONDS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -45,10 +45,10 @@ impl Timestamp {
     /// ISO 8601 (without a zone: UTC). A text is a time as a whole, or it is none. Source: Vero's samples, all of which
     /// have unix seconds, and what Segment's SDKs write.
     pub fn told_by(value: Json<'_>) -> Option<Self> {
-        let time = match json::kind(value) {
-            json::Kind::Number => from_unix(value.get())?,
-            json::Kind::Text => {
-                let text = json::text(value)?;
+        let time = match value.kind() {
+            Kind::Number => from_unix(value.get())?,
+            Kind::Text => {
+                let text = value.as_str()?;
                 let text = text.trim();
                 // In this order: a text of 4, 7 or 8 digits is a date, as unix seconds it would lie in 1970.
                 iso8601::parse(text).or_else(|| from_unix(text))?

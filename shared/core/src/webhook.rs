@@ -168,7 +168,7 @@ impl<'a> Webhook<'a> {
     fn property(&self, name: &str) -> Option<Cow<'_, str>> {
         let Content::Event(properties) = &self.content else { return None };
         let property = properties.iter().find(|property| property.name == name)?;
-        json::text(Json::written(&property.json))
+        Json::written(&property.json).as_str()
     }
 }
 
@@ -178,7 +178,7 @@ impl<'a> Properties<'a> {
             let source =
                 sources.iter().find(|path| fields.peek(path).is_some_and(|value| form.takes(value)))?;
             let value = fields.take(source)?;
-            let is_scalar = matches!(json::kind(value), Kind::Text | Kind::Number | Kind::Boolean);
+            let is_scalar = matches!(value.kind(), Kind::Text | Kind::Number | Kind::Boolean);
             Some(Property { name, json: form.write(value), is_scalar })
         };
         Properties(listed.iter().filter_map(take).collect())
@@ -193,13 +193,13 @@ impl<'a> Properties<'a> {
 impl As {
     fn takes(self, value: Json<'_>) -> bool {
         match self {
-            As::Id => matches!(json::kind(value), Kind::Text | Kind::Number),
-            As::Text | As::Raw => json::kind(value) != Kind::Null,
+            As::Id => matches!(value.kind(), Kind::Text | Kind::Number),
+            As::Text | As::Raw => value.kind() != Kind::Null,
         }
     }
 
     fn write(self, value: Json<'_>) -> Cow<'_, str> {
-        match (self, json::kind(value)) {
+        match (self, value.kind()) {
             (As::Raw, _) => value.get().into(),
             (As::Id, Kind::Number) => ["\"", value.get(), "\""].concat().into(),
             (_, Kind::Text) => retrimmed(value),
@@ -222,7 +222,7 @@ impl<'a> Traits<'a> {
         }
         if own.is_empty() {
             own = fields.take_all(|key, value| {
-                let repeats_type = key == "action" && json::text(value).as_deref() == kind;
+                let repeats_type = key == "action" && value.as_str().as_deref() == kind;
                 is_trait(key) && key != "user" && !repeats_type
             });
         }
@@ -257,7 +257,7 @@ fn read_update<'a>(fields: &mut Object<'a>, email: Option<&str>) -> Content<'a> 
     let (mut has_tags, mut has_email) = (false, false);
     let mut changed = Vec::new();
     if let Some(changes) = fields.open(&["changes"]) {
-        has_tags = changes.get("_tags").is_some_and(|tags| json::kind(tags) != Kind::Null);
+        has_tags = changes.get("_tags").is_some_and(|tags| tags.kind() != Kind::Null);
         has_email = changes.get("email").is_some();
         changed = changes.take_all(|key, _| key != "_tags");
     }
@@ -302,7 +302,7 @@ fn take_email(fields: &mut Object<'_>, path: &[&str]) -> Option<String> {
 
 /// A text's JSON, trimmed; as it came where there is nothing to trim.
 fn retrimmed(value: Json<'_>) -> Cow<'_, str> {
-    match json::text(value) {
+    match value.as_str() {
         Some(text) if text.trim().len() < text.len() => json::quote(text.trim()).into(),
         _ => value.get().into(),
     }

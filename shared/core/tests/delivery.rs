@@ -9,21 +9,20 @@ use proptest::sample::Index;
 use relay_core::delivery::{
     DeliveryError, DeliveryOutcome, MAX_ATTEMPTS, MAX_DELAY, Settlement, Tries, settle,
 };
-use relay_core::envelope::DeadLetterReason;
 
 const DESTINATIONS: [&str; 3] = ["segment", "vero_track", "archive"];
 
 /// A message in the queue.
 #[derive(Clone, Debug)]
-struct Copy {
+struct QueuedMessage {
     destinations: Vec<String>,
     attempt: u32,
     receives: u32,
 }
 
-/// Where an event ends at a destination.
+/// Where an event final_states at a destination.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
+enum FinalState {
     Accepted,
     Skipped,
     Dead,
@@ -32,18 +31,10 @@ enum End {
 fn outcome() -> impl Strategy<Value = DeliveryOutcome> {
     let error = (any::<bool>(), prop::option::of(0_u64..2_000)).prop_map(|(maybe_taken, wait)| {
         let retry_after = wait.map(Duration::from_secs);
-        DeliveryOutcome::Retry(DeliveryError {
-            maybe_taken,
-            retry_after,
-            ..DeliveryError::internal("timeout")
-        })
+        DeliveryOutcome::Retry(DeliveryError { maybe_taken, retry_after, ..DeliveryError::new("timeout") })
     });
     let refused = prop::option::of(400_u16..500).prop_map(|status| {
-        DeliveryOutcome::Rejected(DeadLetterReason {
-            reason: "refused",
-            status,
-            ..DeadLetterReason::default()
-        })
+        DeliveryOutcome::Rejected(DeliveryError { status, ..DeliveryError::new("refused") })
     });
     prop_oneof![
         1 => any::<bool>().prop_map(|maybe_doubled| DeliveryOutcome::Accepted { maybe_doubled, at: SystemTime::UNIX_EPOCH }),
@@ -70,8 +61,8 @@ proptest! {
         turns in prop::collection::vec(turn(), 0..60),
     ) {
         let wanted: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
-        let mut queue = vec![Copy { destinations: wanted.clone(), attempt, receives: 0 }];
-        let mut ends: BTreeMap<String, End> = BTreeMap::new();
+        let mut queue = vec![QueuedMessage { destinations: wanted.clone(), attempt, receives: 0 }];
+        let mut final_states: BTreeMap<String, FinalState> = BTreeMap::new();
         for (which, outcomes, random) in turns {
             if queue.is_empty() {
                 break;
@@ -80,16 +71,16 @@ proptest! {
             received.receives += 1;
             prop_assert!(received.receives <= 3, "returns alone bring no message near `maxReceiveCount`");
             for name in &received.destinations {
-                prop_assert!(!ends.contains_key(name), "{name} is sent what it has: {:?}", ends[name]);
+                prop_assert!(!final_states.contains_key(name), "{name} is sent what it has: {:?}", final_states[name]);
             }
             let said: Vec<(String, DeliveryOutcome)> = received.destinations.iter().cloned().zip(outcomes).collect();
             for (name, outcome) in &said {
                 let end = match outcome {
-                    DeliveryOutcome::Accepted { .. } => End::Accepted,
-                    DeliveryOutcome::Skipped(_) => End::Skipped,
+                    DeliveryOutcome::Accepted { .. } => FinalState::Accepted,
+                    DeliveryOutcome::Skipped(_) => FinalState::Skipped,
                     _ => continue,
                 };
-                ends.insert(name.clone(), end);
+                final_states.insert(name.clone(), end);
             }
             let tries = Tries { attempt: received.attempt, receives: received.receives };
             match settle(tries, said.clone(), random) {
@@ -97,27 +88,27 @@ proptest! {
                     let accepted = |(_, outcome): &(String, DeliveryOutcome)| matches!(outcome, DeliveryOutcome::Accepted { .. });
                     prop_assert!(!said.iter().any(accepted));
                     // Skipping is free of effects: it comes out the same next time.
-                    ends.retain(|name, _| !received.destinations.contains(name));
+                    final_states.retain(|name, _| !received.destinations.contains(name));
                     queue.push(received);
                 }
                 Settlement::Acknowledge { resend, dead } => {
-                    for burial in dead {
-                        prop_assert!(burial.attempt <= MAX_ATTEMPTS);
-                        let before = ends.insert(burial.destination.clone(), End::Dead);
-                        prop_assert_eq!(before, None, "{} had ended already", burial.destination);
+                    for undeliverable in dead {
+                        prop_assert!(undeliverable.attempt <= MAX_ATTEMPTS);
+                        let before = final_states.insert(undeliverable.destination.clone(), FinalState::Dead);
+                        prop_assert_eq!(before, None, "{} had ended already", undeliverable.destination);
                     }
                     for copy in resend {
                         prop_assert!(copy.delay <= MAX_DELAY && copy.attempt < MAX_ATTEMPTS);
-                        queue.push(Copy { destinations: copy.destinations, attempt: copy.attempt, receives: 0 });
+                        queue.push(QueuedMessage { destinations: copy.destinations, attempt: copy.attempt, receives: 0 });
                     }
                 }
             }
             for name in &wanted {
                 let owed = queue.iter().flat_map(|copy| &copy.destinations).filter(|owed| *owed == name).count();
-                let ended = usize::from(ends.contains_key(name));
+                let ended = usize::from(final_states.contains_key(name));
                 prop_assert_eq!(owed + ended, 1, "{}: owed {} times, ended {} times", name, owed, ended);
             }
-            prop_assert_eq!(queue.iter().map(|copy| copy.destinations.len()).sum::<usize>() + ends.len(), wanted.len());
+            prop_assert_eq!(queue.iter().map(|copy| copy.destinations.len()).sum::<usize>() + final_states.len(), wanted.len());
         }
     }
 
@@ -126,7 +117,7 @@ proptest! {
     fn an_outage_without_end_ends_in_the_dead_letter_queue(random in 0.0..=1.0) {
         let (mut attempt, mut waited) = (0, Duration::ZERO);
         for tries in 1..=MAX_ATTEMPTS {
-            let owed = vec![("segment".to_owned(), DeliveryOutcome::Retry(DeliveryError::internal("timeout")))];
+            let owed = vec![("segment".to_owned(), DeliveryOutcome::Retry(DeliveryError::new("timeout")))];
             let Settlement::Acknowledge { resend, dead } = settle(Tries { attempt, receives: 1 }, owed, random) else {
                 return Err(TestCaseError::fail("it was tried"));
             };

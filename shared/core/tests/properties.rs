@@ -8,7 +8,7 @@ use relay_core::first_party::CallType;
 use relay_core::first_party::FirstParty;
 use relay_core::identity::User;
 use relay_core::json::Json;
-use relay_core::mapping::vero_track::{Endpoint, NotSent, Rules, Skip, Tags};
+use relay_core::mapping::vero_track::{Endpoint, Rules, Skip, Tags};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
 use relay_core::timestamp::Timestamp;
@@ -277,13 +277,13 @@ proptest! {
         let json = serde_json::to_string(&webhook).unwrap();
         let map = || {
             let read = Webhook::read(serde_json::from_str(&json).unwrap(), received_at());
-            vero_track::call(&EventId::parse("e1").unwrap(), &read, &naming())
+            vero_track::from_webhook(&EventId::parse("e1").unwrap(), &read, &naming())
         };
         let call = match map() {
             Ok(call) => call,
             Err(not_sent) => {
                 let nobody = Webhook::read(serde_json::from_str(&json).unwrap(), received_at()).user == User::default();
-                prop_assert_eq!(not_sent == NotSent::Skipped(Skip::NoIdentity), nobody);
+                prop_assert_eq!(not_sent == Skip::NoIdentity.into(), nobody);
                 return Ok(());
             }
         };
@@ -302,12 +302,12 @@ proptest! {
         let json = serde_json::to_string(&event).unwrap();
         let Ok(read) = FirstParty::read(serde_json::from_str(&json).unwrap(), received_at(), false) else { return Ok(()) };
         let rules = Rules { forward_deletes, ..Rules::default() };
-        let map = || vero_track::requests(&EventId::parse("e1").unwrap(), &read, &rules, Duration::ZERO);
+        let map = || vero_track::from_event(&EventId::parse("e1").unwrap(), &read, &rules, Duration::ZERO);
         let requests = match map() {
             Ok(requests) => requests,
             Err(not_sent) => {
                 let is_known = read.user.id.is_some() || read.user.email.is_some() && read.kind != CallType::Alias;
-                prop_assert!(not_sent != NotSent::Skipped(Skip::NoIdentity) || !is_known, "{not_sent:?}");
+                prop_assert!(not_sent != Skip::NoIdentity.into() || !is_known, "{not_sent:?}");
                 return Ok(());
             }
         };
@@ -317,7 +317,7 @@ proptest! {
             Tags::Edit(call) => Some(call),
             Tags::None | Tags::Malformed => None,
         };
-        for call in [Some(&requests.call), tags].into_iter().flatten() {
+        for call in [Some(&requests.request), tags].into_iter().flatten() {
             let body: Value = serde_json::from_str(&call.body("t")).unwrap();
             let user = if call.endpoint == Endpoint::EventsTrack { &body["identity"] } else { &body };
             let named: Vec<&str> = ["id", "email"].iter().filter_map(|key| user[key].as_str()).collect();
@@ -406,7 +406,7 @@ proptest! {
             for message in segment::messages(&id, &read, &naming()).unwrap() {
                 prop_assert!(serde_json::from_str::<Json<'_>>(&message).is_ok(), "{message}");
             }
-            if let Ok(call) = vero_track::call(&id, &read, &naming()) {
+            if let Ok(call) = vero_track::from_webhook(&id, &read, &naming()) {
                 prop_assert!(serde_json::from_str::<Json<'_>>(&call.body("t")).is_ok());
             }
         }
@@ -431,7 +431,7 @@ fn odd_escapes_and_deep_nesting_are_mapped() {
                 }),
                 Err(segment::TooLarge) => assert!(odd.len() > 1_000),
             }
-            let _ = vero_track::call(&id, &read, &naming());
+            let _ = vero_track::from_webhook(&id, &read, &naming());
         }
     }
 }

@@ -1,13 +1,14 @@
-//! Every event of `events/` as each destination is told of it: reviewed snapshots.
+//! Every event of `events/` as each destination is written of it: reviewed snapshots.
 //!
 //! After a change that is meant: `INSTA_UPDATE=always cargo test -p relay-core --test samples`, and read the diff.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 
+use relay_core::delivery::DeliveryOutcome;
 use relay_core::envelope::EventId;
 use relay_core::first_party::FirstParty;
-use relay_core::mapping::vero_track::{Call, NotSent, Rules, Tags};
+use relay_core::mapping::vero_track::{Rules, Tags, VeroRequest};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
@@ -33,10 +34,11 @@ fn every_sample_at_both_destinations() {
             .iter()
             .map(|message| serde_json::from_str(message).unwrap())
             .collect();
-        let vero_track = match vero_track::call(&id(), &webhook, &naming) {
+        let vero_track = match vero_track::from_webhook(&id(), &webhook, &naming) {
             Ok(call) => serde_json::from_str(&call.body("the-auth-token")).unwrap(),
-            Err(NotSent::Skipped(skip)) => json!({"skipped": skip.as_str()}),
-            Err(NotSent::Rejected(cause)) => json!({"dead": cause.reason}),
+            Err(DeliveryOutcome::Skipped(reason)) => json!({"skipped": reason}),
+            Err(DeliveryOutcome::Rejected(error)) => json!({"dead": error.reason}),
+            Err(other) => panic!("{other:?}"),
         };
         insta::assert_json_snapshot!(json!({"segment": segment, "vero_track": vero_track}));
     });
@@ -44,7 +46,7 @@ fn every_sample_at_both_destinations() {
 
 #[test]
 fn every_first_party_sample_at_vero() {
-    let request = |call: &Call| {
+    let request = |call: &VeroRequest| {
         let method = if call.endpoint.is_put() { "PUT" } else { "POST" };
         let body: Value = serde_json::from_str(&call.body("the-auth-token")).unwrap();
         json!({"request": format!("{method} {}", call.endpoint.path()), "body": body})
@@ -52,17 +54,18 @@ fn every_first_party_sample_at_vero() {
     insta::glob!("../../../events", "segment-*.json", |path| {
         let payload = std::fs::read_to_string(path).unwrap();
         let event = FirstParty::read(serde_json::from_str(&payload).unwrap(), received_at(), true).unwrap();
-        let told = match vero_track::requests(&id(), &event, &Rules::default(), Duration::ZERO) {
+        let written = match vero_track::from_event(&id(), &event, &Rules::default(), Duration::ZERO) {
             Ok(requests) => {
                 let tags = match &requests.tags {
                     Tags::Edit(call) => Some(request(call)),
                     Tags::None | Tags::Malformed => None,
                 };
-                Value::from_iter([Some(request(&requests.call)), tags].into_iter().flatten())
+                Value::from_iter([Some(request(&requests.request)), tags].into_iter().flatten())
             }
-            Err(NotSent::Skipped(skip)) => json!({"skipped": skip.as_str()}),
-            Err(NotSent::Rejected(cause)) => json!({"dead": cause.reason}),
+            Err(DeliveryOutcome::Skipped(reason)) => json!({"skipped": reason}),
+            Err(DeliveryOutcome::Rejected(error)) => json!({"dead": error.reason}),
+            Err(other) => panic!("{other:?}"),
         };
-        insta::assert_json_snapshot!(told);
+        insta::assert_json_snapshot!(written);
     });
 }

@@ -1,5 +1,10 @@
-//! What both functions need of their surroundings. Everything that touches the process or AWS on behalf of more
-//! than one function is here; everything that decides is in `relay_core`.
+//! What more than one function needs of its surroundings: the process, Lambda and AWS. Everything that decides is in
+//! `relay_core`.
+//!
+//! - [`start`]: how a function starts and ends. [`environment`], [`secret`]: its settings, from variables and from SSM.
+//! - [`log`], [`metrics`], [`trace`]: what it reports. [`known`]: which words of others may stand in a log.
+//! - [`aws`]: the clients of AWS, over an HTTP connector of our own and [`tls`]. [`queue`]: SQS, as far as it is sent
+//!   to. [`firehose`]: delivery streams.
 
 #![warn(missing_docs)]
 

@@ -1,9 +1,11 @@
 //! An SQS queue, as far as this product sends to one.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchOutput;
 use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
     SendMessageBatchRequestEntry,
@@ -26,6 +28,9 @@ const IN_FLIGHT: usize = 16;
 
 /// What SQS turned down by its own error within a 200, or did not acknowledge, is sent again this many times.
 const RETRIES: u32 = 2;
+
+/// The longest that a queue holds a message back (API reference, SendMessage).
+const MAX_DELAY_SECONDS: u64 = 900;
 
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,7 +58,7 @@ pub enum SendError {
     /// No connection, or a broken one.
     #[error("SQS could not be reached")]
     Unreachable,
-    /// SQS answered with a success that does not say that it has the message.
+    /// SQS responded with a success that does not say that it has the message.
     #[error("SQS answered without an acknowledgement")]
     Unacknowledged,
     /// SQS refused.
@@ -88,24 +93,22 @@ impl Queue {
     /// # Errors
     /// [`SendError`]; then the message may still have reached the queue.
     pub async fn send(&self, message: OutboundMessage, deadline: Instant) -> Result<(), SendError> {
-        let digest = digest(&message.body);
-        let mut call = self.client.send_message().queue_url(&self.url).message_body(message.body);
-        if !message.delay.is_zero() {
-            call = call.delay_seconds(seconds(message.delay));
-        }
-        for (name, value) in message.attributes {
-            call = call.message_attributes(name, text_attribute(value)?);
-        }
-        if let Some(trace) = message.trace {
-            call = call.message_system_attributes(TRACE_HEADER, trace_attribute(trace)?);
-        }
+        let Entry { digest, body, delay_seconds, attributes, system_attributes } = Entry::of(message)?;
+        let call = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(body)
+            .set_delay_seconds(delay_seconds)
+            .set_message_attributes(attributes)
+            .set_message_system_attributes(system_attributes);
         let tries = async {
             for round in 0..=RETRIES {
                 if round > 0 {
                     sleep(PAUSE).await;
                 }
-                let answer = call.clone().send().await.map_err(explain)?;
-                if is_acknowledged(answer.message_id(), answer.md5_of_message_body(), &digest) {
+                let sent = call.clone().send().await.map_err(explain)?;
+                if is_acknowledged(sent.message_id(), sent.md5_of_message_body(), &digest) {
                     return Ok(());
                 }
             }
@@ -114,7 +117,7 @@ impl Queue {
         timeout_at(deadline, tries).await.unwrap_or(Err(SendError::Timeout))
     }
 
-    /// Sends messages in as few calls as SQS allows, side by side; the answer has their order. What is not
+    /// Sends messages in as few calls as SQS allows, side by side; the result has their order. What is not
     /// known to be sent at the deadline counts as not sent.
     pub async fn send_all(
         &self,
@@ -130,73 +133,134 @@ impl Queue {
         messages: Vec<OutboundMessage>,
         deadline: Instant,
     ) -> Vec<Result<(), SendError>> {
-        let count = messages.len();
-        let mut results = vec![Err(SendError::Timeout); count];
+        let mut call = BatchCall::of(messages);
         // Making a request takes time, too.
         if Instant::now() >= deadline {
-            return results;
-        }
-        let digests: Vec<String> = messages.iter().map(|message| digest(&message.body)).collect();
-        let mut entries = Vec::with_capacity(count);
-        for (index, message) in messages.into_iter().enumerate() {
-            match entry(index, message) {
-                Ok(entry) => entries.push(entry),
-                Err(error) => results[index] = Err(error),
-            }
+            return call.results;
         }
         for round in 0..=RETRIES {
-            if entries.is_empty() {
+            if call.entries.is_empty() {
                 break;
             }
             if round > 0 {
                 sleep(PAUSE).await;
             }
-            let call = self
-                .client
-                .send_message_batch()
-                .queue_url(&self.url)
-                .set_entries(Some(entries.clone()))
-                .send();
-            let answer = match timeout_at(deadline, call).await.map(|answer| answer.map_err(explain)) {
-                Ok(Ok(answer)) => answer,
+            let request = self.client.send_message_batch().queue_url(&self.url);
+            let request = request.set_entries(Some(call.entries.clone())).send();
+            match timeout_at(deadline, request).await {
+                Ok(Ok(response)) => call.record(&response),
                 unsent => {
-                    let error = unsent.ok().and_then(Result::err).unwrap_or(SendError::Timeout);
-                    for result in index_of(entries.iter().map(SendMessageBatchRequestEntry::id), count) {
-                        results[result] = Err(error.clone());
-                    }
+                    call.fail(&unsent.map_or(SendError::Timeout, |unsent| {
+                        unsent.err().map_or(SendError::Unacknowledged, explain)
+                    }));
                     break;
                 }
-            };
-            // What the answer does not speak of is not sent.
-            for silent in index_of(entries.iter().map(SendMessageBatchRequestEntry::id), count) {
-                results[silent] = Err(SendError::Unacknowledged);
             }
-            for sent in answer.successful() {
-                let Some(index) = index_of([sent.id()].into_iter(), count).next() else { continue };
-                if is_acknowledged(Some(sent.message_id()), Some(sent.md5_of_message_body()), &digests[index])
-                {
-                    results[index] = Ok(());
-                }
-            }
-            for failed in answer.failed() {
-                if let Some(index) = index_of([failed.id()].into_iter(), count).next() {
-                    results[index] = Err(SendError::Refused(known::aws_code(failed.code()).to_owned()));
-                }
-            }
-            // What SQS calls the sender's error will not get better by itself.
-            let hopeless: Vec<&str> =
-                answer.failed().iter().filter(|entry| entry.sender_fault()).map(|entry| entry.id()).collect();
-            entries.retain(|entry| {
-                let sent = index_of([entry.id()].into_iter(), count).any(|index| results[index].is_ok());
-                !sent && !hopeless.contains(&entry.id())
-            });
         }
-        results
+        call.results
     }
 }
 
-fn index_of<'a>(ids: impl Iterator<Item = &'a str>, count: usize) -> impl Iterator<Item = usize> {
-    ids.filter_map(|id| id.parse().ok()).filter(move |index| *index < count)
+/// The messages of one SendMessageBatch. An entry's id is its message's index.
+struct BatchCall {
+    digests: Vec<String>,
+    /// Those that SQS is not known to have, and may yet take.
+    entries: Vec<SendMessageBatchRequestEntry>,
+    results: Vec<Result<(), SendError>>,
+}
+
+impl BatchCall {
+    fn of(messages: Vec<OutboundMessage>) -> Self {
+        let mut results = vec![Err(SendError::Timeout); messages.len()];
+        let (mut digests, mut entries) = (Vec::new(), Vec::new());
+        for (index, message) in messages.into_iter().enumerate() {
+            digests.push(digest(&message.body));
+            match Entry::of(message).and_then(|entry| entry.batched(index)) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => results[index] = Err(error),
+            }
+        }
+        BatchCall { digests, entries, results }
+    }
+
+    /// The whole call failed.
+    fn fail(&mut self, error: &SendError) {
+        for index in self.entries.iter().filter_map(|entry| index_of(entry.id())) {
+            if let Some(result) = self.results.get_mut(index) {
+                *result = Err(error.clone());
+            }
+        }
+    }
+
+    /// Takes down what SQS says of each entry. What it does not speak of is not sent.
+    fn record(&mut self, response: &SendMessageBatchOutput) {
+        self.fail(&SendError::Unacknowledged);
+        for sent in response.successful() {
+            let Some(index) = index_of(sent.id()) else { continue };
+            let (id, digest) = (sent.message_id(), sent.md5_of_message_body());
+            if self
+                .digests
+                .get(index)
+                .is_some_and(|expected| is_acknowledged(Some(id), Some(digest), expected))
+            {
+                self.results[index] = Ok(());
+            }
+        }
+        for failed in response.failed() {
+            if let Some(result) = index_of(failed.id()).and_then(|index| self.results.get_mut(index)) {
+                *result = Err(SendError::Refused(known::aws_code(failed.code()).to_owned()));
+            }
+        }
+        // What SQS calls the sender's error will not get better by itself.
+        let is_hopeless =
+            |id: &str| response.failed().iter().any(|failed| failed.sender_fault() && failed.id() == id);
+        self.entries.retain(|entry| {
+            let is_sent = index_of(entry.id()).is_some_and(|index| self.results[index].is_ok());
+            !is_sent && !is_hopeless(entry.id())
+        });
+    }
+}
+
+fn index_of(id: &str) -> Option<usize> {
+    id.parse().ok()
+}
+
+/// A message as SQS's API takes it.
+struct Entry {
+    digest: String,
+    body: String,
+    delay_seconds: Option<i32>,
+    attributes: Option<HashMap<String, MessageAttributeValue>>,
+    system_attributes: Option<HashMap<MessageSystemAttributeNameForSends, MessageSystemAttributeValue>>,
+}
+
+impl Entry {
+    fn of(message: OutboundMessage) -> Result<Self, SendError> {
+        let OutboundMessage { body, attributes, delay, trace } = message;
+        let attributes: HashMap<_, _> = attributes
+            .into_iter()
+            .map(|(name, value)| Ok((name.to_owned(), text_attribute(value)?)))
+            .collect::<Result<_, SendError>>()?;
+        let trace = trace.map(trace_attribute).transpose()?;
+        Ok(Entry {
+            digest: digest(&body),
+            body,
+            delay_seconds: (!delay.is_zero()).then(|| delay.as_secs().min(MAX_DELAY_SECONDS) as i32),
+            attributes: (!attributes.is_empty()).then_some(attributes),
+            system_attributes: trace.map(|trace| HashMap::from([(TRACE_HEADER, trace)])),
+        })
+    }
+
+    fn batched(self, index: usize) -> Result<SendMessageBatchRequestEntry, SendError> {
+        SendMessageBatchRequestEntry::builder()
+            .id(index.to_string())
+            .message_body(self.body)
+            .set_delay_seconds(self.delay_seconds)
+            .set_message_attributes(self.attributes)
+            .set_message_system_attributes(self.system_attributes)
+            .build()
+            .map_err(|_| SendError::Refused("an incomplete entry".to_owned()))
+    }
 }
 
 /// As in SQS's answers.
@@ -205,23 +269,10 @@ fn digest(body: &str) -> String {
 }
 
 /// Whether SQS says that it has a message, and the one that was sent: the digest may be missing, but not another.
-fn is_acknowledged(id: Option<&str>, told: Option<&str>, digest: &str) -> bool {
-    let is_told = |text: &&str| !text.is_empty();
-    id.filter(is_told).is_some() && told.filter(is_told).is_none_or(|told| told.eq_ignore_ascii_case(digest))
-}
-
-fn entry(index: usize, message: OutboundMessage) -> Result<SendMessageBatchRequestEntry, SendError> {
-    let mut entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(message.body);
-    if !message.delay.is_zero() {
-        entry = entry.delay_seconds(seconds(message.delay));
-    }
-    for (name, value) in message.attributes {
-        entry = entry.message_attributes(name, text_attribute(value)?);
-    }
-    if let Some(trace) = message.trace {
-        entry = entry.message_system_attributes(TRACE_HEADER, trace_attribute(trace)?);
-    }
-    entry.build().map_err(|_| SendError::Refused("an incomplete entry".to_owned()))
+fn is_acknowledged(id: Option<&str>, digest: Option<&str>, expected: &str) -> bool {
+    let is_there = |text: &&str| !text.is_empty();
+    id.filter(is_there).is_some()
+        && digest.filter(is_there).is_none_or(|digest| digest.eq_ignore_ascii_case(expected))
 }
 
 fn text_attribute(value: String) -> Result<MessageAttributeValue, SendError> {
@@ -238,10 +289,6 @@ fn trace_attribute(trace: TraceHeader) -> Result<MessageSystemAttributeValue, Se
         .string_value(trace.as_str())
         .build()
         .map_err(|_| SendError::Refused("an incomplete attribute".to_owned()))
-}
-
-fn seconds(delay: Duration) -> i32 {
-    delay.as_secs().min(900) as i32
 }
 
 /// Groups messages, in order, into calls that SQS takes.

@@ -69,24 +69,30 @@ impl SecretSource {
 /// # Errors
 /// The variables whose parameters cannot be read, do not exist or are empty: whatever needs one must not quietly go
 /// without it.
-pub async fn read_all<const N: usize>(
-    aws: &Aws,
-    sources: [Option<&SecretSource>; N],
-) -> Result<[Option<SecretString>; N], ConfigErrors> {
-    let named: Vec<(&str, &str)> = sources.iter().flatten().filter_map(|source| source.parameter()).collect();
+pub async fn read_all(aws: &Aws, sources: &[&SecretSource]) -> Result<Vec<SecretString>, ConfigErrors> {
+    let named: Vec<(&str, &str)> = sources.iter().filter_map(|source| source.parameter()).collect();
     let values = if named.is_empty() { HashMap::new() } else { parameters(aws, &named).await? };
     let mut errors = ConfigErrors::default();
-    let secrets = sources.map(|source| match source? {
-        SecretSource::Plain(secret) => Some(secret.clone()),
-        SecretSource::Parameter { variable, name } => {
-            let value = values.get(name).filter(|value| !value.expose_secret().is_empty());
-            if value.is_none() {
-                let problem = format!("names {name}, which does not exist in this region or is empty");
-                errors.0.push(ConfigError { variable: variable.clone(), problem, expected: PARAMETER });
+    let mut secrets = Vec::with_capacity(sources.len());
+    for source in sources {
+        match source {
+            SecretSource::Plain(secret) => secrets.push(secret.clone()),
+            SecretSource::Parameter { variable, name } => {
+                match values.get(name).filter(|value| !value.expose_secret().is_empty()) {
+                    Some(value) => secrets.push(value.clone()),
+                    None => {
+                        let problem =
+                            format!("names {name}, which does not exist in this region or is empty");
+                        errors.0.push(ConfigError {
+                            variable: variable.clone(),
+                            problem,
+                            expected: PARAMETER,
+                        });
+                    }
+                }
             }
-            value.cloned()
         }
-    });
+    }
     if errors.0.is_empty() { Ok(secrets) } else { Err(errors) }
 }
 

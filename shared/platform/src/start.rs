@@ -1,15 +1,35 @@
-//! The start of a function, as far as it can go wrong.
+//! How a function starts and ends.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use lambda_runtime_api_client::body::Body;
 use lambda_runtime_api_client::{Client, build_request};
 
 use crate::environment::Environment;
+use crate::log;
+
+/// Runs a function for the life of its process. `start` makes it of the environment; `serve` hands it to the Lambda
+/// runtime.
+///
+/// # Errors
+/// Exit code 1: it cannot start, which its log and the Runtime API are told, or the runtime has ended.
+pub async fn run<F, E: Error + Sync, R>(
+    start: impl AsyncFnOnce(&Environment) -> Result<F, E>,
+    serve: impl AsyncFnOnce(F) -> Result<(), R>,
+) -> ExitCode {
+    let environment = Environment::of_process();
+    log::init(&environment);
+    match start(&environment).await {
+        // Boxed: a function's futures are nested deeper than the compiler looks.
+        Ok(function) => ended(Box::pin(serve(function)).await),
+        Err(error) => fail(&error).await,
+    }
+}
 
 /// Reports that the function cannot start: one line in the log and on the Runtime API's `init/error`, then exit
 /// code 1. Source: Lambda developer guide, "Using the Lambda runtime API", initialization error.
-pub async fn fail(error: &(dyn std::error::Error + Sync)) -> ExitCode {
+async fn fail(error: &(dyn Error + Sync)) -> ExitCode {
     let message = error.to_string();
     tracing::error!("{message}");
     // Outside Lambda nobody listens: the line in the log has to do.
@@ -21,7 +41,7 @@ pub async fn fail(error: &(dyn std::error::Error + Sync)) -> ExitCode {
 
 /// Ends the process when the Lambda runtime has ended. What it says is left out: it may quote an invocation's headers,
 /// such as a caller's client context.
-pub fn ended<E>(result: Result<(), E>) -> ExitCode {
+fn ended<E>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => {
@@ -33,7 +53,7 @@ pub fn ended<E>(result: Result<(), E>) -> ExitCode {
     }
 }
 
-async fn post(message: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn post(message: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
     // The client panics without it.
     Environment::of_process().get("AWS_LAMBDA_RUNTIME_API").ok_or("AWS_LAMBDA_RUNTIME_API is not set")?;
     const ERROR_TYPE: &str = "Configuration.Invalid";

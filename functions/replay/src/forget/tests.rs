@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use object_store::path::Path;
 use object_store::{Attribute, ObjectStoreExt as _, PutOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::progress::ForgetCounts;
+use super::rewrite::{MAX_BUFFERED, attributes};
 use super::*;
-use crate::lines::gzip;
+use crate::archive::{Line, MAX_LINE, NextLine, Store, gzip};
+use crate::time_limit::{TaskOutcome, TimeLimit};
 
 fn row(id: &str, user_id: Option<&str>, email: Option<&str>) -> String {
     json!({
@@ -16,36 +20,36 @@ fn row(id: &str, user_id: Option<&str>, email: Option<&str>) -> String {
     .to_string()
 }
 
-fn request(event: Value) -> Result<Request, String> {
+fn request(event: Value) -> Result<ForgetRequest, String> {
     let Value::Object(event) = event else { panic!("an object") };
-    Request::parse(event).map_err(|error| error.to_string())
+    ForgetRequest::parse(event).map_err(|error| error.to_string())
 }
 
 fn key(name: &str) -> String {
     format!("data/day=2026-11-20/source=vero/{name}")
 }
 
-/// An object's bytes as they lie there, and what they unpack to.
+/// An object's bytes as they are stored, and their text.
 async fn object(store: &Store, name: &str) -> (Vec<u8>, String) {
     let bytes = store.client().get(&Path::from(key(name))).await.unwrap().bytes().await.unwrap();
     let mut lines = store.lines(store.object(&key(name)).await.unwrap());
     let mut text = String::new();
-    while let Next::Line(Line::Whole(line)) = lines.next().await.unwrap() {
+    while let NextLine::Line(Line::Whole(line)) = lines.next().await.unwrap() {
         text.push_str(&String::from_utf8(line).unwrap());
         text.push('\n');
     }
     (bytes.to_vec(), text)
 }
 
-async fn forget(request: &Request, store: &Store) -> Counts {
-    let mut progress = Progress::default();
-    let limit = Limit::within(Duration::from_secs(60));
-    assert_eq!(run(request, &mut progress, store, &limit).await.unwrap(), Ended::Done);
+async fn forget(request: &ForgetRequest, store: &Store) -> ForgetCounts {
+    let mut progress = ForgetProgress::default();
+    let limit = TimeLimit::within(Duration::from_secs(60));
+    assert_eq!(run(request, &mut progress, store, &limit).await.unwrap(), TaskOutcome::Done);
     progress.counts
 }
 
 #[tokio::test]
-async fn rows_go_and_everything_else_stays_to_the_letter() {
+async fn rows_of_the_user_go_and_all_else_stays_to_the_letter() {
     let store = Store::in_memory();
     let by_id = row("a", Some("12"), None);
     let by_email = row("b", None, Some("Steve@Example.com"));
@@ -64,15 +68,16 @@ async fn rows_go_and_everything_else_stays_to_the_letter() {
     assert_eq!((dry.objects, dry.matched, dry.rewritten, dry.rows, dry.unreadable), (4, 3, 0, 5, 2));
     assert_eq!(object(&store, "1").await.1, mixed);
 
-    let wet = Request { dry_run: false, ..request(both).unwrap() };
-    assert_eq!(forget(&wet, &store).await, Counts { rewritten: 3, ..dry });
+    let mut real = request(both).unwrap();
+    real.dry_run = false;
+    assert_eq!(forget(&real, &store).await, ForgetCounts { rewritten: 3, ..dry });
     let left = format!("{other}\n{odd}\n");
     assert_eq!(object(&store, "1").await, (left.clone().into_bytes(), left.clone()));
     let (bytes, text) = object(&store, "2.gz").await;
     assert_eq!((bytes.starts_with(&[0x1f, 0x8b]), text), (true, left));
     assert_eq!(object(&store, "3.gz").await.0, untouched);
     assert_eq!(object(&store, "4").await.1, "");
-    let again = forget(&wet, &store).await;
+    let again = forget(&real, &store).await;
     assert_eq!((again.objects, again.matched, again.rows), (4, 0, 0));
 }
 
@@ -84,7 +89,7 @@ async fn a_large_object_goes_in_parts_and_keeps_its_type() {
             row(&format!("e{number}"), Some(if number % 1_000 == 0 { "12" } else { "13" }), None) + "\n"
         })
         .collect();
-    assert!(text.len() > HELD);
+    assert!(text.len() > MAX_BUFFERED);
     let mut options = PutOptions::default();
     options.attributes.insert(Attribute::ContentType, "application/x-ndjson".into());
     let path = Path::from(key("1"));
@@ -99,28 +104,28 @@ async fn a_large_object_goes_in_parts_and_keeps_its_type() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_to_its_end_is_left_and_told() {
+async fn an_object_that_cannot_be_read_to_its_end_stays_and_is_counted() {
     let store = Store::in_memory();
     let mine = row("a", Some("12"), None);
-    let long = "x".repeat(crate::lines::MAX_LINE + 1);
+    let long = "x".repeat(MAX_LINE + 1);
     store.put(&key("1"), format!("{mine}\n{long}\n").into()).await;
-    let packed = gzip(mine.as_bytes());
-    store.put(&key("2"), packed[..packed.len() - 4].to_vec()).await;
+    let compressed = gzip(mine.as_bytes());
+    store.put(&key("2"), compressed[..compressed.len() - 4].to_vec()).await;
     let counts = forget(&request(json!({"forget": {"user_id": "12"}})).unwrap(), &store).await;
     assert_eq!((counts.objects, counts.left, counts.rewritten), (2, 2, 0));
 }
 
 #[tokio::test]
-async fn cut_off_it_goes_on_with_the_next_object() {
+async fn after_its_time_limit_it_goes_on_with_the_next_object() {
     let store = Store::in_memory();
     for name in ["1", "2", "3"] {
         store.put(&key(name), row(name, Some("12"), None).into()).await;
     }
     let request = request(json!({"forget": {"user_id": "12"}})).unwrap();
-    let mut progress = Progress::default();
+    let mut progress = ForgetProgress::default();
     let mut pieces = 1;
-    while run(&request, &mut progress, &store, &Limit::within(Duration::ZERO)).await.unwrap()
-        == Ended::TimeIsUp
+    while run(&request, &mut progress, &store, &TimeLimit::within(Duration::ZERO)).await.unwrap()
+        == TaskOutcome::TimeIsUp
     {
         progress = serde_json::from_value(serde_json::to_value(&progress).unwrap()).unwrap();
         pieces += 1;
@@ -129,7 +134,7 @@ async fn cut_off_it_goes_on_with_the_next_object() {
 }
 
 #[test]
-fn it_must_say_whom() {
+fn a_request_must_name_a_user() {
     for (event, start) in [
         (json!({"forget": {}}), "`forget` must have a user_id, an email, or both"),
         (json!({"forget": "123"}), "`forget` must be an object"),

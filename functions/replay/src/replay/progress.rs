@@ -1,21 +1,49 @@
-//! How far a replay has come, in a form that can be carried on.
+//! How far a replay has come, in a form that a continuation carries.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use relay_core::envelope::{Envelope, EventId};
 use relay_core::first_party::CallType;
 use relay_core::names;
-use relay_core::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::store::{Object, shown};
+use crate::archive::{Object, loggable_key};
 
-/// Types that are counted by name; the others together. They come from senders, who may think of any number.
+/// So many types are counted by name, and the others together: senders may send any number of types.
 const MAX_TYPES: usize = 100;
 const OTHER_TYPES: &str = "(other)";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayProgress {
+    pub run: ReplayId,
+    /// Everything before it is on the queue; `None`: nothing is.
+    pub cursor: Option<Cursor>,
+    #[serde(default)]
+    pub counts: ReplayCounts,
+}
+
+impl ReplayProgress {
+    pub fn new() -> Self {
+        ReplayProgress { run: ReplayId::new(), cursor: None, counts: ReplayCounts::default() }
+    }
+
+    /// Whether an earlier invocation may have returned this. Whoever invokes brings it, and it is logged.
+    pub fn is_valid(&self) -> bool {
+        self.cursor.as_ref().is_none_or(Cursor::is_valid) && self.counts.is_valid()
+    }
+
+    /// The same, as a log may have it.
+    pub fn redacted(&self) -> Self {
+        ReplayProgress {
+            cursor: self.cursor.as_ref().map(Cursor::redacted),
+            counts: self.counts.redacted(),
+            ..self.clone()
+        }
+    }
+}
 
 /// Where a replay goes on: everything before this has been done. Objects are read in the order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,31 +51,31 @@ const OTHER_TYPES: &str = "(other)";
 pub struct Cursor {
     /// The key of the object that was being read.
     pub object: String,
-    /// What it held then, by its ETag: of an object that was written anew, since users were forgotten, no line is done.
+    /// If the object has another ETag now, users were forgotten, and none of its lines counts as done.
     pub etag: Option<String>,
     /// How many of its lines are done.
     pub lines: u64,
 }
 
 impl Cursor {
-    /// Whether an earlier invocation may have said so.
-    pub fn is_ours(&self) -> bool {
+    fn is_valid(&self) -> bool {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'"' | b'-' | b'/');
-        shown(&self.object) == self.object && self.etag.iter().all(|etag| etag.bytes().all(is_plain))
+        loggable_key(&self.object) == self.object && self.etag.iter().all(|etag| etag.bytes().all(is_plain))
     }
 
-    /// Whether all keys that begin so are done.
+    fn redacted(&self) -> Self {
+        Cursor { object: loggable_key(&self.object).to_owned(), ..self.clone() }
+    }
+
     pub fn is_beyond_prefix(&self, prefix: &str) -> bool {
         !self.object.starts_with(prefix) && self.object.as_str() > prefix
     }
 
-    /// Whether an object is done.
     pub fn is_beyond(&self, object: &Object) -> bool {
         self.object.as_str() > object.key()
     }
 
-    /// How many lines of an object are done.
-    pub fn lines_of(&self, object: &Object) -> u64 {
+    pub fn lines_done(&self, object: &Object) -> u64 {
         match self.object == object.key() && self.etag.as_deref() == object.etag() {
             true => self.lines,
             false => 0,
@@ -55,29 +83,27 @@ impl Cursor {
     }
 }
 
-/// What was found so far.
+/// The names are those of the response (docs/archive.md).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Counts {
+pub struct ReplayCounts {
     /// Lines of the archive that were read.
     pub scanned: u64,
     /// Events that were asked for.
     pub matched: u64,
-    /// Those of them that are on the queue.
+    /// Events that are on the queue.
     pub sent: u64,
-    /// Those that were asked for, by type.
+    /// `matched` by type.
     pub by_type: BTreeMap<String, u64>,
     /// Lines that are no rows of the archive, and objects of which the rest cannot be read.
     pub unreadable: u64,
 }
 
-impl Counts {
-    /// Whether an earlier invocation may have said so.
-    pub fn are_ours(&self) -> bool {
+impl ReplayCounts {
+    fn is_valid(&self) -> bool {
         self.by_type.keys().all(|kind| is_plain(kind) || kind == OTHER_TYPES)
     }
 
-    /// Counts an event that was asked for.
     pub fn count_match(&mut self, kind: Option<&str>) {
         self.matched += 1;
         let kind = kind.filter(|kind| is_plain(kind)).unwrap_or(OTHER_TYPES);
@@ -88,40 +114,39 @@ impl Counts {
         *self.by_type.entry(kind.to_owned()).or_default() += 1;
     }
 
-    /// The same for a log: types that are not known here are counted together.
-    pub fn shown(&self) -> Self {
+    /// The same, as a log may have it: types that are not known here are counted together.
+    pub fn redacted(&self) -> Self {
         let mut by_type = BTreeMap::new();
         for (kind, count) in &self.by_type {
             let kind = if is_known(kind) { kind } else { OTHER_TYPES };
             *by_type.entry(kind.to_owned()).or_default() += count;
         }
-        Counts { by_type, ..self.clone() }
+        ReplayCounts { by_type, ..self.clone() }
     }
 }
 
-/// A type that may stand in an answer: anything else could be an address.
+/// Whether a type may stand in a response: anything else could be an address.
 fn is_plain(kind: &str) -> bool {
     EventId::parse(kind).is_some()
 }
 
-/// A type that may stand in a log line.
+/// Whether a type may stand in a log line.
 fn is_known(kind: &str) -> bool {
     names::documented(kind).is_some() || CallType::named(kind).is_some() || kind == OTHER_TYPES
 }
 
-/// A replay by its own id, which it keeps however often it goes on.
+/// The id of a replay. Its continuations keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Run(Uuid);
+pub struct ReplayId(Uuid);
 
-impl Run {
-    /// A new one.
+impl ReplayId {
     pub fn new() -> Self {
-        Run(Uuid::now_v7())
+        ReplayId(Uuid::now_v7())
     }
 
     /// The new id of an event in this replay: a UUID v7 of the replay's time, and then bits of a hash. An event that one
-    /// replay sends twice, because it was cut off, has the same id both times, so that destinations know it again.
+    /// replay sends twice, because an invocation was killed, has the same id both times, so that destinations recognise it.
     pub fn new_id(self, old: &Envelope<'_>) -> EventId {
         let hash = Sha256::new().chain_update(self.0.as_bytes()).chain_update(old.id.as_str());
         let digest = hash.chain_update(old.payload.text()).finalize();
@@ -130,15 +155,6 @@ impl Run {
         let milliseconds = (self.0.as_u128() >> 80) as u64;
         EventId::from_uuid(uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid())
     }
-}
-
-/// The days of a range, in UTC, as they stand in keys. `to` is not part of it.
-pub fn days(from: Timestamp, to: Timestamp) -> impl Iterator<Item = String> {
-    const DAY: Duration = Duration::from_secs(86_400);
-    let since_midnight = from.milliseconds().rem_euclid(DAY.as_millis() as i64);
-    let midnight = from.earlier_by(Duration::from_millis(since_midnight.unsigned_abs()));
-    let days = std::iter::successors(Some(midnight), |day| Some(day.later_by(DAY)));
-    days.take_while(move |day| *day < to).map(|day| day.iso().chars().take(10).collect())
 }
 
 #[cfg(test)]
@@ -150,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cursor_is_beyond() {
+    fn prefixes_before_a_cursor_are_done() {
         let cursor = cursor("data/day=2026-11-20/source=vero/b");
         for (prefix, is_done) in [
             ("data/day=2026-11-19/source=vero/", true),
@@ -163,29 +179,16 @@ mod tests {
     }
 
     #[test]
-    fn days_of_a_range() {
-        let days = |from, to| {
-            let time = |text| Timestamp::parse(text).unwrap();
-            days(time(from), time(to)).collect::<Vec<_>>()
-        };
-        assert_eq!(days("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z"), ["2026-11-20"]);
-        assert_eq!(
-            days("2026-02-28T23:59:59.999Z", "2026-03-01T00:00:00.001Z"),
-            ["2026-02-28", "2026-03-01"]
-        );
-        assert_eq!(days("1969-12-31T12:00:00Z", "1970-01-01T00:00:00.001Z"), ["1969-12-31", "1970-01-01"]);
-    }
-
-    #[test]
     fn new_ids_are_of_version_7_and_the_same_in_one_replay() {
         const OLD: &str = "01935f3a-0000-7000-8000-000000000001";
         let body = |id: &str, payload: &str| {
             let head = r#"{"version":1,"source":"vero","received_at":"2026-11-21T05:04:03.123Z""#;
             format!(r#"{head},"id":"{id}","payload":{payload}}}"#)
         };
-        let run = Run::new();
-        let new_id =
-            |run: Run, id: &str, payload: &str| run.new_id(&Envelope::parse(&body(id, payload)).unwrap());
+        let run = ReplayId::new();
+        let new_id = |run: ReplayId, id: &str, payload: &str| {
+            run.new_id(&Envelope::parse(&body(id, payload)).unwrap())
+        };
         let new = new_id(run, OLD, "{}");
         assert_eq!(Uuid::parse_str(new.as_str()).unwrap().get_version_num(), 7);
         assert_eq!(&new.as_str()[..13], &run.0.to_string()[..13], "of the replay's time");
@@ -193,12 +196,12 @@ mod tests {
         assert_ne!(new.as_str(), OLD);
         assert_ne!(new, new_id(run, "e2", "{}"));
         assert_ne!(new, new_id(run, OLD, r#"{"type":"track"}"#), "mappings share ids");
-        assert_ne!(new, new_id(Run::new(), OLD, "{}"));
+        assert_ne!(new, new_id(ReplayId::new(), OLD, "{}"));
     }
 
     #[test]
     fn types_are_counted_up_to_a_bound_and_never_with_an_address() {
-        let mut counts = Counts::default();
+        let mut counts = ReplayCounts::default();
         (0..200).for_each(|number| counts.count_match(Some(&format!("type{number}"))));
         counts.count_match(Some("a@b.c"));
         counts.count_match(None);

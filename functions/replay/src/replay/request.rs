@@ -1,141 +1,59 @@
-//! What is asked for: which events of the archive go to which destinations again.
+//! Which events of the archive are to go to which destinations again.
 
 use relay_core::envelope::Source;
 use relay_core::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::fields::{BadRequest, Fields};
+use super::parts::{PartSet, replayable};
+use crate::request_fields::{BadRequest, RequestFields};
 
-/// Ids in the event itself; more come by way of a result of Athena's.
+/// Ids in the event itself. A result of Athena can have more.
 const MAX_IDS: usize = 10_000;
 /// Users and types in one event.
 const MAX_NAMES: usize = 1_000;
-/// The most events a second that may be asked for: what ten workers deliver.
+/// In events a second: what ten workers deliver.
 const MAX_RATE: u64 = 10_000;
 const DEFAULT_RATE: u64 = 100;
 /// The longest range, in days: ten years.
 const MAX_DAYS: u64 = 3_653;
 
-/// A whole event, for the faults that need one.
+/// A whole event, for errors that need one.
 pub const EXAMPLE: &str =
     r#"{"from":"2026-11-20","to":"2026-11-21","destinations":["segment"],"dry_run":true}"#;
 
-/// A destination that the archive can be replayed to. The archive itself is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Destination {
-    /// Segment.
-    Segment,
-    /// Vero's Track API.
-    VeroTrack,
-    /// The tags call that follows a first-party event.
-    VeroTags,
-}
-
-impl Destination {
-    const ALL: [Destination; 3] = [Destination::Segment, Destination::VeroTrack, Destination::VeroTags];
-
-    /// Its name in envelopes.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Destination::Segment => "segment",
-            Destination::VeroTrack => "vero_track",
-            Destination::VeroTags => "vero_tags",
-        }
-    }
-
-    /// By its name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Destination::ALL.into_iter().find(|destination| destination.as_str() == name)
-    }
-}
-
-/// Some of the destinations.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Destinations(u8);
-
-impl Destinations {
-    /// These and no others.
-    pub fn of(destinations: impl IntoIterator<Item = Destination>) -> Self {
-        let bits = destinations.into_iter().map(|destination| 1 << destination as u8);
-        Destinations(bits.fold(0, |all, bit| all | bit))
-    }
-
-    /// Those that can have a use for events of a source: what came by way of Segment or its SDKs
-    /// does not go back there, and webhooks bring no tags.
-    pub fn of_source(source: Source) -> Self {
-        match source {
-            Source::Vero => Destinations::of([Destination::Segment, Destination::VeroTrack]),
-            Source::Segment => Destinations::of([Destination::VeroTrack, Destination::VeroTags]),
-        }
-    }
-
-    /// Those that are in both.
-    pub fn and(self, other: Destinations) -> Self {
-        Destinations(self.0 & other.0)
-    }
-
-    /// Those that are in either.
-    pub fn or(self, other: Destinations) -> Self {
-        Destinations(self.0 | other.0)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Their names, for an envelope.
-    pub fn names(self) -> Vec<String> {
-        let has = |destination: &Destination| self.0 & (1 << *destination as u8) != 0;
-        Destination::ALL.into_iter().filter(has).map(|destination| destination.as_str().to_owned()).collect()
-    }
-}
-
-/// The ids that are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ids {
-    /// All there are.
+pub enum IdFilter {
     All,
-    /// These.
     These(Vec<String>),
     /// Those of a result that Athena wrote into the archive's bucket: the object's key.
-    Result(String),
+    AthenaResult(String),
 }
 
-/// A range of the archive, and where it goes.
+/// `None` is no condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct ReplayRequest {
     /// The first time of receipt.
     pub from: Timestamp,
-    /// The time of receipt at which it ends.
+    /// The time of receipt at which the range ends; it is not part of the range.
     pub to: Timestamp,
-    /// Only these types; `None`: all.
     pub types: Option<Vec<String>>,
-    /// Only these users, by id or by address; `None`: all.
+    /// By id or by address.
     pub users: Option<Vec<String>>,
-    /// Only these events.
-    pub ids: Ids,
-    /// Only of these sources.
+    pub ids: IdFilter,
     pub sources: Vec<Source>,
-    /// Where they go.
-    pub destinations: Destinations,
-    /// Events get ids of their own, so that no destination takes them for what it has had already.
+    pub destinations: PartSet,
+    /// Events get new ids, so that no destination takes them for events that it has already.
     pub new_ids: bool,
-    /// Nothing is sent.
     pub dry_run: bool,
-    /// The most events a second.
     pub max_per_second: u32,
 }
 
-impl Request {
-    /// Reads a request. `bucket` is the archive's.
-    ///
-    /// # Errors
-    /// The first field that is at fault.
+impl ReplayRequest {
+    /// `bucket` is the archive's.
     pub fn parse(event: Map<String, Value>, bucket: &str) -> Result<Self, BadRequest> {
-        let mut fields = Fields::of("event", event, EXAMPLE);
+        let mut fields = RequestFields::new("event", event, EXAMPLE);
         let (from, to) = range(&mut fields)?;
-        let request = Request {
+        let request = ReplayRequest {
             from,
             to,
             types: fields.texts("types", MAX_NAMES, r#"["opened"]"#)?,
@@ -152,7 +70,7 @@ impl Request {
     }
 }
 
-fn range(fields: &mut Fields) -> Result<(Timestamp, Timestamp), BadRequest> {
+fn range(fields: &mut RequestFields) -> Result<(Timestamp, Timestamp), BadRequest> {
     let mut required = |field: &'static str, problem: &str| {
         fields.time(field)?.ok_or_else(|| BadRequest::new(field, problem, EXAMPLE))
     };
@@ -167,18 +85,18 @@ fn range(fields: &mut Fields) -> Result<(Timestamp, Timestamp), BadRequest> {
     Ok((from, to))
 }
 
-fn ids(fields: &mut Fields, bucket: &str) -> Result<Ids, BadRequest> {
+fn ids(fields: &mut RequestFields, bucket: &str) -> Result<IdFilter, BadRequest> {
     const ID: &str = r#"["01935f3a-0000-7000-8000-000000000001"]"#;
     const RESULT: &str = r#""s3://<archive bucket>/athena/<execution>.csv""#;
     let ids = fields.texts("ids", MAX_IDS, ID)?;
     let result = fields.text("result", RESULT)?;
     match (ids, result) {
-        (None, None) => Ok(Ids::All),
-        (Some(ids), None) => Ok(Ids::These(ids)),
+        (None, None) => Ok(IdFilter::All),
+        (Some(ids), None) => Ok(IdFilter::These(ids)),
         (None, Some(url)) => {
             let key = url.strip_prefix("s3://").and_then(|rest| rest.strip_prefix(bucket)?.strip_prefix('/'));
             match key.filter(|key| key.starts_with("athena/") && key.ends_with(".csv")) {
-                Some(key) => Ok(Ids::Result(key.to_owned())),
+                Some(key) => Ok(IdFilter::AthenaResult(key.to_owned())),
                 None => {
                     let problem = "must be a CSV under athena/ in the archive's own bucket";
                     Err(BadRequest::new("result", problem, RESULT))
@@ -191,7 +109,7 @@ fn ids(fields: &mut Fields, bucket: &str) -> Result<Ids, BadRequest> {
     }
 }
 
-fn sources(fields: &mut Fields) -> Result<Vec<Source>, BadRequest> {
+fn sources(fields: &mut RequestFields) -> Result<Vec<Source>, BadRequest> {
     const NAMES: &str = r#"["vero"]"#;
     // In the order of their partitions' keys.
     const ALL: [Source; 2] = [Source::Segment, Source::Vero];
@@ -202,13 +120,17 @@ fn sources(fields: &mut Fields) -> Result<Vec<Source>, BadRequest> {
     Ok(ALL.into_iter().filter(|source| names.iter().any(|name| name == source.as_str())).collect())
 }
 
-fn destinations(fields: &mut Fields) -> Result<Destinations, BadRequest> {
+fn destinations(fields: &mut RequestFields) -> Result<PartSet, BadRequest> {
     const NAMES: &str = r#"["segment"]"#;
-    let fault = |problem| BadRequest::new("destinations", problem, NAMES);
-    let names = fields.texts("destinations", Destination::ALL.len(), NAMES)?;
-    let names = names.ok_or_else(|| fault("is missing: it must say where the events go"))?;
-    let known: Option<Vec<Destination>> = names.iter().map(|name| Destination::parse(name)).collect();
-    known.map(Destinations::of).ok_or_else(|| fault("must be of segment, vero_track and vero_tags"))
+    let error = |problem: String| BadRequest::new("destinations", problem, NAMES);
+    let names = fields.texts("destinations", replayable().count(), NAMES)?;
+    let names = names.ok_or_else(|| error("is missing: it must say where the events go".to_owned()))?;
+    let add = |parts: PartSet, name: &String| Some(parts.or(PartSet::named(name)?));
+    names.iter().try_fold(PartSet::default(), add).ok_or_else(|| {
+        let mut known: Vec<&str> = replayable().map(|part| part.name).collect();
+        let last = known.pop().unwrap_or_default();
+        error(format!("must be of {} and {last}", known.join(", ")))
+    })
 }
 
 #[cfg(test)]
@@ -216,12 +138,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn parse(event: Value) -> Result<Request, String> {
+    fn parse(event: Value) -> Result<ReplayRequest, String> {
         let Value::Object(event) = event else { panic!("an object") };
-        Request::parse(event, "archive").map_err(|error| error.to_string())
+        ReplayRequest::parse(event, "archive").map_err(|error| error.to_string())
     }
 
-    fn with(more: Value) -> Result<Request, String> {
+    fn with(more: Value) -> Result<ReplayRequest, String> {
         let mut event = json!({"from": "2026-11-20", "to": "2026-11-21", "destinations": ["segment"]});
         for (field, value) in more.as_object().unwrap() {
             event[field] = value.clone();
@@ -239,9 +161,9 @@ mod tests {
         let request = request.unwrap();
         assert_eq!(request.from.iso(), "2026-11-20T00:00:00.000Z");
         assert_eq!(request.destinations.names(), ["segment", "vero_track"]);
-        assert_eq!((request.ids, request.max_per_second), (Ids::These(vec!["e1".into()]), 7));
+        assert_eq!((request.ids, request.max_per_second), (IdFilter::These(vec!["e1".into()]), 7));
         let least = with(json!({})).unwrap();
-        assert_eq!((least.ids, least.max_per_second, least.sources.len()), (Ids::All, 100, 2));
+        assert_eq!((least.ids, least.max_per_second, least.sources.len()), (IdFilter::All, 100, 2));
         assert!(!least.new_ids && !least.dry_run);
     }
 
@@ -254,8 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_their_field_and_an_example() {
-        for (fault, start) in [
+    fn errors_name_their_field_and_an_example() {
+        for (field, start) in [
             (json!({"from": "yesterday"}), "`from` must be an RFC 3339 time or a date, for example"),
             (json!({"to": "2026-11-20"}), "`to` must be later than `from`, for example"),
             (json!({"to": "2099-11-20"}), "`to` must be within 3653 days"),
@@ -281,20 +203,10 @@ mod tests {
                 "`event` has a field that is none of from, to, types, users, ids, result, sources, destinations, new_ids, dry_run, max_per_second",
             ),
         ] {
-            let error = with(fault).unwrap_err();
+            let error = with(field).unwrap_err();
             assert!(error.starts_with(start), "{error}");
         }
         let by_result = with(json!({"result": "s3://archive/athena/x.csv"})).unwrap();
-        assert_eq!(by_result.ids, Ids::Result("athena/x.csv".to_owned()));
-    }
-
-    #[test]
-    fn sources_and_destinations_that_belong_together() {
-        let all = Destinations::of(Destination::ALL);
-        let of = |source| all.and(Destinations::of_source(source)).names();
-        assert_eq!(of(Source::Vero), ["segment", "vero_track"]);
-        assert_eq!(of(Source::Segment), ["vero_track", "vero_tags"]);
-        let segment = Destinations::of([Destination::Segment]);
-        assert!(segment.and(Destinations::of_source(Source::Segment)).is_empty());
+        assert_eq!(by_result.ids, IdFilter::AthenaResult("athena/x.csv".to_owned()));
     }
 }

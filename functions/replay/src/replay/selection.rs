@@ -4,63 +4,39 @@ use std::collections::{HashMap, HashSet};
 
 use relay_core::archive::Archived;
 use relay_core::envelope::Envelope;
-use sha2::{Digest, Sha256};
 
-use super::request::{Destination, Destinations, Request};
+use super::parts::PartSet;
+use super::request::ReplayRequest;
+use crate::id_hash::IdHash;
 
-/// An id, in 16 bytes whatever its length: a million of them are 32 MB. Of a billion, two meet with a chance of one to
-/// 10²⁰.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct IdHash(u128);
-
-impl IdHash {
-    /// Of an id.
-    pub fn of(id: &str) -> Self {
-        Self::of_parts([id, ""])
-    }
-
-    /// Of an event. Two may have one id: mappings of one Webhooks destination share a `messageId`.
-    pub fn of_event(envelope: &Envelope<'_>) -> Self {
-        Self::of_parts([envelope.id.as_str(), envelope.payload.text()])
-    }
-
-    fn of_parts(parts: [&str; 2]) -> Self {
-        let digest = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize();
-        IdHash(digest.iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte)))
-    }
-}
-
-/// The ids that were asked for, each with the destinations that it is asked for.
+/// Ids of a request, each with the destinations that it is to go to.
 #[derive(Debug, Default)]
-pub struct Wanted(HashMap<IdHash, Destinations>);
+pub struct SelectedIds(HashMap<IdHash, PartSet>);
 
-impl Wanted {
-    /// Adds an id.
-    pub fn add(&mut self, id: &str, destinations: Destinations) {
+impl SelectedIds {
+    pub fn add(&mut self, id: &str, parts: PartSet) {
         let entry = self.0.entry(IdHash::of(id)).or_default();
-        *entry = entry.or(destinations);
+        *entry = entry.or(parts);
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 }
 
-/// What a request selects.
 #[derive(Debug)]
 pub struct Selection<'r> {
-    request: &'r Request,
+    request: &'r ReplayRequest,
     types: Option<HashSet<&'r str>>,
     users: Option<HashSet<&'r str>>,
     addresses: HashSet<String>,
     /// `None`: all.
-    ids: Option<Wanted>,
+    ids: Option<SelectedIds>,
 }
 
 impl<'r> Selection<'r> {
-    /// Of a request; `ids` are those that it names, `None` for all.
-    pub fn new(request: &'r Request, ids: Option<Wanted>) -> Self {
+    /// `ids`: `None` for all.
+    pub fn new(request: &'r ReplayRequest, ids: Option<SelectedIds>) -> Self {
         let set = |names: &'r Option<Vec<String>>| -> Option<HashSet<&'r str>> {
             names.as_ref().map(|names| names.iter().map(String::as_str).collect())
         };
@@ -73,21 +49,21 @@ impl<'r> Selection<'r> {
         }
     }
 
-    /// The destinations that an archived event is to go to.
-    pub fn destinations(&self, row: &Archived<'_>, envelope: &Envelope<'_>) -> Destinations {
-        let Request { from, to, destinations, .. } = self.request;
+    /// Where an archived event is to go.
+    pub fn destinations(&self, row: &Archived<'_>, envelope: &Envelope<'_>) -> PartSet {
+        let ReplayRequest { from, to, destinations, .. } = self.request;
         let is_in_range = (*from..*to).contains(&envelope.received_at);
         if !is_in_range || !self.is_of_type(row) || !self.is_of_user(row) {
-            return Destinations::default();
+            return PartSet::default();
         }
-        let asked = match &self.ids {
+        let selected = match &self.ids {
             None => *destinations,
-            Some(Wanted(ids)) => {
+            Some(SelectedIds(ids)) => {
                 let named = ids.get(&IdHash::of(envelope.id.as_str())).copied().unwrap_or_default();
                 named.and(*destinations)
             }
         };
-        asked.and(Destinations::of_source(envelope.source))
+        selected.and(PartSet::of_source(envelope.source))
     }
 
     fn is_of_type(&self, row: &Archived<'_>) -> bool {
@@ -102,62 +78,18 @@ impl<'r> Selection<'r> {
     }
 }
 
-/// The columns of Athena's result that count, found by the head of its CSV.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Columns {
-    id: usize,
-    destination: usize,
-}
-
-impl Columns {
-    /// From the first record. `None`: it lacks one of them.
-    pub fn of(head: &[String]) -> Option<Self> {
-        let place = |name| head.iter().position(|column| column == name);
-        Some(Columns { id: place("id")?, destination: place("destination")? })
-    }
-
-    /// A record's id, and the destination beside it; `None` for a record without them, or of a destination that no
-    /// replay goes to, such as the archive itself.
-    pub fn read<'r>(&self, record: &'r [String]) -> Option<(&'r str, Destination)> {
-        let id = record.get(self.id).filter(|id| !id.is_empty())?;
-        Some((id, Destination::parse(record.get(self.destination)?)?))
-    }
-}
-
-/// The fields of a record of CSV as Athena writes it (its user guide, "Work with query results"): each in quotes, quotes
-/// in them doubled; null is nothing at all.
-pub fn csv_fields(record: &str) -> Vec<String> {
-    let (mut fields, mut field, mut is_quoted) = (Vec::new(), String::new(), false);
-    let mut characters = record.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' if is_quoted && characters.next_if_eq(&'"').is_some() => field.push('"'),
-            '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => fields.push(std::mem::take(&mut field)),
-            _ => field.push(character),
-        }
-    }
-    fields.push(field);
-    fields
-}
-
-/// Whether a text is a whole record, and not only the part before a line break that stands in quotes.
-pub fn is_whole_record(text: &str) -> bool {
-    text.bytes().filter(|byte| *byte == b'"').count() % 2 == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn request(more: Value) -> Request {
+    fn request(more: Value) -> ReplayRequest {
         let mut event =
             json!({"from": "2026-11-20", "to": "2026-11-21", "destinations": ["segment", "vero_track"]});
         for (field, value) in more.as_object().unwrap() {
             event[field] = value.clone();
         }
-        Request::parse(event.as_object().unwrap().clone(), "archive").unwrap()
+        ReplayRequest::parse(event.as_object().unwrap().clone(), "archive").unwrap()
     }
 
     fn row(id: &str, source: &str, received_at: &str) -> String {
@@ -168,7 +100,7 @@ mod tests {
         .to_string()
     }
 
-    fn names(request: &Request, ids: Option<Wanted>, line: &str) -> Vec<String> {
+    fn names(request: &ReplayRequest, ids: Option<SelectedIds>, line: &str) -> Vec<String> {
         let row = Archived::parse(line).unwrap();
         Selection::new(request, ids).destinations(&row, &row.envelope().unwrap()).names()
     }
@@ -199,44 +131,28 @@ mod tests {
         ] {
             assert_eq!(!names(&request(filter.clone()), None, &line).is_empty(), is_in, "{filter}");
         }
-        let nobody = json!({
+        let without_user = json!({
             "id": "e1", "source": "vero", "received_at": "2026-11-20T05:00:00.000Z", "type": null, "user_id": null,
             "email": null, "payload": "{}",
         });
-        assert!(names(&request(json!({"types": ["opened"]})), None, &nobody.to_string()).is_empty());
-        assert!(names(&request(json!({"users": ["12"]})), None, &nobody.to_string()).is_empty());
+        assert!(names(&request(json!({"types": ["opened"]})), None, &without_user.to_string()).is_empty());
+        assert!(names(&request(json!({"users": ["12"]})), None, &without_user.to_string()).is_empty());
     }
 
     #[test]
-    fn an_id_goes_where_it_is_named_for_and_may() {
-        let wanted = |pairs: &[(&str, Destination)]| {
-            let mut wanted = Wanted::default();
-            pairs.iter().for_each(|(id, destination)| wanted.add(id, Destinations::of([*destination])));
+    fn an_id_goes_to_the_destinations_that_name_it_and_take_it() {
+        let wanted = |pairs: &[(&str, &str)]| {
+            let mut wanted = SelectedIds::default();
+            pairs.iter().for_each(|(id, part)| wanted.add(id, PartSet::named(part).unwrap()));
             Some(wanted)
         };
         let at = "2026-11-20T05:00:00.000Z";
         let of = |ids, id| names(&request(json!({})), wanted(ids), &row(id, "vero", at));
-        let ids =
-            [("e1", Destination::Segment), ("e2", Destination::Segment), ("e2", Destination::VeroTrack)];
+        let ids = [("e1", "segment"), ("e2", "segment"), ("e2", "vero_track")];
         assert_eq!(of(&ids, "e1"), ["segment"]);
         assert_eq!(of(&ids, "e2"), ["segment", "vero_track"]);
         assert!(of(&ids, "e3").is_empty());
-        assert!(of(&[("e1", Destination::VeroTags)], "e1").is_empty(), "not asked for");
+        assert!(of(&[("e1", "vero_tags")], "e1").is_empty(), "not asked for");
         assert_eq!(names(&request(json!({})), None, &row("e1", "segment", at)), ["vero_track"]);
-    }
-
-    #[test]
-    fn athena_s_csv() {
-        let head = csv_fields(r#""id","received_at","source","type","destination","last_reason""#);
-        let columns = Columns::of(&head).unwrap();
-        let record = csv_fields("\"e1\",\"2026\",\"vero\",\"a \"\"b\"\",\nc\",\"segment\",");
-        assert_eq!(record[3], "a \"b\",\nc");
-        assert_eq!((record.len(), record[5].as_str()), (6, ""));
-        assert_eq!(columns.read(&record), Some(("e1", Destination::Segment)));
-        for record in ["", "\"\",,,,\"segment\"", "\"e1\",,,,\"archive\"", "\"e1\""] {
-            assert_eq!(columns.read(&csv_fields(record)), None, "{record}");
-        }
-        assert!(Columns::of(&csv_fields("\"id\",\"type\"")).is_none());
-        assert!(is_whole_record("\"a\",\"b\"\"c\"") && !is_whole_record("\"a\",\"b"));
     }
 }

@@ -1,14 +1,16 @@
-//! Replays of an archive in memory, with time that passes only when somebody waits.
+//! Replays of an archive in memory, with time that passes only while something waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::progress::ReplayCounts;
 use super::*;
-use crate::lines::gzip;
-use crate::sender::fake::Memory;
+use crate::archive::{MAX_LINE, Store, gzip};
+use crate::sender::fake::InMemoryQueue;
+use crate::time_limit::{TaskOutcome, TimeLimit};
 
 fn row(id: &str, day: &str, source: &str) -> String {
     let kind = if source == "vero" { "opened" } else { "track" };
@@ -20,16 +22,16 @@ fn row(id: &str, day: &str, source: &str) -> String {
     .to_string()
 }
 
-fn request(more: Value) -> Request {
+fn request(more: Value) -> ReplayRequest {
     let mut event =
         json!({"from": "2026-11-20", "to": "2026-11-22", "destinations": ["segment", "vero_track"]});
     for (field, value) in more.as_object().unwrap() {
         event[field] = value.clone();
     }
-    Request::parse(event.as_object().unwrap().clone(), "archive").unwrap()
+    ReplayRequest::parse(event.as_object().unwrap().clone(), "archive").unwrap()
 }
 
-/// Objects of so many rows, on two days and of two sources, every other one packed; and the ids in them.
+/// Objects of so many rows, on two days and of two sources, every other one compressed; and the ids in them.
 async fn archive(objects: &[usize]) -> (Store, Vec<String>) {
     let (store, mut ids) = (Store::in_memory(), Vec::new());
     for (index, rows) in objects.iter().enumerate() {
@@ -57,11 +59,11 @@ fn paused<T>(future: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(future)
 }
 
-fn envelopes(memory: &Memory) -> Vec<Value> {
+fn envelopes(memory: &InMemoryQueue) -> Vec<Value> {
     memory.taken.borrow().iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect()
 }
 
-fn sorted_ids(memory: &Memory) -> Vec<String> {
+fn sorted_ids(memory: &InMemoryQueue) -> Vec<String> {
     let mut ids: Vec<String> =
         envelopes(memory).iter().map(|envelope| envelope["id"].as_str().unwrap().to_owned()).collect();
     ids.sort();
@@ -70,10 +72,10 @@ fn sorted_ids(memory: &Memory) -> Vec<String> {
 
 const FOR_EVER: Duration = Duration::from_secs(100_000);
 
-async fn run_once(request: &Request, store: &Store, memory: &Memory) -> Counts {
-    let mut progress = Progress::new();
-    let limit = Limit::within(FOR_EVER);
-    assert_eq!(run(request, &mut progress, store, memory, &limit).await.unwrap(), Ended::Done);
+async fn run_once(request: &ReplayRequest, store: &Store, memory: &InMemoryQueue) -> ReplayCounts {
+    let mut progress = ReplayProgress::new();
+    let limit = TimeLimit::within(FOR_EVER);
+    assert_eq!(run(request, &mut progress, store, memory, &limit).await.unwrap(), TaskOutcome::Done);
     progress.counts
 }
 
@@ -81,22 +83,22 @@ async fn run_once(request: &Request, store: &Store, memory: &Memory) -> Counts {
 fn a_dry_run_counts_the_same_and_sends_nothing() {
     paused(async {
         let (store, ids) = archive(&[3, 4, 0, 5, 1]).await;
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         let dry = run_once(&request(json!({"dry_run": true})), &store, &memory).await;
         assert!(memory.taken.borrow().is_empty());
         assert_eq!((dry.scanned, dry.matched, dry.sent, dry.unreadable), (13, 13, 0, 0));
-        let wet = run_once(&request(json!({})), &store, &memory).await;
+        let real = run_once(&request(json!({})), &store, &memory).await;
         assert_eq!(sorted_ids(&memory), ids);
-        assert_eq!(wet, Counts { sent: 13, ..dry });
-        assert_eq!(wet.by_type, BTreeMap::from([("opened".to_owned(), 5), ("track".to_owned(), 8)]));
+        assert_eq!(real, ReplayCounts { sent: 13, ..dry });
+        assert_eq!(real.by_type, BTreeMap::from([("opened".to_owned(), 5), ("track".to_owned(), 8)]));
     });
 }
 
 #[test]
-fn an_envelope_is_what_it_was_but_for_where_it_goes() {
+fn only_the_destinations_of_an_envelope_change() {
     paused(async {
         let (store, _) = archive(&[0, 1]).await;
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         run_once(&request(json!({"destinations": ["segment"]})), &store, &memory).await;
         let expected = concat!(
             r#"{"version":1,"id":"e1-0","source":"vero","received_at":"2026-11-20T05:04:03.123Z","#,
@@ -111,10 +113,10 @@ fn new_ids_change_nothing_else_and_are_the_same_when_sent_twice() {
     paused(async {
         let (store, _) = archive(&[2, 2]).await;
         let request = request(json!({"new_ids": true}));
-        let (memory, mut progress) = (Memory::default(), Progress::new());
-        let limit = Limit::within(FOR_EVER);
+        let (memory, mut progress) = (InMemoryQueue::default(), ReplayProgress::new());
+        let limit = TimeLimit::within(FOR_EVER);
         run(&request, &mut progress, &store, &memory, &limit).await.unwrap();
-        // As if cut off before anybody learned how far it had come.
+        // As if the invocation had been killed before it returned its progress.
         progress.cursor = None;
         run(&request, &mut progress, &store, &memory, &limit).await.unwrap();
         let all = envelopes(&memory);
@@ -135,7 +137,7 @@ fn two_events_of_one_id_are_two() {
         let one = row("a", "2026-11-20", "segment");
         let lines = [one.clone(), one.replace("track", "identify"), one].join("\n");
         store.put("data/day=2026-11-20/source=segment/1", lines.into_bytes()).await;
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         let request = request(json!({"destinations": ["vero_track"]}));
         assert_eq!(run_once(&request, &store, &memory).await.sent, 2);
         let kinds: Vec<Value> =
@@ -153,7 +155,7 @@ fn a_row_that_is_there_twice_is_sent_once() {
             let key = format!("data/day=2026-11-20/source=vero/{object}");
             store.put(&key, format!("{lines}\n{lines}").into_bytes()).await;
         }
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         let counts = run_once(&request(json!({})), &store, &memory).await;
         assert_eq!(
             (counts.scanned, counts.matched, sorted_ids(&memory)),
@@ -163,18 +165,18 @@ fn a_row_that_is_there_twice_is_sent_once() {
 }
 
 #[test]
-fn what_cannot_be_read_is_counted_and_takes_nothing_along() {
+fn unreadable_rows_are_counted_and_lose_no_others() {
     paused(async {
         let store = Store::in_memory();
         let prefix = "data/day=2026-11-20/source=vero/";
         let [a, b, c] = ["a", "b", "c"].map(|id| row(id, "2026-11-20", "vero"));
-        let long = "x".repeat(crate::lines::MAX_LINE + 1);
+        let long = "x".repeat(MAX_LINE + 1);
         let odd = [a.as_bytes(), b"{}", b"\xff\xfe", long.as_bytes(), b.as_bytes()].join(&b'\n');
         store.put(&format!("{prefix}1"), odd).await;
-        let packed = gzip(format!("{}\n", row("z", "2026-11-20", "vero")).repeat(50).as_bytes());
-        store.put(&format!("{prefix}2"), packed[..packed.len() - 5].to_vec()).await;
+        let compressed = gzip(format!("{}\n", row("z", "2026-11-20", "vero")).repeat(50).as_bytes());
+        store.put(&format!("{prefix}2"), compressed[..compressed.len() - 5].to_vec()).await;
         store.put(&format!("{prefix}3"), c.into_bytes()).await;
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         let counts = run_once(&request(json!({})), &store, &memory).await;
         assert_eq!(counts.unreadable, 4, "three lines and an object");
         let ids = sorted_ids(&memory);
@@ -183,25 +185,28 @@ fn what_cannot_be_read_is_counted_and_takes_nothing_along() {
 }
 
 #[test]
-fn an_object_that_was_written_anew_is_read_from_its_beginning() {
+fn an_overwritten_object_is_read_from_its_beginning() {
     paused(async {
         let (store, _) = archive(&[0, 4]).await;
         let request = request(json!({"max_per_second": 1}));
-        let (memory, mut progress) = (Memory::default(), Progress::new());
-        let limit = Limit::within(Duration::from_secs(2));
-        assert_eq!(run(&request, &mut progress, &store, &memory, &limit).await.unwrap(), Ended::TimeIsUp);
+        let (memory, mut progress) = (InMemoryQueue::default(), ReplayProgress::new());
+        let limit = TimeLimit::within(Duration::from_secs(2));
+        assert_eq!(
+            run(&request, &mut progress, &store, &memory, &limit).await.unwrap(),
+            TaskOutcome::TimeIsUp
+        );
         let sent = sorted_ids(&memory);
         assert!((2..4).contains(&sent.len()), "{sent:?}");
         let rest = ["e1-0", "e1-3"].map(|id| row(id, "2026-11-20", "vero")).join("\n");
         store.put("data/day=2026-11-20/source=vero/object-1", rest.into_bytes()).await;
-        let limit = Limit::within(FOR_EVER);
-        assert_eq!(run(&request, &mut progress, &store, &memory, &limit).await.unwrap(), Ended::Done);
+        let limit = TimeLimit::within(FOR_EVER);
+        assert_eq!(run(&request, &mut progress, &store, &memory, &limit).await.unwrap(), TaskOutcome::Done);
         assert!(sorted_ids(&memory).contains(&"e1-3".to_owned()), "though fewer lines stand before it now");
     });
 }
 
 #[test]
-fn athena_s_result_says_what_goes_where() {
+fn a_result_of_athena_says_which_event_goes_where() {
     paused(async {
         let (store, _) = archive(&[2, 3]).await;
         let csv = "\"id\",\"received_at\",\"source\",\"type\",\"destination\",\"last_reason\"\n\
@@ -211,7 +216,7 @@ fn athena_s_result_says_what_goes_where() {
                    \"e1-2\",\"2026\",\"vero\",\"opened\",\"archive\",\"timeout\"\n\
                    \"e0-0\",\"2026\",\"segment\",\"track\",\"segment\",\n";
         store.put("athena/result.csv", csv.into()).await;
-        let memory = Memory::default();
+        let memory = InMemoryQueue::default();
         let request = request(json!({"result": "s3://archive/athena/result.csv"}));
         run_once(&request, &store, &memory).await;
         let sent = envelopes(&memory);
@@ -224,21 +229,26 @@ fn athena_s_result_says_what_goes_where() {
         assert_eq!(sent, expected.iter().map(|(id, names)| (*id, names)).collect());
         for csv in ["", "\"a\",\"b\"\n", "\"id\",\"destination\"\n\"e1"] {
             store.put("athena/result.csv", csv.into()).await;
-            let limit = Limit::within(FOR_EVER);
-            let error = run(&request, &mut Progress::new(), &store, &memory, &limit).await.unwrap_err();
-            assert!(matches!(error, ReplayError::Result(_)), "{error}");
+            let limit = TimeLimit::within(FOR_EVER);
+            let error = run(&request, &mut ReplayProgress::new(), &store, &memory, &limit).await.unwrap_err();
+            assert!(matches!(error, ReplayError::AthenaResult(_)), "{error}");
         }
     });
 }
 
 /// Goes on until it is done, each time with the progress as it would come out of the queue.
-async fn run_in_pieces(request: &Request, store: &Store, memory: &Memory, piece: Duration) -> Counts {
-    let mut progress = Progress::new();
+async fn run_in_pieces(
+    request: &ReplayRequest,
+    store: &Store,
+    memory: &InMemoryQueue,
+    piece: Duration,
+) -> ReplayCounts {
+    let mut progress = ReplayProgress::new();
     for _ in 0..10_000 {
-        let limit = Limit::within(piece);
+        let limit = TimeLimit::within(piece);
         let ended = run(request, &mut progress, store, memory, &limit).await;
         progress = serde_json::from_value(serde_json::to_value(&progress).unwrap()).unwrap();
-        if matches!(ended, Ok(Ended::Done)) {
+        if matches!(ended, Ok(TaskOutcome::Done)) {
             return progress.counts;
         }
     }
@@ -250,14 +260,14 @@ proptest! {
 
     /// Handed over after any line, nothing is lost and nothing goes twice.
     #[test]
-    fn cut_anywhere_the_union_is_exact(
+    fn handed_over_anywhere_each_event_is_sent_once(
         objects in proptest::collection::vec(0_usize..9, 1..8),
         per_second in 1_u32..6,
         piece in 0_u64..12_000,
     ) {
         paused(async {
             let (store, ids) = archive(&objects).await;
-            let memory = Memory::default();
+            let memory = InMemoryQueue::default();
             let request = request(json!({"max_per_second": per_second}));
             let counts = run_in_pieces(&request, &store, &memory, Duration::from_millis(piece)).await;
             prop_assert_eq!(sorted_ids(&memory), ids.clone());
@@ -280,7 +290,7 @@ proptest! {
     ) {
         paused(async {
             let (store, ids) = archive(&objects).await;
-            let memory = Memory::default();
+            let memory = InMemoryQueue::default();
             *memory.refusals.borrow_mut() = refusals;
             let request = request(json!({"max_per_second": per_second}));
             run_in_pieces(&request, &store, &memory, FOR_EVER).await;

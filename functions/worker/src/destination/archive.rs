@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use relay_core::archive::{About, row};
-use relay_core::delivery::{Answer, DeliveryError, DeliveryOutcome, Target, TransportError};
-use relay_core::envelope::{DeadLetterReason, Source};
-use relay_platform::aws::Aws;
+use relay_core::delivery::{DeliveryError, DeliveryOutcome, Response, Target, TransportError};
+use relay_core::destinations::{self, Destination as Row};
 use relay_platform::firehose::{MAX_RECORD_BYTES, Put, PutError, Stream, calls};
 
-use super::caller::{Caller, Refused};
+use super::batches::in_batches;
+use super::caller::Caller;
 use super::context::RunContext;
-use super::{Destination, Outcomes, in_batches};
-use crate::config::Config;
-use crate::event::{Content, Event};
+use super::runner::{Destination, Outcomes, Setup};
+use crate::event::{Event, ParsedPayload};
 use crate::secrets::Secrets;
+use crate::start::StartError;
 
-const NAME: &str = "archive";
+const ROW: &Row = destinations::named("archive");
 
 /// Calls in flight, of up to 1 MB each.
 const IN_FLIGHT: usize = 4;
@@ -34,11 +34,6 @@ pub(super) struct Archive {
 type NotTaken = Mutex<Vec<(usize, String)>>;
 
 impl Archive {
-    pub(super) fn new(config: &Config, aws: &Aws) -> Option<Self> {
-        let name = config.archive_stream.clone()?;
-        Some(Archive { stream: Stream::new(aws.firehose(), name), caller: Caller::new(false) })
-    }
-
     /// Makes one call, and a second for those of its records that Firehose did not take.
     async fn send(&self, rows: &[String], context: &RunContext<'_>) -> Vec<DeliveryOutcome> {
         let mut outcomes = vec![DeliveryOutcome::NotStarted; rows.len()];
@@ -47,11 +42,11 @@ impl Archive {
             let records: Vec<&str> = todo.iter().map(|index| rows[*index].as_str()).collect();
             let not_taken = NotTaken::default();
             let put = |timeout| self.put(&records, timeout, &not_taken);
-            let outcome = match self.caller.call(context, NAME, Target::Endpoint, put).await {
-                Ok(DeliveryOutcome::NotStarted) => break,
-                Ok(outcome) => outcome,
+            let outcome = match self.caller.call(context, ROW.name, Target::Endpoint, put).await {
+                DeliveryOutcome::NotStarted => break,
                 // Rows are our own work, of a known form and size: a refusal is about the stream.
-                Err(Refused(error)) => DeliveryOutcome::Retry(error),
+                DeliveryOutcome::Rejected(error) => DeliveryOutcome::Retry(error),
+                outcome => outcome,
             };
             for index in &todo {
                 outcomes[*index] = outcome.clone();
@@ -63,7 +58,7 @@ impl Archive {
             let not_taken = not_taken.into_iter().filter_map(|(place, code)| Some((*todo.get(place)?, code)));
             todo = not_taken
                 .map(|(index, code)| {
-                    let error = DeliveryError { excerpt: Some(code), ..DeliveryError::internal("not_taken") };
+                    let error = DeliveryError { excerpt: Some(code), ..DeliveryError::new("not_taken") };
                     outcomes[index] = DeliveryOutcome::Retry(error);
                     index
                 })
@@ -75,30 +70,34 @@ impl Archive {
         outcomes
     }
 
-    async fn put(&self, records: &[&str], timeout: Duration, not_taken: &NotTaken) -> Answer {
-        let answer = self.stream.put(records, timeout).await;
-        match answer {
+    async fn put(
+        &self,
+        records: &[&str],
+        timeout: Duration,
+        not_taken: &NotTaken,
+    ) -> Result<Response, TransportError> {
+        match self.stream.put(records, timeout).await {
             // A stream over its limits may say so record by record, within a 200.
             Ok(Put { refused, is_repeated }) if refused.len() == records.len() => {
-                response(503, refused.into_iter().next().map(|(_, code)| code), is_repeated)
+                Ok(response(503, refused.into_iter().next().map(|(_, code)| code), is_repeated))
             }
             Ok(Put { refused, is_repeated }) => {
                 *not_taken.lock().unwrap_or_else(PoisonError::into_inner) = refused;
-                response(200, None, is_repeated)
+                Ok(response(200, None, is_repeated))
             }
-            Err(PutError::Timeout) => Answer::Failed(TransportError::Timeout),
-            Err(PutError::Unreachable) => Answer::Failed(TransportError::Connect),
-            Err(PutError::Broken) => Answer::Failed(TransportError::Broken),
-            Err(PutError::Unacknowledged) => Answer::Failed(TransportError::Unread),
+            Err(PutError::Timeout) => Err(TransportError::Timeout),
+            Err(PutError::Unreachable) => Err(TransportError::Connect),
+            Err(PutError::Broken) => Err(TransportError::Broken),
+            Err(PutError::Unacknowledged) => Err(TransportError::Unread),
             Err(PutError::Refused { status, code, is_repeated }) => {
-                response(http_status(status, &code), Some(code), is_repeated)
+                Ok(response(http_status(status, &code), Some(code), is_repeated))
             }
         }
     }
 }
 
-fn response(status: u16, code: Option<String>, is_repeated: bool) -> Answer {
-    Answer::Response { status, retry_after: None, body: code.unwrap_or_default(), is_repeated }
+fn response(status: u16, code: Option<String>, is_repeated: bool) -> Response {
+    Response { status, retry_after: None, body: code.unwrap_or_default(), is_repeated }
 }
 
 /// The status that HTTP has for an AWS error: AWS answers most with 400 (Firehose API reference, "Common Error Types"
@@ -120,9 +119,12 @@ fn http_status(status: u16, code: &str) -> u16 {
 impl Destination for Archive {
     type Item = String;
 
-    const NAMES: &'static [&'static str] = &[NAME];
+    const ROW: &'static Row = ROW;
 
-    const SOURCES: &'static [Source] = &[Source::Vero, Source::Segment];
+    fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
+        let stream = Stream::new(setup.aws.firehose(), setup.address.to_owned());
+        Ok(Archive { stream, caller: Caller::new(false) })
+    }
 
     fn prepare(
         &self,
@@ -130,14 +132,13 @@ impl Destination for Archive {
         _owed: &[&'static str],
         _secrets: &Secrets,
     ) -> Result<String, Outcomes> {
-        let about: About<'_> = match &event.content {
-            Content::Webhook(webhook) => webhook.into(),
-            Content::FirstParty(event) => event.into(),
+        let about: About<'_> = match &event.payload {
+            ParsedPayload::Webhook(webhook) => webhook.into(),
+            ParsedPayload::FirstParty(event) => event.into(),
         };
         let row = row(&event.envelope, &about);
         if row.len() > MAX_RECORD_BYTES {
-            let cause = DeadLetterReason::new("too_large");
-            return Err(vec![(NAME, DeliveryOutcome::Rejected(cause))]);
+            return Err(vec![(ROW.name, DeliveryOutcome::rejected("too_large"))]);
         }
         Ok(row)
     }
@@ -146,7 +147,7 @@ impl Destination for Archive {
         Box::pin(async move {
             let send = |rows| self.send(rows, context);
             let outcomes = in_batches(calls(&rows), IN_FLIGHT, self.caller.is_on_trial(), send).await;
-            outcomes.into_iter().map(|outcome| vec![(NAME, outcome)]).collect()
+            outcomes.into_iter().map(|outcome| vec![(ROW.name, outcome)]).collect()
         })
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use relay_core::delivery::{Admission, Answer, Breaker, DeliveryError, DeliveryOutcome, Target, Verdict};
+use relay_core::delivery::{
+    Admission, Breaker, DeliveryError, DeliveryOutcome, Response, Target, TransportError, outcome,
+};
 
 use super::context::RunContext;
 
@@ -19,10 +21,6 @@ pub struct Caller {
     drops_repeats: bool,
     health: Mutex<Health>,
 }
-
-/// The destination will not have the request as it is.
-#[derive(Debug)]
-pub struct Refused(pub DeliveryError);
 
 #[derive(Debug, Default)]
 struct Health {
@@ -45,52 +43,52 @@ impl Caller {
     }
 
     /// Makes a call, with a quick second try if that is worth it. `send` makes one request, which may take so long;
-    /// `name` is the destination's name under which requests are counted, and `target` says what it means that
-    /// there is nothing where they go.
-    ///
-    /// # Errors
-    /// [`Refused`]: what to make of it is the caller's to say.
-    pub async fn call<F: Future<Output = Answer> + Send>(
+    /// `part` is the destination's part for which requests are counted, and `target` says what it means that there is
+    /// nothing where they go.
+    pub async fn call<F: Future<Output = Result<Response, TransportError>> + Send>(
         &self,
         context: &RunContext<'_>,
-        name: &'static str,
+        part: &'static str,
         target: Target,
         send: impl Fn(Duration) -> F,
-    ) -> Result<DeliveryOutcome, Refused> {
+    ) -> DeliveryOutcome {
         let mut owed: Option<DeliveryError> = None;
         for quick_try in 0..=QUICK_TRIES {
             if let Some(obstacle) = self.obstacle(context) {
-                return Ok(owed.map_or(obstacle, DeliveryOutcome::Retry));
+                return owed.map_or(obstacle, DeliveryOutcome::Retry);
             }
-            context.count(name);
-            let verdict = send(context.timeout()).await.verdict(target);
-            self.record(&verdict);
-            let maybe_doubled = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
-            let error = match verdict {
-                Verdict::Accepted { is_repeated } => {
-                    let maybe_doubled = maybe_doubled || is_repeated && !self.drops_repeats;
-                    return Ok(DeliveryOutcome::Accepted { maybe_doubled, at: SystemTime::now() });
+            context.count(part);
+            let outcome = outcome(send(context.timeout()).await, target, SystemTime::now());
+            self.record(&outcome);
+            let maybe_taken_before = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
+            let with_earlier = |error: DeliveryError| DeliveryError {
+                maybe_taken: error.maybe_taken || maybe_taken_before,
+                ..error
+            };
+            let error = match outcome {
+                DeliveryOutcome::Accepted { maybe_doubled: is_repeated, at } => {
+                    let maybe_doubled = maybe_taken_before || is_repeated && !self.drops_repeats;
+                    return DeliveryOutcome::Accepted { maybe_doubled, at };
                 }
-                Verdict::Refused(error) => return Err(Refused(error)),
-                Verdict::Operator(error) => {
+                DeliveryOutcome::Misconfigured(error) => {
                     context.note(&error);
                     if matches!(error.status, Some(401 | 403)) {
-                        context.count_unauthorized(name);
+                        context.count_unauthorized(part);
                     }
-                    let maybe_taken = error.maybe_taken || maybe_doubled;
-                    return Ok(DeliveryOutcome::Retry(DeliveryError { maybe_taken, ..error }));
+                    return DeliveryOutcome::Misconfigured(with_earlier(error));
                 }
-                Verdict::Again(error) => error,
+                DeliveryOutcome::Retry(error) => error,
+                decided => return decided,
             };
             context.note(&error);
             let pause = error.retry_after.unwrap_or(SHORT_WAIT);
-            owed = Some(DeliveryError { maybe_taken: error.maybe_taken || maybe_doubled, ..error });
+            owed = Some(with_earlier(error));
             if pause > SHORT_WAIT || quick_try == QUICK_TRIES {
                 break;
             }
             tokio::time::sleep(pause.mul_f64(0.3 + 0.7 * fastrand::f64())).await;
         }
-        Ok(owed.map_or(DeliveryOutcome::NotStarted, DeliveryOutcome::Retry))
+        owed.map_or(DeliveryOutcome::NotStarted, DeliveryOutcome::Retry)
     }
 
     /// Why a call cannot be made now, as the outcome of its events.
@@ -98,7 +96,7 @@ impl Caller {
         let now = Instant::now();
         let mut health = self.health();
         if health.breaker.peek(now) == Admission::Paused {
-            let last = health.last.clone().unwrap_or_else(|| DeliveryError::internal("breaker_open"));
+            let last = health.last.clone().unwrap_or_else(|| DeliveryError::new("breaker_open"));
             return Some(DeliveryOutcome::Retry(DeliveryError { maybe_taken: false, ..last }));
         }
         context.is_over().or_else(|| {
@@ -107,10 +105,10 @@ impl Caller {
         })
     }
 
-    fn record(&self, verdict: &Verdict) {
+    fn record(&self, outcome: &DeliveryOutcome) {
         let mut health = self.health();
-        match verdict {
-            Verdict::Again(error) | Verdict::Operator(error) if error.is_outage => {
+        match outcome {
+            DeliveryOutcome::Retry(error) | DeliveryOutcome::Misconfigured(error) if error.is_outage => {
                 health.breaker.failed(Instant::now(), error.retry_after);
                 health.last = Some(DeliveryError { excerpt: None, ..error.clone() });
             }

@@ -4,18 +4,18 @@ use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use flate2::read::MultiGzDecoder;
-use relay_core::delivery::{Answer, DeliveryOutcome, Target, TransportError, retry_after};
+use relay_core::delivery::{DeliveryOutcome, Response, Target, TransportError, retry_after};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder};
 use tokio::time::{Instant, timeout_at};
 
-use super::caller::{Caller, Refused};
+use super::caller::Caller;
 use super::connections::Connections;
 use super::context::RunContext;
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
-/// How much of an answer is read, unpacked too.
+/// How much of a response is read, unpacked too.
 const MAX_BODY: usize = 1024 * 1024;
 
 /// How long a body may take, after its head, that decides nothing.
@@ -42,7 +42,6 @@ impl Client {
         Ok(Client { connections: Connections::new()?, caller: Caller::new(true), status_in_body })
     }
 
-    /// Begins a request with JSON.
     pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
         let request = self.connections.client().request(method, url);
         request.header(ACCEPT_ENCODING, "identity").header(CONTENT_TYPE, "application/json")
@@ -54,30 +53,30 @@ impl Client {
     }
 
     /// Makes a call of which `make` makes each try's request; else as [`Caller::call`].
-    ///
-    /// # Errors
-    /// [`Refused`]: what to make of it is the caller's to say.
     pub async fn call(
         &self,
         context: &RunContext<'_>,
-        name: &'static str,
+        part: &'static str,
         target: Target,
         make: impl Fn() -> RequestBuilder,
-    ) -> Result<DeliveryOutcome, Refused> {
+    ) -> DeliveryOutcome {
         let send = |timeout| {
             let request = make();
             async move { self.send(request, timeout, context.secrets).await }
         };
-        self.caller.call(context, name, target, send).await
+        self.caller.call(context, part, target, send).await
     }
 
-    async fn send(&self, request: RequestBuilder, timeout: Duration, secrets: &Secrets) -> Answer {
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+        secrets: &Secrets,
+    ) -> Result<Response, TransportError> {
         let deadline = Instant::now() + timeout;
-        let (response, is_repeated) = match timeout_at(deadline, self.connections.send(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Answer::Failed(error),
-            Err(_) => return Answer::Failed(TransportError::Timeout),
-        };
+        let (response, is_repeated) = timeout_at(deadline, self.connections.send(request))
+            .await
+            .unwrap_or(Err(TransportError::Timeout))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let decides = self.status_in_body && status.is_success();
         let until = if decides { deadline } else { deadline.min(Instant::now() + BODY) };
@@ -85,19 +84,19 @@ impl Client {
         let is_whole = timeout_at(until, read(response, &mut body)).await.unwrap_or(false);
         let body = match unpacked(&headers, body) {
             Some(body) if is_whole => String::from_utf8_lossy(&body).into_owned(),
-            _ if decides => return Answer::Failed(TransportError::Unread),
+            _ if decides => return Err(TransportError::Unread),
             body => String::from_utf8_lossy(&body.unwrap_or_default()).into_owned(),
         };
         let header = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = header.and_then(|value| retry_after(value, SystemTime::now()));
-        let (status, body) = (status.as_u16(), secrets.redacted(body));
-        let answer = Answer::Response { status, retry_after, body, is_repeated };
-        if decides { answer.with_status_of_body() } else { answer }
+        let response =
+            Response { status: status.as_u16(), retry_after, body: secrets.redacted(body), is_repeated };
+        Ok(if decides { response.with_status_of_body() } else { response })
     }
 }
 
 /// Reads a body; whether all of it came. What came is in `body` also when its end did not.
-async fn read(mut response: Response, body: &mut Vec<u8>) -> bool {
+async fn read(mut response: reqwest::Response, body: &mut Vec<u8>) -> bool {
     loop {
         match response.chunk().await {
             Ok(None) => return true,

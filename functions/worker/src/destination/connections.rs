@@ -63,8 +63,6 @@ impl Kept {
 }
 
 impl Connections {
-    /// None yet.
-    ///
     /// # Errors
     /// If the system's certificates cannot be used.
     pub fn new() -> Result<Self, StartError> {

@@ -18,7 +18,6 @@ const FAILING: Duration = Duration::from_secs(10);
 /// The requests that were made under one of a destination's names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// All of them.
     pub made: usize,
     /// Those whose key was refused: answered with 401 or 403.
     pub unauthorized: usize,
@@ -27,7 +26,6 @@ pub struct Calls {
 /// A destination's context in one invocation: how long it may take, with which keys, and what has happened so far.
 #[derive(Debug)]
 pub struct RunContext<'i> {
-    /// The keys of this invocation.
     pub secrets: &'i Secrets,
     budget: &'i Budget,
     started: Instant,
@@ -36,13 +34,11 @@ pub struct RunContext<'i> {
 }
 
 impl<'i> RunContext<'i> {
-    /// Begins now.
     pub fn new(budget: &'i Budget, secrets: &'i Secrets) -> Self {
         let (error, calls) = (Mutex::default(), Mutex::default());
         RunContext { secrets, budget, started: Instant::now(), error, calls }
     }
 
-    /// Requests made so far.
     pub fn requests(&self) -> usize {
         self.calls().values().map(|calls| calls.made).sum()
     }

@@ -8,24 +8,22 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, Target};
-use relay_core::envelope::{DeadLetterReason, Source};
-use relay_core::mapping::segment::{batch_body, messages, plan_batches};
+use relay_core::destinations::{self, Destination as Row};
+use relay_core::mapping::segment::{TooLarge, batch_body, messages, plan_batches};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
 use reqwest::header::CONTENT_ENCODING;
 use reqwest::{Method, RequestBuilder};
-use secrecy::ExposeSecret;
 
-use super::caller::Refused;
+use super::batches::in_batches;
 use super::client::Client;
 use super::context::RunContext;
-use super::{Destination, Outcomes, in_batches};
-use crate::config::Config;
-use crate::event::{Content, Event};
+use super::runner::{Destination, Outcomes, Setup};
+use crate::event::{Event, ParsedPayload};
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
-const NAME: &str = "segment";
+const ROW: &Row = destinations::named("segment");
 
 /// Requests in flight. Segment asks its partners to stay under 50 requests a second (Partner sources).
 const IN_FLIGHT: usize = 4;
@@ -43,16 +41,10 @@ pub(super) struct Segment {
 type Messages = Vec<String>;
 
 impl Segment {
-    pub(super) fn new(config: &Config) -> Result<Option<Self>, StartError> {
-        let Some(access) = &config.segment else { return Ok(None) };
-        let url = format!("{}/v1/batch", access.endpoint);
-        Ok(Some(Segment { client: Client::new(false)?, url, naming: config.naming.clone() }))
-    }
-
     fn request(&self, events: &[Messages], secrets: &Secrets) -> RequestBuilder {
         let sent_at = Timestamp::from_system(SystemTime::now()).iso();
         let body = batch_body(events.iter().flatten().map(String::as_str), &sent_at);
-        let write_key = secrets.segment.expose_secret();
+        let write_key = secrets.key_of(ROW);
         let request = self.client.request(Method::POST, &self.url).basic_auth(write_key, Some(""));
         match gzipped(body.as_bytes()) {
             Ok(gzipped) => request.header(CONTENT_ENCODING, "gzip").body(gzipped),
@@ -69,25 +61,24 @@ impl Segment {
         let mut todo: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
         while let Some(part) = todo.pop() {
             let events = &events[part.clone()];
-            let answer = match &refusal {
-                Some(_) if context.requests() >= MAX_SEARCH_CALLS => Ok(DeliveryOutcome::NotStarted),
+            let outcome = match &refusal {
+                Some(_) if context.requests() >= MAX_SEARCH_CALLS => DeliveryOutcome::NotStarted,
                 _ => {
                     let request = || self.request(events, context.secrets);
-                    self.client.call(context, NAME, Target::Endpoint, request).await
+                    self.client.call(context, ROW.name, Target::Endpoint, request).await
                 }
             };
-            let outcome = match (answer, &refusal) {
+            let outcome = match (outcome, &refusal) {
                 // A search that ends early has been a try all the same.
-                (Ok(DeliveryOutcome::NotStarted), Some(refusal)) => DeliveryOutcome::Retry(refusal.clone()),
-                (Ok(outcome), _) => outcome,
-                (Err(Refused(error)), _) if part.len() > 1 => {
+                (DeliveryOutcome::NotStarted, Some(refusal)) => DeliveryOutcome::Retry(refusal.clone()),
+                (DeliveryOutcome::Rejected(error), _) if part.len() > 1 => {
                     let middle = part.start + part.len() / 2;
                     todo.extend([middle..part.end, part.start..middle]);
                     context.note(&error);
                     refusal.get_or_insert(error);
                     continue;
                 }
-                (Err(Refused(error)), _) => DeliveryOutcome::Rejected(error.into()),
+                (outcome, _) => outcome,
             };
             outcomes[part].fill(outcome);
         }
@@ -108,10 +99,12 @@ impl Segment {
 impl Destination for Segment {
     type Item = Messages;
 
-    const NAMES: &'static [&'static str] = &[NAME];
+    const ROW: &'static Row = ROW;
 
-    /// First-party events come from Segment, or from code that could send them there itself.
-    const SOURCES: &'static [Source] = &[Source::Vero];
+    fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
+        let url = format!("{}/v1/batch", setup.address);
+        Ok(Segment { client: Client::new(false)?, url, naming: setup.naming.clone() })
+    }
 
     fn prepare(
         &self,
@@ -119,11 +112,11 @@ impl Destination for Segment {
         _owed: &[&'static str],
         _secrets: &Secrets,
     ) -> Result<Messages, Outcomes> {
-        let Content::Webhook(webhook) = &event.content else {
-            return Err(vec![(NAME, DeliveryOutcome::Skipped("not_a_webhook"))]);
+        let ParsedPayload::Webhook(webhook) = &event.payload else {
+            return Err(vec![(ROW.name, DeliveryOutcome::Skipped("not_a_webhook"))]);
         };
-        let too_large = |_| DeliveryOutcome::Rejected(DeadLetterReason::new("too_large"));
-        messages(&event.envelope.id, webhook, &self.naming).map_err(|error| vec![(NAME, too_large(error))])
+        messages(&event.envelope.id, webhook, &self.naming)
+            .map_err(|TooLarge| vec![(ROW.name, DeliveryOutcome::rejected("too_large"))])
     }
 
     fn deliver<'a>(
@@ -138,7 +131,7 @@ impl Destination for Segment {
             let batches = starts.zip(&ends).map(|(start, end)| &events[start..*end]).collect();
             let send = |events| self.send(events, context);
             let outcomes = in_batches(batches, IN_FLIGHT, self.client.is_on_trial(), send).await;
-            outcomes.into_iter().map(|outcome| vec![(NAME, outcome)]).collect()
+            outcomes.into_iter().map(|outcome| vec![(ROW.name, outcome)]).collect()
         })
     }
 }

@@ -4,27 +4,27 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::{self, DeliveryOutcome, in_order};
-use relay_core::envelope::{DeadLetterReason, Source};
-use relay_core::mapping::vero_track::{Call, Consent, NotSent, Tags, VeroRequests, call, requests};
+use relay_core::delivery::{DeliveryError, DeliveryOutcome, OrderKey, in_order};
+use relay_core::destinations::{self, Destination as Row};
+use relay_core::mapping::vero_track::{Consent, Tags, VeroRequest, VeroRequests, from_event, from_webhook};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
 use reqwest::Method;
-use secrecy::ExposeSecret;
 
-use super::caller::Refused;
 use super::client::Client;
 use super::context::RunContext;
-use super::{Destination, Outcomes};
-use crate::config::Config;
-use crate::event::{Content, Event};
+use super::runner::{Destination, Outcomes, Setup};
+use crate::event::{Event, ParsedPayload};
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
-const NAME: &str = "vero_track";
+const ROW: &Row = destinations::named("vero_track");
 
-/// Only the tags of an event are owed: its own call has been accepted.
-const TAGS: &str = "vero_tags";
+/// The part of an event's own request.
+const OWN: &str = ROW.parts[0].name;
+
+/// The part of its tags, which is owed alone once that request has been accepted.
+const TAGS: &str = ROW.parts[1].name;
 
 /// Requests in flight. Vero documents no rate limit; with the template's ten workers at once it sees 160.
 const IN_FLIGHT: usize = 16;
@@ -37,68 +37,64 @@ pub(super) struct VeroTrack {
 
 /// What is to be sent for one event.
 pub(super) struct Item {
-    call: Option<Call>,
+    request: Option<VeroRequest>,
     tags: Tags,
-    /// Of those that the call is about.
-    order: delivery::OrderKey,
+    /// Of those that the request is about.
+    order: OrderKey,
     /// Whom the tags are about.
     tagged: Vec<String>,
 }
 
 impl VeroTrack {
-    pub(super) fn new(config: &Config) -> Result<Option<Self>, StartError> {
-        let Some(access) = &config.vero else { return Ok(None) };
-        let (client, endpoint) = (Client::new(true)?, access.endpoint.clone());
-        Ok(Some(VeroTrack { client, endpoint, naming: config.naming.clone() }))
-    }
-
-    /// Sends what one event asks for: the call, and once that is accepted, the tags.
+    /// Sends what one event asks for: its own request, and once that is accepted, the tags.
     async fn run(&self, item: &Item, context: &RunContext<'_>) -> Outcomes {
         let mut outcomes = Outcomes::new();
-        if let Some(call) = &item.call {
-            let outcome = self.call(NAME, call, context).await;
+        if let Some(request) = &item.request {
+            let outcome = self.send(OWN, request, context).await;
             let is_accepted = matches!(outcome, DeliveryOutcome::Accepted { .. });
-            outcomes.push((NAME, outcome));
+            outcomes.push((OWN, outcome));
             if !is_accepted {
                 return outcomes;
             }
         }
         match &item.tags {
             Tags::None => (),
-            Tags::Edit(call) => outcomes.push((TAGS, self.call(TAGS, call, context).await)),
-            Tags::Malformed => outcomes.push((TAGS, dead("malformed_tags"))),
+            Tags::Edit(request) => outcomes.push((TAGS, self.send(TAGS, request, context).await)),
+            Tags::Malformed => outcomes.push((TAGS, DeliveryOutcome::rejected("malformed_tags"))),
         }
         outcomes
     }
 
-    async fn call(&self, name: &'static str, call: &Call, context: &RunContext<'_>) -> DeliveryOutcome {
-        let refusal = match self.send(name, call, context).await {
-            Ok(outcome) => return outcome,
-            Err(Refused(refusal)) => refusal,
+    async fn send(
+        &self,
+        part: &'static str,
+        request: &VeroRequest,
+        context: &RunContext<'_>,
+    ) -> DeliveryOutcome {
+        let outcome = self.call(part, request, context).await;
+        let DeliveryOutcome::Rejected(refusal @ DeliveryError { status: Some(400), .. }) = &outcome else {
+            return outcome;
         };
-        // Vero refuses the whole call for an address that it does not believe.
-        let (Some(400), Some(without)) = (refusal.status, call.without_email()) else {
-            return DeliveryOutcome::Rejected(refusal.into());
-        };
-        match self.send(name, &without, context).await {
-            // The call has been tried all the same.
-            Ok(DeliveryOutcome::NotStarted) => DeliveryOutcome::Retry(refusal),
-            Ok(outcome) => outcome,
-            Err(Refused(refusal)) => DeliveryOutcome::Rejected(refusal.into()),
+        // Vero refuses the whole request for an address that it does not believe.
+        let Some(without_email) = request.without_email() else { return outcome };
+        match self.call(part, &without_email, context).await {
+            // The request has been tried all the same.
+            DeliveryOutcome::NotStarted => DeliveryOutcome::Retry(refusal.clone()),
+            outcome => outcome,
         }
     }
 
-    async fn send(
+    async fn call(
         &self,
-        name: &'static str,
-        call: &Call,
+        part: &'static str,
+        request: &VeroRequest,
         context: &RunContext<'_>,
-    ) -> Result<DeliveryOutcome, Refused> {
-        let url = format!("{}{}", self.endpoint, call.endpoint.path());
-        let method = if call.endpoint.is_put() { Method::PUT } else { Method::POST };
-        let body = call.body(context.secrets.vero.expose_secret());
-        let request = || self.client.request(method.clone(), &url).body(body.clone());
-        self.client.call(context, name, call.endpoint.target(), request).await
+    ) -> DeliveryOutcome {
+        let url = format!("{}{}", self.endpoint, request.endpoint.path());
+        let method = if request.endpoint.is_put() { Method::PUT } else { Method::POST };
+        let body = request.body(context.secrets.key_of(ROW));
+        let make = || self.client.request(method.clone(), &url).body(body.clone());
+        self.client.call(context, part, request.endpoint.target(), make).await
     }
 
     /// Works off one sequence of items, and says what became of each.
@@ -116,23 +112,24 @@ impl VeroTrack {
     }
 }
 
-/// Consent fails safe: a wish for messages that is still owed, while the user's later wish for none is known, must
-/// not be carried out after it.
-fn give_up_what_was_taken_back(items: &[Item], outcomes: &mut [Outcomes]) {
-    // An event's call and its tags may be about two people.
-    let says = items.iter().enumerate().flat_map(|(index, Item { call, tags, order, tagged })| {
+/// Consent fails safe: a resubscribe that is still owed, while the user's later withdrawal is known, must not be
+/// carried out after it.
+fn give_up_withdrawn_consent(items: &[Item], outcomes: &mut [Outcomes]) {
+    // An event's own request and its tags may be about two people.
+    let consents = items.iter().enumerate().flat_map(|(index, Item { request, tags, order, tagged })| {
         let by_tags = match tags {
-            Tags::Edit(call) => call.consent(),
+            Tags::Edit(request) => request.consent(),
             Tags::None | Tags::Malformed => None,
         };
-        let by_call = call.as_ref().and_then(Call::consent);
-        let of_tagged = delivery::OrderKey { users: tagged.clone(), ..order.clone() };
-        [(index, by_call, order.clone()), (index, by_tags, of_tagged)]
+        let by_request = request.as_ref().and_then(VeroRequest::consent);
+        let of_tagged = OrderKey { users: tagged.clone(), ..order.clone() };
+        [(index, by_request, order.clone()), (index, by_tags, of_tagged)]
     });
-    let (said, keys): (Vec<_>, Vec<_>) = says.map(|(index, consent, key)| ((index, consent), key)).unzip();
+    let (consents, keys): (Vec<_>, Vec<_>) =
+        consents.map(|(index, consent, key)| ((index, consent), key)).unzip();
     for sequence in in_order(&keys) {
         let mut is_withdrawn = false;
-        for (index, consent) in sequence.into_iter().rev().map(|at| said[at]) {
+        for (index, consent) in sequence.into_iter().rev().map(|at| consents[at]) {
             match consent {
                 Some(Consent::Withdrawn) => is_withdrawn = true,
                 Some(Consent::Given) if is_withdrawn => give_up(&mut outcomes[index]),
@@ -143,61 +140,56 @@ fn give_up_what_was_taken_back(items: &[Item], outcomes: &mut [Outcomes]) {
 }
 
 fn give_up(outcomes: &mut Outcomes) {
-    for (_, outcome) in outcomes.iter_mut().filter(|(name, _)| *name == NAME) {
-        if matches!(
-            outcome,
-            DeliveryOutcome::Retry(_) | DeliveryOutcome::NotStarted | DeliveryOutcome::Paused
-        ) {
-            *outcome = dead("stale_consent");
+    for (_, outcome) in outcomes.iter_mut().filter(|(name, _)| *name == OWN) {
+        if outcome.is_owed() {
+            *outcome = DeliveryOutcome::rejected("stale_consent");
         }
     }
-}
-
-fn dead(reason: &'static str) -> DeliveryOutcome {
-    DeliveryOutcome::Rejected(DeadLetterReason::new(reason))
 }
 
 impl Destination for VeroTrack {
     type Item = Item;
 
-    const NAMES: &'static [&'static str] = &[NAME, TAGS];
+    const ROW: &'static Row = ROW;
 
-    const SOURCES: &'static [Source] = &[Source::Vero, Source::Segment];
+    fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
+        let (client, endpoint) = (Client::new(true)?, setup.address.to_owned());
+        Ok(VeroTrack { client, endpoint, naming: setup.naming.clone() })
+    }
 
     fn prepare(&self, event: &Event<'_>, owed: &[&'static str], secrets: &Secrets) -> Result<Item, Outcomes> {
         let envelope = &event.envelope;
-        let owes_the_call = owed.contains(&NAME);
-        let requests = match &event.content {
-            Content::Webhook(webhook) => call(&envelope.id, webhook, &self.naming)
-                // Webhooks tell what happened; they change nobody, and so need no order.
-                .map(|call| VeroRequests { call, tags: Tags::None, users: Vec::new(), tagged: Vec::new() }),
-            Content::FirstParty(event) => {
+        let is_own_owed = owed.contains(&OWN);
+        let requests = match &event.payload {
+            ParsedPayload::Webhook(webhook) => {
+                let request = from_webhook(&envelope.id, webhook, &self.naming);
+                // Webhooks say what happened; they change nobody, and so need no order.
+                let (users, tagged) = (Vec::new(), Vec::new());
+                request.map(|request| VeroRequests { request, tags: Tags::None, users, tagged })
+            }
+            ParsedPayload::FirstParty(event) => {
                 let now = Timestamp::from_system(SystemTime::now());
-                let age = if owes_the_call { now.seconds_since(envelope.received_at) } else { 0 };
-                requests(&envelope.id, event, &secrets.rules, Duration::from_secs(age))
+                let age = if is_own_owed { now.seconds_since(envelope.received_at) } else { 0 };
+                from_event(&envelope.id, event, &secrets.rules, Duration::from_secs(age))
             }
         };
-        let outcome = |not_sent| match not_sent {
-            NotSent::Skipped(skip) => DeliveryOutcome::Skipped(skip.as_str()),
-            NotSent::Rejected(cause) => DeliveryOutcome::Rejected(cause),
-        };
-        let name = if owes_the_call { NAME } else { TAGS };
-        let VeroRequests { call, tags, users, tagged } =
-            requests.map_err(|not_sent| vec![(name, outcome(not_sent))])?;
-        if !owes_the_call && tags == Tags::None {
+        let part = if is_own_owed { OWN } else { TAGS };
+        let VeroRequests { request, tags, users, tagged } =
+            requests.map_err(|outcome| vec![(part, outcome)])?;
+        if !is_own_owed && tags == Tags::None {
             return Err(vec![(TAGS, DeliveryOutcome::Skipped("no_tags"))]);
         }
-        let order = delivery::OrderKey { users, received_at: envelope.received_at, place: envelope.place };
-        Ok(Item { call: owes_the_call.then_some(call), tags, order, tagged })
+        let order = OrderKey { users, received_at: envelope.received_at, place: envelope.place };
+        Ok(Item { request: is_own_owed.then_some(request), tags, order, tagged })
     }
 
     fn deliver<'a>(&'a self, items: Vec<Item>, context: &'a RunContext<'a>) -> BoxFuture<'a, Vec<Outcomes>> {
         Box::pin(async move {
             let key_of = |Item { order, tagged, .. }: &Item| {
                 let users = order.users.iter().chain(tagged).cloned().collect();
-                delivery::OrderKey { users, ..order.clone() }
+                OrderKey { users, ..order.clone() }
             };
-            let keys: Vec<delivery::OrderKey> = items.iter().map(key_of).collect();
+            let keys: Vec<OrderKey> = items.iter().map(key_of).collect();
             let sequences = in_order(&keys);
             let mut outcomes = vec![Outcomes::new(); items.len()];
             let mut done = vec![0; sequences.len()];
@@ -207,7 +199,7 @@ impl Destination for VeroTrack {
                 outcomes[*trial] = self.run(&items[*trial], context).await;
                 done[0] = 1;
             }
-            // Unordered: a call that pauses before its second try holds up none but its user's.
+            // Unordered: a request that pauses before its second try holds up none but its user's.
             let walks = sequences
                 .iter()
                 .zip(done)
@@ -220,16 +212,16 @@ impl Destination for VeroTrack {
                 }
             }
             drop(walks);
-            give_up_what_was_taken_back(&items, &mut outcomes);
+            give_up_withdrawn_consent(&items, &mut outcomes);
             outcomes
         })
     }
 
     fn hold(&self, items: Vec<Item>) -> Vec<Outcomes> {
         let paused =
-            |item: &Item| vec![(if item.call.is_some() { NAME } else { TAGS }, DeliveryOutcome::Paused)];
+            |item: &Item| vec![(if item.request.is_some() { OWN } else { TAGS }, DeliveryOutcome::Paused)];
         let mut outcomes: Vec<Outcomes> = items.iter().map(paused).collect();
-        give_up_what_was_taken_back(&items, &mut outcomes);
+        give_up_withdrawn_consent(&items, &mut outcomes);
         outcomes
     }
 }

@@ -7,7 +7,7 @@ use crate::json::ObjectWriter;
 use crate::timestamp::Timestamp;
 
 /// The row that says that a destination accepted an event, has no use for it, or will never take it, as a line of
-/// JSON. `None` as long as neither is so: it is owed, or it is the second copy of what the same batch told of.
+/// JSON. `None` as long as neither is so: it is owed, or it is the second copy of an event of the same batch.
 ///
 /// `attempt` counts this try; `status` and `reason` are those of a refusal.
 pub fn delivery_row(
@@ -24,11 +24,11 @@ pub fn delivery_row(
         }
         DeliveryOutcome::Accepted { at, .. } => ("accepted", None, None, Timestamp::from_system(*at)),
         DeliveryOutcome::Skipped(reason) => ("skipped", Some(*reason), None, now),
-        DeliveryOutcome::Rejected(cause) => ("dead", Some(cause.reason), cause.status, now),
-        DeliveryOutcome::Retry(error) if attempt >= MAX_ATTEMPTS => {
+        DeliveryOutcome::Rejected(error) => ("dead", Some(error.reason), error.status, now),
+        DeliveryOutcome::Retry(error) | DeliveryOutcome::Misconfigured(error) if attempt >= MAX_ATTEMPTS => {
             ("dead", Some(error.reason), error.status, now)
         }
-        DeliveryOutcome::Retry(_) => return None,
+        DeliveryOutcome::Retry(_) | DeliveryOutcome::Misconfigured(_) => return None,
     };
     let mut row = ObjectWriter::new();
     row.text("id", envelope.id.as_str());
@@ -48,11 +48,10 @@ pub fn delivery_row(
 mod tests {
     use super::*;
     use crate::delivery::DeliveryError;
-    use crate::envelope::DeadLetterReason;
     use serde_json::{Value, json};
     use std::time::{Duration, UNIX_EPOCH};
 
-    fn told(attempt: u32, outcome: &DeliveryOutcome) -> Option<Value> {
+    fn row(attempt: u32, outcome: &DeliveryOutcome) -> Option<Value> {
         let envelope = format!(
             r#"{{"version":1,"id":"e1","source":"vero","received_at":"2026-11-21T05:04:03.123Z","attempt":{attempt},"payload":{{}}}}"#
         );
@@ -65,31 +64,31 @@ mod tests {
     #[test]
     fn what_is_settled_has_a_row() {
         let at = UNIX_EPOCH + Duration::from_millis(1_795_237_444_000);
-        let accepted = told(2, &DeliveryOutcome::Accepted { maybe_doubled: false, at }).unwrap();
+        let accepted = row(2, &DeliveryOutcome::Accepted { maybe_doubled: false, at }).unwrap();
         let all = json!({
             "id": "e1", "received_at": "2026-11-21T05:04:03.123Z", "source": "vero", "type": "sent",
             "destination": "segment", "outcome": "accepted", "reason": null, "status": null, "attempt": 3,
             "at": "2026-11-21T05:04:04.000Z",
         });
         assert_eq!(accepted, all);
-        let skipped = told(0, &DeliveryOutcome::Skipped("loop")).unwrap();
+        let skipped = row(0, &DeliveryOutcome::Skipped("loop")).unwrap();
         assert_eq!((&skipped["outcome"], &skipped["reason"]), (&json!("skipped"), &json!("loop")));
-        let cause = DeadLetterReason { reason: "refused", status: Some(422), ..DeadLetterReason::default() };
-        let dead = told(0, &DeliveryOutcome::Rejected(cause)).unwrap();
+        let refused = DeliveryError { status: Some(422), ..DeliveryError::new("refused") };
+        let dead = row(0, &DeliveryOutcome::Rejected(refused)).unwrap();
         assert_eq!((&dead["outcome"], &dead["status"]), (&json!("dead"), &json!(422)));
     }
 
     #[test]
     fn what_is_owed_has_none_until_its_last_try() {
-        let owed = DeliveryOutcome::Retry(DeliveryError::internal("timeout"));
+        let owed = DeliveryOutcome::Retry(DeliveryError::new("timeout"));
         for outcome in [
             &owed,
             &DeliveryOutcome::NotStarted,
             &DeliveryOutcome::Paused,
             &DeliveryOutcome::Skipped("duplicate"),
         ] {
-            assert_eq!(told(0, outcome), None);
+            assert_eq!(row(0, outcome), None);
         }
-        assert_eq!(told(119, &owed).unwrap()["outcome"], "dead");
+        assert_eq!(row(119, &owed).unwrap()["outcome"], "dead");
     }
 }

@@ -1,43 +1,10 @@
 //! From what became of an event at each destination to what happens to its message.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::answer::DeliveryError;
 use super::backoff::{MAX_ATTEMPTS, MAX_DELAY, delay};
+use super::outcome::DeliveryOutcome;
 use crate::envelope::DeadLetterReason;
-
-/// What became of an event at one destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeliveryOutcome {
-    /// The destination has it.
-    Accepted {
-        /// It may have it twice: an earlier try's answer was lost.
-        maybe_doubled: bool,
-        /// When it said so.
-        at: SystemTime,
-    },
-    /// The destination does not want it; a snake_case code tells why.
-    Skipped(&'static str),
-    /// It was tried, or would have been but for the breaker: it is owed.
-    Retry(DeliveryError),
-    /// There was no time for it: owed, and not its fault.
-    NotStarted,
-    /// The operator holds the destination back: owed, and not its fault.
-    Paused,
-    /// The destination will never take it.
-    Rejected(DeadLetterReason),
-}
-
-impl DeliveryOutcome {
-    /// Whether the destination may get the event, or have got it, a second time.
-    pub fn is_maybe_doubled(&self) -> bool {
-        match self {
-            DeliveryOutcome::Accepted { maybe_doubled, .. } => *maybe_doubled,
-            DeliveryOutcome::Retry(error) => error.maybe_taken,
-            _ => false,
-        }
-    }
-}
 
 /// A copy of the envelope that goes back to the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,19 +80,27 @@ pub fn settle(tries: Tries, outcomes: Vec<(String, DeliveryOutcome)>, random: f6
             DeliveryOutcome::Accepted { .. } | DeliveryOutcome::Skipped(_) => (),
             DeliveryOutcome::NotStarted => not_started.push(name),
             DeliveryOutcome::Paused => paused.push(name),
-            DeliveryOutcome::Rejected(cause) => {
-                let attempt = attempt + u32::from(cause.status.is_some());
-                dead.push(Undeliverable { destination: name, cause, attempt });
+            DeliveryOutcome::Rejected(error) => {
+                let attempt = attempt + u32::from(error.status.is_some());
+                dead.push(Undeliverable { destination: name, cause: error.into(), attempt });
             }
-            DeliveryOutcome::Retry(error) if attempt + 1 == MAX_ATTEMPTS => {
-                dead.push(Undeliverable { destination: name, cause: error.into(), attempt: attempt + 1 });
+            DeliveryOutcome::Retry(error) | DeliveryOutcome::Misconfigured(error) => {
+                match error.retry_after {
+                    _ if attempt + 1 == MAX_ATTEMPTS => {
+                        dead.push(Undeliverable {
+                            destination: name,
+                            cause: error.into(),
+                            attempt: attempt + 1,
+                        });
+                    }
+                    // A destination that asks for a longer wait does not make the others wait.
+                    Some(wait) if wait > usual => {
+                        longest = longest.max(wait);
+                        asked.push(name);
+                    }
+                    _ => tried.push(name),
+                }
             }
-            // One that asks for patience does not make the others wait.
-            DeliveryOutcome::Retry(DeliveryError { retry_after: Some(wait), .. }) if wait > usual => {
-                longest = longest.max(wait);
-                asked.push(name);
-            }
-            DeliveryOutcome::Retry(_) => tried.push(name),
         }
     }
     let copies = [
@@ -144,7 +119,9 @@ pub fn settle(tries: Tries, outcomes: Vec<(String, DeliveryOutcome)>, random: f6
 
 #[cfg(test)]
 mod tests {
+    use super::super::outcome::DeliveryError;
     use super::*;
+    use std::time::SystemTime;
 
     const ACCEPTED: DeliveryOutcome =
         DeliveryOutcome::Accepted { maybe_doubled: false, at: SystemTime::UNIX_EPOCH };
@@ -163,7 +140,7 @@ mod tests {
 
     fn owed(retry_after: Option<u64>) -> DeliveryOutcome {
         let retry_after = retry_after.map(Duration::from_secs);
-        DeliveryOutcome::Retry(DeliveryError { retry_after, ..DeliveryError::internal("timeout") })
+        DeliveryOutcome::Retry(DeliveryError { retry_after, ..DeliveryError::new("timeout") })
     }
 
     fn resend(names: &[&str], attempt: u32, seconds: u64) -> Resend {
@@ -234,19 +211,18 @@ mod tests {
 
     #[test]
     fn the_last_try_ends_in_the_dead_letter_queue_with_its_reason() {
-        let buried = |reason, status, attempt| {
+        let dead = |reason, status, attempt| {
             let cause = DeadLetterReason { reason, status, ..DeadLetterReason::default() };
             let dead = vec![Undeliverable { destination: "b".to_owned(), cause, attempt }];
             Settlement::Acknowledge { resend: vec![], dead }
         };
         let waits = Settlement::Acknowledge { resend: vec![resend(&["b"], 119, 900)], dead: vec![] };
         assert_eq!(settled(118, &[("b", owed(None))]), waits);
-        assert_eq!(settled(119, &[("b", owed(None))]), buried("timeout", None, 120));
-        let refused =
-            DeadLetterReason { reason: "refused", status: Some(422), ..DeadLetterReason::default() };
-        assert_eq!(settled(4, &[("b", DeliveryOutcome::Rejected(refused))]), buried("refused", Some(422), 5));
-        let off = DeadLetterReason::new("destination_off");
-        assert_eq!(settled(4, &[("b", DeliveryOutcome::Rejected(off))]), buried("destination_off", None, 4));
+        assert_eq!(settled(119, &[("b", owed(None))]), dead("timeout", None, 120));
+        let refused = DeliveryError { status: Some(422), ..DeliveryError::new("refused") };
+        assert_eq!(settled(4, &[("b", DeliveryOutcome::Rejected(refused))]), dead("refused", Some(422), 5));
+        let off = DeliveryError::new("destination_off");
+        assert_eq!(settled(4, &[("b", DeliveryOutcome::Rejected(off))]), dead("destination_off", None, 4));
     }
 
     #[test]

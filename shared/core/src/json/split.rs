@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{Json, text};
+use super::scan::plain_run;
+use super::value::Json;
 
 /// A field's key, as it stands.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +22,15 @@ impl<'a> Key<'a> {
     pub fn text(self) -> Cow<'a, str> {
         match self.json.get() {
             plain if !self.has_escapes => plain.get(1..plain.len() - 1).unwrap_or_default().into(),
-            _ => text(self.json).unwrap_or_default(),
+            _ => self.json.as_str().unwrap_or_default(),
         }
+    }
+}
+
+impl<'a> Json<'a> {
+    /// The fields of an object, one level deep, in their order; none of any other kind of value. Of equal keys all come.
+    pub fn fields(self) -> impl Iterator<Item = (Cow<'a, str>, Json<'a>)> {
+        Split::object(self).into_iter().flatten().map(|(key, value)| (key.text(), value))
     }
 }
 
@@ -60,7 +68,7 @@ impl<'a> Split<'a> {
         self.at += 1;
         let mut has_escapes = false;
         loop {
-            self.at += super::plain_run(self.text.as_bytes().get(self.at..).unwrap_or_default());
+            self.at += plain_run(self.text.as_bytes().get(self.at..).unwrap_or_default());
             match self.byte() {
                 Some(b'"') | None => break,
                 Some(_) => {
@@ -108,7 +116,7 @@ impl<'a> Split<'a> {
 
     fn since(&self, start: usize) -> Json<'a> {
         // Both ends are ASCII, and so between characters.
-        Json(self.text.get(start..self.at).unwrap_or_default())
+        Json::written(self.text.get(start..self.at).unwrap_or_default())
     }
 }
 
@@ -209,7 +217,7 @@ mod tests {
         }
         // Whoever breaks the promise that it is valid gets some fields, and no panic.
         for text in ["{\"a", "{\"a\":", "{\"a\":{\"b\"", "{\"\\", "{]}", "{\"a\":1,,\"b\" 2"] {
-            let _: Vec<_> = Split::object(Json(text)).unwrap().collect();
+            let _: Vec<_> = Split::object(Json::written(text)).unwrap().collect();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What each destination is told of a webhook. One file a destination.
+//! What each destination is sent for an event. One file a destination.
 
 pub mod segment;
 pub mod vero_track;

@@ -2,14 +2,11 @@
 
 use crate::envelope::EventId;
 use crate::json::{self, Json, Object, ObjectWriter};
-use crate::names::{Layout, Naming, TAGS_UPDATED, documented};
+use crate::names::{Layout, Naming, RELAY, TAGS_UPDATED, documented};
 use crate::webhook::{Content, Properties, TRIGGER, Traits, Webhook};
 
 /// The largest message that Segment takes, in bytes (HTTP Tracking API, "Max request size": 32 KB an event).
 pub const MAX_MESSAGE_BYTES: usize = 32_000;
-
-/// This relay's name in `context.library`, by which it recognises its own events when they come back.
-pub const LIBRARY: &str = "vero-relay";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -23,7 +20,7 @@ pub struct TooLarge;
 /// # Errors
 /// [`TooLarge`]; then none of them may be sent.
 pub fn messages(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Vec<String>, TooLarge> {
-    let message = Message { id, webhook, naming };
+    let message = MessageWriter { id, webhook, naming };
     match &webhook.content {
         Content::Event(properties) => {
             let name = naming.event(webhook.kind.as_deref(), webhook.channel().as_deref());
@@ -53,13 +50,13 @@ enum Trim {
     TriggerData,
 }
 
-struct Message<'w, 'a> {
+struct MessageWriter<'w, 'a> {
     id: &'w EventId,
     webhook: &'w Webhook<'a>,
     naming: &'w Naming,
 }
 
-impl Message<'_, '_> {
+impl MessageWriter<'_, '_> {
     fn track(
         &self,
         suffix: &str,
@@ -121,7 +118,7 @@ impl Message<'_, '_> {
             if let Some(user_agent) = self.webhook.user_agent() {
                 context.text("userAgent", &user_agent);
             }
-            for (key, name) in [("integration", "Vero"), ("library", LIBRARY)] {
+            for (key, name) in [("integration", "Vero"), ("library", RELAY)] {
                 context.object(key, |out| {
                     out.text("name", name);
                     out.text("version", VERSION);

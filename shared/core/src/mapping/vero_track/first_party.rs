@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Call, Consent, Endpoint, NotSent, Skip, dead, extras, fitting, known};
-use crate::blueprint::{Barred, Blueprint, MESSAGE_ID};
+use super::{Consent, Endpoint, Skip, VeroRequest, extras, fitting, known};
+use crate::blueprint::{Blueprint, Filtered, MESSAGE_ID};
+use crate::delivery::DeliveryOutcome;
 use crate::envelope::EventId;
-use crate::first_party::{Call as Asked, Device, FirstParty, Surface, Wish};
+use crate::first_party::{Call, Device, FirstParty, Integration, Surface};
 use crate::identity::{self, User, VERO_TEXT_LIMIT, is_too_long};
-use crate::json::{self, Json, Kind, Object, ObjectWriter};
+use crate::json::{Json, Kind, Object, ObjectWriter};
 
 /// A wish for messages that could not be delivered for so long may have been taken back meanwhile. A wish for none
 /// never grows stale.
@@ -25,14 +26,14 @@ pub struct Rules {
     pub forward_deletes: bool,
 }
 
-/// What is to be done for one event: its call, and then its tags.
+/// What is to be sent for one event: its request, and then its tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VeroRequests {
-    /// The event's call.
-    pub call: Call,
-    /// Goes out only when the call has been accepted: a tag never comes before its user.
+    /// The event's own.
+    pub request: VeroRequest,
+    /// Goes out only when the request has been accepted: a tag never comes before its user.
     pub tags: Tags,
-    /// The ids and addresses of whom the call is about, of an alias both ids: their calls keep their order.
+    /// The ids and addresses of whom the request is about, of an alias both ids: their requests keep their order.
     pub users: Vec<String>,
     /// The ids and addresses of whom the tags are about.
     pub tagged: Vec<String>,
@@ -44,49 +45,49 @@ pub enum Tags {
     /// Nothing.
     None,
     /// Which to add or to remove.
-    Edit(Call),
+    Edit(VeroRequest),
     /// Nothing that can be understood, or for nobody whom Vero takes.
     Malformed,
 }
 
 /// What is to be done for an event: the same at every attempt, since Vero drops a repeated event by its name,
-/// identity and data (Track API reference, "Deduplication"). `age` is the time since its receipt, 0 once its call has been
+/// identity and data (Track API reference, "Deduplication"). `age` is the time since its receipt, 0 once its request has been
 /// accepted.
 ///
 /// # Errors
-/// Its [`NotSent`], when nothing is sent.
-pub fn requests(
+/// What becomes of the event when nothing is sent: it is skipped or rejected.
+pub fn from_event(
     id: &EventId,
     event: &FirstParty<'_>,
     rules: &Rules,
     age: Duration,
-) -> Result<VeroRequests, NotSent> {
+) -> Result<VeroRequests, DeliveryOutcome> {
     let has_id = event.user.id.is_some();
     let tags = match event.call {
         // Somebody waits for a deletion: it is carried out by its id, whatever else the event says, or kept.
-        Asked::Delete if rules.forward_deletes && has_id => None,
-        Asked::Delete => return Err(dead("delete_request")),
+        Call::Delete if rules.forward_deletes && has_id => None,
+        Call::Delete => return Err(DeliveryOutcome::rejected("delete_request")),
         _ => admit(event, &rules.blueprint)?,
     };
-    if matches!(event.call, Asked::Resubscribe) && age > STALE {
-        return Err(dead("stale_consent"));
+    if matches!(event.call, Call::Resubscribe) && age > STALE {
+        return Err(DeliveryOutcome::rejected("stale_consent"));
     }
     let user = known(&event.user)?;
     let mut users = keys(&user);
-    if let Asked::Alias { previous_id } = &event.call {
+    if let Call::Alias { previous_id } = &event.call {
         fitting(previous_id)?;
         users.extend(keys(&with_id(previous_id)));
     }
     let tags = read_tags(tags, &user);
     let tagged = match &tags {
-        Tags::Edit(call) => keys(&call.user),
+        Tags::Edit(request) => keys(&request.user),
         Tags::None | Tags::Malformed => Vec::new(),
     };
-    let call = call(id, event, user, &rules.blueprint)?;
-    Ok(VeroRequests { call, tags, users, tagged })
+    let request = request(id, event, user, &rules.blueprint)?;
+    Ok(VeroRequests { request, tags, users, tagged })
 }
 
-/// By what calls about one user are recognised. Of an address the case does not matter, be it sent as the id.
+/// By what requests about one user are recognised. Of an address the case does not matter, be it sent as the id.
 fn keys(user: &User) -> Vec<String> {
     let key = |text: &String| if text.contains('@') { text.to_lowercase() } else { text.clone() };
     user.id.iter().chain(&user.email).map(key).collect()
@@ -97,74 +98,56 @@ fn admit<'a>(event: &FirstParty<'a>, blueprint: &Blueprint) -> Result<Option<Jso
     if event.came_from_vero {
         return Err(Skip::Loop);
     }
-    let Wish::Deliver { tags } = event.wish else { return Err(Skip::IntegrationOff) };
+    let Integration::On { tags } = event.integration else { return Err(Skip::IntegrationOff) };
     // Who wants no messages needs to agree to nothing.
-    let needs_consent = !matches!(event.call, Asked::Unsubscribe);
+    let needs_consent = !matches!(event.call, Call::Unsubscribe);
     if needs_consent && !event.has_consent(blueprint.consent()) {
         return Err(Skip::NoConsent);
     }
     Ok(tags)
 }
 
-fn call(id: &EventId, event: &FirstParty<'_>, user: User, blueprint: &Blueprint) -> Result<Call, Skip> {
+fn request(
+    id: &EventId,
+    event: &FirstParty<'_>,
+    user: User,
+    blueprint: &Blueprint,
+) -> Result<VeroRequest, Skip> {
     let mut fields = ObjectWriter::new();
-    let happened = |fields: &mut ObjectWriter, name: &str, mut data: Object<'_>| {
-        let (name, rule) = blueprint.rule(name).map_err(Skip::from)?;
-        if let Some(rule) = rule {
-            if !event.has_consent(&rule.consent) {
-                return Err(Skip::NoConsent);
-            }
-            rule.properties.iter().for_each(|(from, to)| data.rename(from, to));
-        }
-        data.take_all(|key, _| key == MESSAGE_ID);
-        fields.text("event_name", &name.chars().take(VERO_TEXT_LIMIT - 1).collect::<String>());
-        fields.object("data", |out| {
-            out.append(&data.rest().unwrap_or_default());
-            out.text(MESSAGE_ID, event.message_id.as_deref().unwrap_or(id.as_str()));
-        });
-        Ok(())
-    };
     let (endpoint, user) = match &event.call {
-        Asked::Track { name, properties } => {
-            happened(&mut fields, name, opened(*properties))?;
+        Call::Track { name, properties } => {
+            write_event(&mut fields, id, event, blueprint, name, parsed(*properties))?;
             (Endpoint::EventsTrack, user)
         }
-        Asked::View { surface, name, category, url, properties } => {
-            let mut data = opened(*properties);
+        Call::View { surface, name, category, url, properties } => {
+            let mut data = parsed(*properties);
             let url = url.filter(|_| data.get("url").is_none());
             for (key, value) in [("name", *name), ("category", *category), ("url", url)] {
                 if let Some(value) = value {
                     data.set(key, value);
                 }
             }
-            happened(&mut fields, surface.event(), data)?;
+            write_event(&mut fields, id, event, blueprint, surface.event(), data)?;
             (Endpoint::EventsTrack, user)
         }
-        Asked::Identify { traits, device } => {
+        Call::Identify { traits, device } => {
             fields.raw("data", traits);
             if let Some(device) = device {
                 fields.raw("channels", &channels(device));
             }
             (Endpoint::UsersTrack, user)
         }
-        Asked::Group { id, traits } => {
+        Call::Group { id, traits } => {
             // Segment's own destination calls `/users/edit`, which does not work (segment-docs, pull request 6323).
-            let mut traits = opened(*traits);
             fields.object("data", |data| {
-                data.object("group", |group| {
-                    if let Some(id) = id {
-                        traits.take_all(|key, _| key == "id");
-                        group.text("id", id);
-                    }
-                    group.append(&traits.rest().unwrap_or_default());
-                });
+                data.object("group", |group| write_group(group, id.as_deref(), parsed(*traits)));
             });
             (Endpoint::UsersTrack, one_of(user))
         }
-        Asked::Unsubscribe => (Endpoint::Unsubscribe, one_of(user)),
-        Asked::Resubscribe => (Endpoint::Resubscribe, one_of(user)),
-        Asked::Delete => (Endpoint::Delete, one_of(user)),
-        Asked::Alias { previous_id } => {
+        Call::Unsubscribe => (Endpoint::Unsubscribe, one_of(user)),
+        Call::Resubscribe => (Endpoint::Resubscribe, one_of(user)),
+        Call::Delete => (Endpoint::Delete, one_of(user)),
+        Call::Alias { previous_id } => {
             fields.text("new_id", &user.id.ok_or(Skip::NoIdentity)?);
             (Endpoint::Reidentify, with_id(previous_id))
         }
@@ -172,7 +155,41 @@ fn call(id: &EventId, event: &FirstParty<'_>, user: User, blueprint: &Blueprint)
     if matches!(endpoint, Endpoint::EventsTrack | Endpoint::UsersTrack) {
         extras(&mut fields, event.time);
     }
-    Ok(Call::new(endpoint, user, fields))
+    Ok(VeroRequest::new(endpoint, user, fields))
+}
+
+/// The name and the data of something that happened, as the blueprint has them.
+fn write_event(
+    fields: &mut ObjectWriter,
+    id: &EventId,
+    event: &FirstParty<'_>,
+    blueprint: &Blueprint,
+    name: &str,
+    mut data: Object<'_>,
+) -> Result<(), Skip> {
+    let (name, rule) = blueprint.rule(name)?;
+    if let Some(rule) = rule {
+        if !event.has_consent(&rule.consent) {
+            return Err(Skip::NoConsent);
+        }
+        rule.properties.iter().for_each(|(from, to)| data.rename(from, to));
+    }
+    data.take_all(|key, _| key == MESSAGE_ID);
+    fields.text("event_name", &name.chars().take(VERO_TEXT_LIMIT - 1).collect::<String>());
+    fields.object("data", |out| {
+        out.append(&data.rest().unwrap_or_default());
+        out.text(MESSAGE_ID, event.message_id.as_deref().unwrap_or(id.as_str()));
+    });
+    Ok(())
+}
+
+/// A group's traits. The call's own id stands over one among them.
+fn write_group(group: &mut ObjectWriter, id: Option<&str>, mut traits: Object<'_>) {
+    if let Some(id) = id {
+        traits.take_all(|key, _| key == "id");
+        group.text("id", id);
+    }
+    group.append(&traits.rest().unwrap_or_default());
 }
 
 /// A user's channels, flat, as in Vero's push guide and its JavaScript SDK.
@@ -197,16 +214,16 @@ impl Surface {
     }
 }
 
-impl From<Barred> for Skip {
-    fn from(barred: Barred) -> Self {
-        match barred {
-            Barred::Dropped => Skip::Dropped,
-            Barred::NotAllowed => Skip::NotAllowed,
+impl From<Filtered> for Skip {
+    fn from(filtered: Filtered) -> Self {
+        match filtered {
+            Filtered::Dropped => Skip::Dropped,
+            Filtered::NotAllowed => Skip::NotAllowed,
         }
     }
 }
 
-fn opened(object: Option<Json<'_>>) -> Object<'_> {
+fn parsed(object: Option<Json<'_>>) -> Object<'_> {
     object.and_then(Object::parse).unwrap_or_default()
 }
 
@@ -226,8 +243,8 @@ fn with_id(id: &str) -> User {
 fn read_tags(tags: Option<Json<'_>>, user: &User) -> Tags {
     let Some(tags) = tags else { return Tags::None };
     let Some(form) = Object::parse(tags) else { return Tags::Malformed };
-    let said = |key: &str| form.get(key).filter(|value| json::kind(*value) != Kind::Null);
-    let lists = match (said("action").map(json::text), said("values")) {
+    let said = |key: &str| form.get(key).filter(|value| value.kind() != Kind::Null);
+    let lists = match (said("action").map(Json::as_str), said("values")) {
         (None, None) => [("add", said("add")), ("remove", said("remove"))],
         (Some(Some(action)), values @ Some(_)) => match action.trim().to_ascii_lowercase().as_str() {
             "add" => [("add", values), ("remove", None)],
@@ -244,7 +261,7 @@ fn read_tags(tags: Option<Json<'_>>, user: &User) -> Tags {
     for (key, list) in lists {
         let Some(list) = list else { continue };
         let texts: Option<Vec<Json<'_>>> = serde_json::from_str(list.get()).ok();
-        match texts.filter(|texts| texts.iter().all(|text| json::kind(*text) == Kind::Text)) {
+        match texts.filter(|texts| texts.iter().all(|text| text.kind() == Kind::Text)) {
             Some(texts) if texts.is_empty() => (),
             Some(texts) => {
                 withdraws |= key == "add" && texts.into_iter().any(is_unsubscribed_tag);
@@ -262,7 +279,7 @@ fn read_tags(tags: Option<Json<'_>>, user: &User) -> Tags {
         None => one_of(user.clone()),
     };
     let consent = withdraws.then_some(Consent::Withdrawn);
-    Tags::Edit(Call { consent, ..Call::new(Endpoint::EditTags, user, fields) })
+    Tags::Edit(VeroRequest { consent, ..VeroRequest::new(Endpoint::EditTags, user, fields) })
 }
 
 /// Nobody says how Vero compares tags: what may be the tag counts as it.
@@ -276,17 +293,17 @@ mod tests {
     use crate::timestamp::Timestamp;
     use serde_json::{Value, json};
 
-    fn mapped_by(rules: &Rules, event: &str) -> Result<VeroRequests, NotSent> {
+    fn mapped_by(rules: &Rules, event: &str) -> Result<VeroRequests, DeliveryOutcome> {
         let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
         let event = FirstParty::read(serde_json::from_str(event).unwrap(), received_at, false).unwrap();
-        requests(&EventId::parse("e1").unwrap(), &event, rules, Duration::ZERO)
+        from_event(&EventId::parse("e1").unwrap(), &event, rules, Duration::ZERO)
     }
 
-    fn mapped(event: &str) -> Result<VeroRequests, NotSent> {
+    fn mapped(event: &str) -> Result<VeroRequests, DeliveryOutcome> {
         mapped_by(&Rules::default(), event)
     }
 
-    fn body(call: &Call) -> Value {
+    fn body(call: &VeroRequest) -> Value {
         let mut body: Value = serde_json::from_str(&call.body("t")).unwrap();
         assert_eq!(body.as_object_mut().unwrap().remove("auth_token"), Some("t".into()));
         body
@@ -304,7 +321,7 @@ mod tests {
             (r#"{"type":"page","userId":"u","integrations":{"Vero":false}}"#, Skip::IntegrationOff),
             (r#"{"type":"page","userId":"u","context":{"library":{"name":"vero-relay"}}}"#, Skip::Loop),
         ] {
-            assert_eq!(mapped(event), Err(NotSent::Skipped(skip)), "{event}");
+            assert_eq!(mapped(event), Err(skip.into()), "{event}");
         }
     }
 
@@ -317,7 +334,7 @@ mod tests {
         ] {
             let requests = mapped(event).unwrap();
             assert_eq!(
-                (body(&requests.call).get("id"), &body(&requests.call)["email"]),
+                (body(&requests.request).get("id"), &body(&requests.request)["email"]),
                 (None, &json!("a@b.c"))
             );
             assert_eq!(requests.users, ["a@b.c"]);
@@ -327,15 +344,18 @@ mod tests {
     #[test]
     fn an_id_that_is_an_address_stays_the_id() {
         let identity = json!({"id": "a@b.c", "email": "a@b.c"});
-        assert_eq!(body(&mapped(r#"{"type":"page","userId":"a@b.c"}"#).unwrap().call)["identity"], identity);
+        assert_eq!(
+            body(&mapped(r#"{"type":"page","userId":"a@b.c"}"#).unwrap().request)["identity"],
+            identity
+        );
         let identify =
-            body(&mapped(r#"{"type":"identify","userId":"a@b.c","traits":{"n":1}}"#).unwrap().call);
+            body(&mapped(r#"{"type":"identify","userId":"a@b.c","traits":{"n":1}}"#).unwrap().request);
         assert_eq!((&identify["id"], &identify["email"]), (&identity["id"], &identity["email"]));
         for alone in [
             r#"{"type":"track","event":"unsubscribe","userId":"a@b.c"}"#,
             r#"{"type":"group","groupId":"g","userId":"a@b.c"}"#,
         ] {
-            let call = body(&mapped(alone).unwrap().call);
+            let call = body(&mapped(alone).unwrap().request);
             assert_eq!((&call["id"], call.get("email")), (&json!("a@b.c"), None), "{alone}");
         }
     }
@@ -346,7 +366,7 @@ mod tests {
             let json = format!(
                 r#"{{"type":"identify","userId":"u","traits":{{"a":1}},"context":{{"device":{device},"os":{{"name":"iOS"}}}}}}"#
             );
-            body(&mapped(&json).unwrap().call)
+            body(&mapped(&json).unwrap().request)
         };
         let channel = json!({"type": "push", "address": "t", "platform": "ios", "device": "An \"i\""});
         let with_device = identify(r#"{"token":"t","name":"An \"i\""}"#);
@@ -365,14 +385,18 @@ mod tests {
             (r#"{"type":"alias","userId":"u","previousId":"ID"}"#, "id_too_long"),
             (r#"{"type":"delete","userId":"ID"}"#, "delete_request"),
         ] {
-            assert_eq!(mapped(&event.replace("ID", &long)), Err(dead(not_sent)), "{event}");
+            assert_eq!(
+                mapped(&event.replace("ID", &long)),
+                Err(DeliveryOutcome::rejected(not_sent)),
+                "{event}"
+            );
             assert!(mapped(&event.replace("ID", &fits)).is_ok() != (not_sent == "delete_request"), "{event}");
         }
         let forward = Rules { forward_deletes: true, ..Rules::default() };
         let delete = format!(r#"{{"type":"delete","userId":"{long}"}}"#);
-        assert_eq!(mapped_by(&forward, &delete), Err(dead("id_too_long")));
+        assert_eq!(mapped_by(&forward, &delete), Err(DeliveryOutcome::rejected("id_too_long")));
         let off = format!(r#"{{"type":"page","userId":"{long}","integrations":{{"Vero":false}}}}"#);
-        assert_eq!(mapped(&off), Err(NotSent::Skipped(Skip::IntegrationOff)));
+        assert_eq!(mapped(&off), Err(Skip::IntegrationOff.into()));
         let tagged = format!(
             r#"{{"type":"page","userId":"u","integrations":{{"Vero":{{"tags":{{"action":"add","values":["a"],"id":"{long}"}}}}}}}}"#
         );
@@ -382,10 +406,10 @@ mod tests {
     #[test]
     fn deletions_are_carried_out_or_kept() {
         let event = r#"{"type":"delete","userId":"u","integrations":{"All":false}}"#;
-        let kept = Err(dead("delete_request"));
+        let kept = Err(DeliveryOutcome::rejected("delete_request"));
         assert_eq!(mapped(event), kept);
         let forward = Rules { forward_deletes: true, ..Rules::default() };
-        let call = mapped_by(&forward, event).unwrap().call;
+        let call = mapped_by(&forward, event).unwrap().request;
         assert_eq!((call.endpoint, body(&call)), (Endpoint::Delete, json!({"id": "u"})));
         assert_eq!(mapped_by(&forward, r#"{"type":"delete","anonymousId":"a"}"#), kept);
     }
@@ -396,14 +420,19 @@ mod tests {
             let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
             let json = format!(r#"{{"type":"track","userId":"u","event":"{event}"}}"#);
             let event = FirstParty::read(serde_json::from_str(&json).unwrap(), received_at, false).unwrap();
-            requests(&EventId::parse("e1").unwrap(), &event, &Rules::default(), Duration::from_secs(seconds))
-                .err()
+            from_event(
+                &EventId::parse("e1").unwrap(),
+                &event,
+                &Rules::default(),
+                Duration::from_secs(seconds),
+            )
+            .err()
         };
         assert_eq!(age("Resubscribe", 900), None);
-        assert_eq!(age("Resubscribe", 901), Some(dead("stale_consent")));
+        assert_eq!(age("Resubscribe", 901), Some(DeliveryOutcome::rejected("stale_consent")));
         assert_eq!(age("Unsubscribe", 80_000), None);
         let not_for_vero = r#"Resubscribe","integrations":{"All":false},"x":""#;
-        assert_eq!(age(not_for_vero, 901), Some(NotSent::Skipped(Skip::IntegrationOff)));
+        assert_eq!(age(not_for_vero, 901), Some(Skip::IntegrationOff.into()));
     }
 
     #[test]
@@ -414,7 +443,7 @@ mod tests {
         );
         let page = r#"{"type":"page","userId":"u","messageId":"m","name":"Home",
             "properties":{"path":"/","title":"kept","segment_message_id":"theirs"}}"#;
-        let page = body(&mapped_by(&rules, page).unwrap().call);
+        let page = body(&mapped_by(&rules, page).unwrap().request);
         assert_eq!(page["event_name"], "Saw");
         assert_eq!(
             page["data"],
@@ -424,17 +453,14 @@ mod tests {
             let json = format!(r#"{{"type":"track","userId":"u","event":"{event}","context":{context}}}"#);
             mapped_by(&rules, &json).err()
         };
-        assert_eq!(skip("A", "{}"), Some(NotSent::Skipped(Skip::Dropped)));
-        assert_eq!(skip("C", "{}"), Some(NotSent::Skipped(Skip::NotAllowed)));
-        assert_eq!(skip("B", "{}"), Some(NotSent::Skipped(Skip::NoConsent)));
+        assert_eq!(skip("A", "{}"), Some(Skip::Dropped.into()));
+        assert_eq!(skip("C", "{}"), Some(Skip::NotAllowed.into()));
+        assert_eq!(skip("B", "{}"), Some(Skip::NoConsent.into()));
         assert_eq!(skip("B", r#"{"consent":{"categoryPreferences":{"ads":true}}}"#), None);
         let only = with(r#"{"allow":["X"],"consent":["ads"]}"#);
         let unsubscribe = r#"{"type":"track","userId":"u","event":"unsubscribe"}"#;
         assert!(mapped_by(&only, unsubscribe).is_ok());
-        assert_eq!(
-            mapped_by(&only, r#"{"type":"identify","userId":"u"}"#),
-            Err(NotSent::Skipped(Skip::NoConsent))
-        );
+        assert_eq!(mapped_by(&only, r#"{"type":"identify","userId":"u"}"#), Err(Skip::NoConsent.into()));
     }
 
     #[test]
@@ -487,7 +513,7 @@ mod tests {
     fn consent_has_several_forms() {
         let call = |event: &str| {
             let rules = Rules { forward_deletes: true, ..Rules::default() };
-            mapped_by(&rules, event).unwrap().call.consent()
+            mapped_by(&rules, event).unwrap().request.consent()
         };
         let track = |name: &str| format!(r#"{{"type":"track","userId":"u","event":"{name}"}}"#);
         assert_eq!(call(&track("Resubscribe")), Some(Consent::Given));
@@ -523,6 +549,6 @@ mod tests {
         assert_eq!((requests.users, requests.tagged), (vec!["a".to_owned()], vec!["b".to_owned()]));
         let requests = mapped(r#"{"type":"alias","previousId":"old","userId":"new"}"#).unwrap();
         assert_eq!(requests.users, ["new", "old"]);
-        assert_eq!(body(&requests.call), json!({"id": "old", "new_id": "new"}));
+        assert_eq!(body(&requests.request), json!({"id": "old", "new_id": "new"}));
     }
 }

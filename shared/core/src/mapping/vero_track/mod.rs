@@ -1,20 +1,17 @@
-//! What Vero's API is told: of a webhook, so that journeys can react to what happened to a message, and of a
+//! What Vero's API is sent: for a webhook, so that journeys can react to what happened to a message, and for a
 //! first-party event.
 
 mod first_party;
 mod webhook;
 
-pub use first_party::{Rules, Tags, VeroRequests, requests};
-pub use webhook::call;
+pub use first_party::{Rules, Tags, VeroRequests, from_event};
+pub use webhook::from_webhook;
 
-use crate::delivery::Target;
-use crate::envelope::DeadLetterReason;
+use crate::delivery::{DeliveryOutcome, Target};
 use crate::identity::{User, is_too_long};
 use crate::json::ObjectWriter;
+use crate::names::RELAY;
 use crate::timestamp::Timestamp;
-
-/// `extras.source` of every call.
-pub const SOURCE: &str = "vero-relay";
 
 /// Why an event is not sent to Vero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +20,7 @@ pub enum Skip {
     TypeNotTracked,
     /// It was at Vero before, or its campaign was set off by an event of ours.
     Loop,
-    /// It names nobody: Vero refuses a call without an id or an address.
+    /// It names nobody: Vero refuses a request without an id or an address.
     NoIdentity,
     /// Its `integrations` say so.
     IntegrationOff,
@@ -50,38 +47,25 @@ impl Skip {
     }
 }
 
-/// Why nothing is sent for an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotSent {
-    /// It is not wanted at Vero.
-    Skipped(Skip),
-    /// It goes to the dead-letter queue.
-    Rejected(DeadLetterReason),
-}
-
-impl From<Skip> for NotSent {
+impl From<Skip> for DeliveryOutcome {
     fn from(skip: Skip) -> Self {
-        NotSent::Skipped(skip)
+        DeliveryOutcome::Skipped(skip.as_str())
     }
 }
 
-fn dead(reason: &'static str) -> NotSent {
-    NotSent::Rejected(DeadLetterReason::new(reason))
-}
-
-/// Whom a call is about, when Vero takes one about them. An id that is too long is not left out for an address: the
+/// Whom a request is about, when Vero takes one about them. An id that is too long is not left out for an address: the
 /// address alone is another user to Vero.
-fn known(user: &User) -> Result<User, NotSent> {
+fn known(user: &User) -> Result<User, DeliveryOutcome> {
     user.id.as_deref().map_or(Ok(()), fitting)?;
     if *user == User::default() { Err(Skip::NoIdentity.into()) } else { Ok(user.clone()) }
 }
 
 /// Vero would refuse an id that is too long.
-fn fitting(id: &str) -> Result<(), NotSent> {
-    if is_too_long(id) { Err(dead("id_too_long")) } else { Ok(()) }
+fn fitting(id: &str) -> Result<(), DeliveryOutcome> {
+    if is_too_long(id) { Err(DeliveryOutcome::rejected("id_too_long")) } else { Ok(()) }
 }
 
-/// The calls of Vero's API that are used here (Track API reference; methods and paths as in Vero's own clients).
+/// The endpoints of Vero's API that are used here (Track API reference; methods and paths as in Vero's own clients).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     /// An event of a user.
@@ -119,7 +103,7 @@ impl Endpoint {
         matches!(self, Endpoint::Reidentify | Endpoint::EditTags)
     }
 
-    /// How a 404 or 405 is to be understood: a user that is named in a call may not be there.
+    /// How a 404 or 405 is to be understood: a user that is named in a request may not be there.
     pub fn target(self) -> Target {
         match self {
             Endpoint::EventsTrack => Target::Endpoint,
@@ -128,18 +112,18 @@ impl Endpoint {
     }
 }
 
-/// What a call says of its user's wish for messages.
+/// What a request says of its user's consent to messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consent {
     /// Messages again.
     Given,
-    /// No more messages, by whichever call.
+    /// No more messages, by whichever endpoint.
     Withdrawn,
 }
 
-/// One call of Vero's API, without the token.
+/// One request of Vero's API, without the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct VeroRequest {
     /// Where it goes.
     pub endpoint: Endpoint,
     /// Whom it is about: an id, an address, or both; each of a length that Vero takes.
@@ -149,7 +133,7 @@ pub struct Call {
     consent: Option<Consent>,
 }
 
-impl Call {
+impl VeroRequest {
     fn new(endpoint: Endpoint, user: User, fields: ObjectWriter) -> Self {
         let consent = match endpoint {
             Endpoint::Resubscribe => Some(Consent::Given),
@@ -157,10 +141,10 @@ impl Call {
             Endpoint::Unsubscribe | Endpoint::Delete => Some(Consent::Withdrawn),
             _ => None,
         };
-        Call { endpoint, user, fields: fields.finish(), consent }
+        VeroRequest { endpoint, user, fields: fields.finish(), consent }
     }
 
-    /// What it says of its user's wish for messages, if anything.
+    /// What it says of its user's consent to messages, if anything.
     pub fn consent(&self) -> Option<Consent> {
         self.consent
     }
@@ -184,11 +168,11 @@ impl Call {
         body.finish()
     }
 
-    /// The same call without the address, when there is an id besides: Vero answers 400 to an address that it
+    /// The same request without the address, when there is an id besides: Vero answers 400 to an address that it
     /// does not believe, and loses nothing that the profile does not have.
-    pub fn without_email(&self) -> Option<Call> {
+    pub fn without_email(&self) -> Option<VeroRequest> {
         let User { id: Some(id), email: Some(_) } = &self.user else { return None };
-        Some(Call { user: User { id: Some(id.clone()), email: None }, ..self.clone() })
+        Some(VeroRequest { user: User { id: Some(id.clone()), email: None }, ..self.clone() })
     }
 }
 
@@ -196,7 +180,7 @@ impl Call {
 /// and keeps the later.
 fn extras(out: &mut ObjectWriter, time: Timestamp) {
     out.object("extras", |extras| {
-        extras.text("source", SOURCE);
+        extras.text("source", RELAY);
         extras.text("created_at", &time.vero());
     });
 }

@@ -1,20 +1,25 @@
-//! A webhook as a call of `/events/track`.
+//! A webhook as a request to `/events/track`.
 
-use super::{Call, Endpoint, NotSent, Skip, extras, known};
+use super::{Endpoint, Skip, VeroRequest, extras, known};
+use crate::delivery::DeliveryOutcome;
 use crate::envelope::EventId;
 use crate::identity::VERO_TEXT_LIMIT;
 use crate::json::ObjectWriter;
 use crate::names::Naming;
 use crate::webhook::{Content, Webhook};
 
-/// The call that a webhook becomes.
+/// The request that a webhook becomes.
 ///
 /// Nothing in `data` changes between attempts, and no two webhooks have the same: Vero drops an event with the
 /// same name, identity and data for some minutes (Track API reference, "Deduplication").
 ///
 /// # Errors
-/// Its [`NotSent`], when nothing is sent.
-pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call, NotSent> {
+/// What becomes of the webhook when nothing is sent: it is skipped or rejected.
+pub fn from_webhook(
+    id: &EventId,
+    webhook: &Webhook<'_>,
+    naming: &Naming,
+) -> Result<VeroRequest, DeliveryOutcome> {
     let kind = webhook.kind.as_deref();
     if !naming.is_tracked(kind) {
         return Err(Skip::TypeNotTracked.into());
@@ -40,21 +45,20 @@ pub fn call(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Call
         data.text("webhook_id", id.as_str());
     });
     extras(&mut fields, webhook.time);
-    Ok(Call::new(Endpoint::EventsTrack, user, fields))
+    Ok(VeroRequest::new(Endpoint::EventsTrack, user, fields))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::dead;
     use super::*;
     use crate::names::{EventNames, TrackTypes};
     use crate::timestamp::Timestamp;
 
-    fn map(payload: &str, types: &str) -> Result<serde_json::Value, NotSent> {
+    fn map(payload: &str, types: &str) -> Result<serde_json::Value, DeliveryOutcome> {
         let naming = Naming::new(EventNames::default(), TrackTypes::parse(types).unwrap(), true);
         let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
         let webhook = Webhook::read(serde_json::from_str(payload).unwrap(), received_at);
-        let call = call(&EventId::parse("e1").unwrap(), &webhook, &naming)?;
+        let call = from_webhook(&EventId::parse("e1").unwrap(), &webhook, &naming)?;
         Ok(serde_json::from_str(&call.body("t")).unwrap())
     }
 
@@ -73,8 +77,15 @@ mod tests {
         for (id, is_taken) in [("x".repeat(254), true), ("é".repeat(254), true), ("x".repeat(255), false)] {
             for email in ["null", r#""a@b.c""#] {
                 let payload = format!(r#"{{"type":"sent","user":{{"id":"{id}","email":{email}}}}}"#);
-                let told = map(&payload, "all").map(|call| call["identity"]["id"].clone());
-                assert_eq!(told, if is_taken { Ok(id.as_str().into()) } else { Err(dead("id_too_long")) });
+                let id_at_vero = map(&payload, "all").map(|call| call["identity"]["id"].clone());
+                assert_eq!(
+                    id_at_vero,
+                    if is_taken {
+                        Ok(id.as_str().into())
+                    } else {
+                        Err(DeliveryOutcome::rejected("id_too_long"))
+                    }
+                );
                 assert_eq!(map(&payload, "none"), Err(Skip::TypeNotTracked.into()));
             }
         }
@@ -103,7 +114,9 @@ mod tests {
             let payload = format!(r#"{{"type":"sent","user":{user}}}"#);
             let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
             let webhook = Webhook::read(serde_json::from_str(&payload).unwrap(), received_at);
-            call(&EventId::parse("e1").unwrap(), &webhook, &Naming::default()).unwrap().without_email()
+            from_webhook(&EventId::parse("e1").unwrap(), &webhook, &Naming::default())
+                .unwrap()
+                .without_email()
         };
         assert!(of(r#"{"id":1}"#).is_none() && of(r#"{"email":"a@b.c"}"#).is_none());
         assert!(!of(r#"{"id":1,"email":"a@b.c"}"#).unwrap().body("t").contains("a@b.c"));

@@ -1,0 +1,53 @@
+//! The client for S3.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::{ClientOptions, RetryConfig};
+use relay_platform::aws::endpoint;
+use relay_platform::environment::Environment;
+
+const CONNECT: Duration = Duration::from_secs(2);
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// All attempts together, well inside the time that is kept for handing over.
+const OPERATION: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the client for S3 could not be made; is AWS_ENDPOINT_URL_S3 a URL with https, or http on loopback?")]
+pub struct S3ClientError(#[source] object_store::Error);
+
+/// A client for a bucket, with region, credentials and endpoint from Lambda's environment.
+pub fn client(environment: &Environment, bucket: &str) -> Result<AmazonS3, S3ClientError> {
+    // Ring, as in the AWS SDK's client: one TLS stack in the binary. A second call changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = ClientOptions::new()
+        .with_connect_timeout(CONNECT)
+        .with_timeout(ATTEMPT)
+        .with_pool_idle_timeout(Duration::from_secs(20));
+    let retry = RetryConfig { max_retries: 5, retry_timeout: OPERATION, ..RetryConfig::default() };
+    let mut builder =
+        AmazonS3Builder::new().with_bucket_name(bucket).with_client_options(client).with_retry(retry);
+    let variable = |name| environment.get(name).map(str::to_owned);
+    if let Some(region) = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")) {
+        builder = builder.with_region(region);
+    }
+    if let (Some(id), Some(secret)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
+        builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+    }
+    if let Some(token) = variable("AWS_SESSION_TOKEN") {
+        builder = builder.with_token(token);
+    }
+    if let Some(url) = endpoint(environment, "S3") {
+        let may_be_http = is_loopback(&url);
+        builder = builder.with_endpoint(url).with_allow_http(may_be_http);
+    }
+    builder.build().map_err(S3ClientError)
+}
+
+fn is_loopback(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
+}

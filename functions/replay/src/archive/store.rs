@@ -1,0 +1,85 @@
+//! The bucket and its objects.
+
+use std::sync::Arc;
+
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+use relay_platform::environment::Environment;
+
+use super::error::StoreError;
+use super::object_lines::ObjectLines;
+use super::s3::{self, S3ClientError};
+
+#[derive(Debug, Clone)]
+pub struct Object(ObjectMeta);
+
+impl Object {
+    pub fn key(&self) -> &str {
+        self.0.location.as_ref()
+    }
+
+    pub fn etag(&self) -> Option<&str> {
+        self.0.e_tag.as_deref()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Store(Arc<dyn ObjectStore>);
+
+impl Store {
+    pub fn s3(environment: &Environment, bucket: &str) -> Result<Self, S3ClientError> {
+        Ok(Store(Arc::new(s3::client(environment, bucket)?)))
+    }
+
+    #[cfg(test)]
+    pub fn in_memory() -> Self {
+        Store(Arc::new(object_store::memory::InMemory::new()))
+    }
+
+    #[cfg(test)]
+    pub async fn put(&self, key: &str, bytes: Vec<u8>) {
+        self.0.put(&Path::from(key), bytes.into()).await.unwrap();
+    }
+
+    /// The client itself, for writing in parts.
+    pub fn client(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.0)
+    }
+
+    /// The objects under a prefix that ends with a slash, page by page, in the order of their keys (S3 API reference,
+    /// ListObjectsV2); only those after `after`.
+    pub fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'static, Result<Object, StoreError>> {
+        let (prefix, path) = (prefix.to_owned(), Path::from(prefix));
+        let objects = match after {
+            Some(after) => self.0.list_with_offset(Some(&path), &Path::from(after)),
+            None => self.0.list(Some(&path)),
+        };
+        objects
+            .map_ok(Object)
+            .map_err(move |error| StoreError::new("cannot list", prefix.as_str(), &error))
+            .boxed()
+    }
+
+    pub async fn object(&self, key: &str) -> Result<Object, StoreError> {
+        let head = self.0.head(&Path::from(key)).await;
+        head.map(Object).map_err(|error| StoreError::new("cannot find", key, &error))
+    }
+
+    pub async fn exists(&self, path: &Path) -> Result<bool, StoreError> {
+        match self.0.head(path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(StoreError::new("cannot find", path.as_ref(), &error)),
+        }
+    }
+
+    pub async fn put_empty(&self, path: &Path) -> Result<(), StoreError> {
+        let put = self.0.put(path, PutPayload::new()).await;
+        put.map(drop).map_err(|error| StoreError::new("cannot write", path.as_ref(), &error))
+    }
+
+    pub fn lines(&self, object: Object) -> ObjectLines {
+        ObjectLines::new(self.client(), object.0)
+    }
+}

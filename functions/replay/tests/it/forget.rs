@@ -1,0 +1,25 @@
+//! The rows of a user are deleted.
+
+use serde_json::json;
+
+use crate::setup::{request, setup};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_user_are_deleted_and_no_others() {
+    let setup = setup().await;
+    setup.archive();
+    let event = json!({"forget": {"user_id": "3"}});
+    let answer = setup.replay.invoke(&event).await.unwrap();
+    let expected = json!({
+        "dry_run": false, "objects": 14, "matched": 14, "rewritten": 14, "rows": 14, "unreadable": 0, "left": 0,
+        "continues": false,
+    });
+    assert_eq!(answer, expected);
+    let again = setup.replay.invoke(&event).await.unwrap();
+    assert_eq!((&again["objects"], &again["rows"], &again["rewritten"]), (&json!(14), &json!(0), &json!(0)));
+    let left = setup.replay.invoke(&request()).await.unwrap();
+    assert_eq!((&left["scanned"], &left["unreadable"]), (&json!(56), &json!(0)));
+    let compressed = setup.s3.get("data/day=2026-11-20/source=vero/stream-0").unwrap();
+    assert_eq!(compressed[..2], [0x1f, 0x8b]);
+    assert_eq!(setup.s3.keys().len(), 14);
+}

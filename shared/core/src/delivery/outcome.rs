@@ -1,0 +1,95 @@
+//! What becomes of an event at a destination, and why it was not accepted.
+
+use std::time::{Duration, SystemTime};
+
+use crate::envelope::DeadLetterReason;
+
+/// What became of an event at one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeliveryOutcome {
+    /// The destination has it.
+    Accepted {
+        /// It may have it twice: an earlier try's response was lost.
+        maybe_doubled: bool,
+        /// When it said so.
+        at: SystemTime,
+    },
+    /// The destination does not want it; a snake_case code tells why.
+    Skipped(&'static str),
+    /// It was tried, or would have been but for the breaker: it is owed.
+    Retry(DeliveryError),
+    /// It was tried, and only the operator can mend what stopped it: it is owed, and there is an alarm.
+    Misconfigured(DeliveryError),
+    /// There was no time for it: owed, and not its fault.
+    NotStarted,
+    /// The operator holds the destination back: owed, and not its fault.
+    Paused,
+    /// The destination will never take it.
+    Rejected(DeliveryError),
+}
+
+impl DeliveryOutcome {
+    /// Rejected without a response; a snake_case code tells why.
+    pub fn rejected(reason: &'static str) -> Self {
+        DeliveryOutcome::Rejected(DeliveryError::new(reason))
+    }
+
+    /// Whether the destination is still to get the event.
+    pub fn is_owed(&self) -> bool {
+        match self {
+            DeliveryOutcome::Retry(_)
+            | DeliveryOutcome::Misconfigured(_)
+            | DeliveryOutcome::NotStarted
+            | DeliveryOutcome::Paused => true,
+            DeliveryOutcome::Accepted { .. } | DeliveryOutcome::Skipped(_) | DeliveryOutcome::Rejected(_) => {
+                false
+            }
+        }
+    }
+
+    /// Whether the destination may get the event, or have got it, a second time.
+    pub fn is_maybe_doubled(&self) -> bool {
+        match self {
+            DeliveryOutcome::Accepted { maybe_doubled, .. } => *maybe_doubled,
+            DeliveryOutcome::Retry(error) | DeliveryOutcome::Misconfigured(error) => error.maybe_taken,
+            _ => false,
+        }
+    }
+}
+
+/// Why an event was not accepted, for logs and dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryError {
+    /// A snake_case code.
+    pub reason: &'static str,
+    /// The HTTP status, when there was a response.
+    pub status: Option<u16>,
+    /// The response's head. It may quote the event: for the dead-letter queue, never for a log.
+    pub excerpt: Option<String>,
+    /// How long the destination asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Whether it speaks of the destination's health: time-outs, connection errors, 5xx and 429.
+    pub is_outage: bool,
+    /// The destination may have taken the events although it did not say so.
+    pub maybe_taken: bool,
+}
+
+impl DeliveryError {
+    /// An error by its code alone: there was no response.
+    pub fn new(reason: &'static str) -> Self {
+        DeliveryError {
+            reason,
+            status: None,
+            excerpt: None,
+            retry_after: None,
+            is_outage: false,
+            maybe_taken: false,
+        }
+    }
+}
+
+impl From<DeliveryError> for DeadLetterReason {
+    fn from(DeliveryError { reason, status, excerpt, .. }: DeliveryError) -> Self {
+        DeadLetterReason { reason, status, excerpt, truncated: false }
+    }
+}
