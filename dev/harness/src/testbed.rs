@@ -74,8 +74,10 @@ impl Testbed {
     pub async fn ingest(&self, binary: impl AsRef<Path>, more: &[(&str, &str)]) -> Result<Function> {
         let [webhook, segment, write_key, browser_key] =
             [WEBHOOK_TOKEN, SEGMENT_TOKEN, WRITE_KEY, BROWSER_KEY].map(digest);
+        let dead = self.dead.url();
         let own = [
-            ("WEBHOOK_TOKEN_SHA256", webhook.as_str()),
+            ("DEAD_LETTER_QUEUE_URL", dead.as_str()),
+            ("WEBHOOK_TOKEN_SHA256", &webhook),
             ("SEGMENT_TOKEN_SHA256", &segment),
             ("WRITE_KEY_SHA256", &write_key),
             ("BROWSER_KEY_SHA256", &browser_key),
@@ -85,7 +87,9 @@ impl Testbed {
 
     /// A worker with Segment and Vero on; `more` adds variables, and an empty one takes away.
     pub async fn worker(&self, binary: impl AsRef<Path>, more: &[(&str, &str)]) -> Result<Function> {
+        let dead = self.dead.url();
         let own = [
+            ("DEAD_LETTER_QUEUE_URL", dead.as_str()),
             ("SEGMENT_WRITE_KEY", SEGMENT_WRITE_KEY),
             ("SEGMENT_ENDPOINT", self.segment.url()),
             ("VERO_AUTH_TOKEN", VERO_AUTH_TOKEN),
@@ -107,9 +111,8 @@ impl Testbed {
     }
 
     async fn function(&self, binary: &Path, own: &[(&str, &str)], more: &[(&str, &str)]) -> Result<Function> {
-        let (queue, dead) = (self.queue.url(), self.dead.url());
-        let common =
-            [("AWS_ENDPOINT_URL", self.sqs.url()), ("QUEUE_URL", &queue), ("DEAD_LETTER_QUEUE_URL", &dead)];
+        let queue = self.queue.url();
+        let common = [("AWS_ENDPOINT_URL", self.sqs.url()), ("QUEUE_URL", &queue)];
         // Of two variables of a name the last counts.
         Function::start(binary, &[&common, own, more].concat()).await
     }
