@@ -1,4 +1,9 @@
 //! `cargo bench-relay`: see `cargo bench-relay --help`.
+//!
+//! - Measured: [`cold`] and [`warm`] for ingest, [`batch`] for the worker, [`core`], [`unauthorized`] callers, and the
+//!   same functions in other languages ([`twins`]).
+//! - Computed from that: [`cost`], [`newsletter`].
+//! - Needed for it: [`binaries`], [`scene`], [`cpu_share`]. Shown by [`table`] and [`plot`].
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 

@@ -5,9 +5,10 @@
 //! (`receivers`), deploys `template.yaml` (`deploy`, by the calls in `aws`) and starts a proxy before it (`proxy`).
 //! Webhooks posted there run through the deployed functions; what arrives is in the [`Journal`]. [`samples`]
 //! posts the files under `events/` and compares. The archive is queried and replayed by `archive`, and [`rehearsal`]
-//! shows it.
+//! shows it. `inspect` reads back what was deployed, and `logs` what the functions write.
 //!
-//! What it installs and how it speaks HTTP serves other tools too: [`install`], [`http`].
+//! `options` is the command line, `project` the repository. [`install`] and [`http`], which is HTTP on loopback, serve
+//! other tools, too.
 
 mod archive;
 mod aws;
