@@ -50,7 +50,7 @@ pub async fn run(programs: &Programs) -> Result<Report> {
             let sends = When::always().operation("SendMessage").operation("SendMessageBatch");
             rig.sqs.fail(Fault::Throttle, sends);
             tokio::time::sleep(THROTTLED).await;
-            rig.sqs.heal();
+            rig.sqs.recover();
             tokio::time::sleep(QUIET).await;
         }
     };

@@ -107,8 +107,8 @@ async fn round(programs: &Programs, mut rng: Rng, undisturbed: Duration) -> Resu
         }
         rig.make_all_due();
     }
-    rig.segment.heal();
-    rig.vero.heal();
+    rig.segment.recover();
+    rig.vero.recover();
     if !rig.drain(EVENTS).await? {
         round.failures.push("the queue was not empty in the end".into());
     }

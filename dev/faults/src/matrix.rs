@@ -209,7 +209,7 @@ impl Cell {
             }
             if self.schedule == Schedule::All && passes.len() == FAULTY_PASSES {
                 recovered = true;
-                receiver.heal();
+                receiver.recover();
                 // The one time that the same process finds out by itself.
                 tokio::time::sleep(BREAKER).await;
             } else {
@@ -265,7 +265,7 @@ impl Cell {
     /// The destination is mended and the dead letters are redriven: then all have everything, once.
     async fn redrive(&self, rig: &Rig, ids: &[String], failures: &mut Vec<String>) -> Result<()> {
         self.set_port(rig, false).await?;
-        rig.receiver(self.destination).heal();
+        rig.receiver(self.destination).recover();
         rig.dead.redrive_to(&rig.queue)?;
         if !rig.drain(BATCH).await? {
             failures.push("the queue was not empty after the redrive".into());

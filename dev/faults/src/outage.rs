@@ -95,7 +95,7 @@ impl Outage {
         let tries: Vec<u64> = owed.filter_map(|message| message.json()["attempt"].as_u64()).collect();
         failures.extend(self.look_at_the_dead(&rig));
 
-        receiver.heal();
+        receiver.recover();
         receiver.reopen().await?;
         let redriven = rig.dead.redrive_to(&rig.queue)?;
         if !rig.drain(BATCH).await? {

@@ -169,7 +169,7 @@ impl Receiver {
     }
 
     /// Forgets all behaviours; requests that hang already keep hanging.
-    pub fn heal(&self) {
+    pub fn recover(&self) {
         self.state.behaviours.clear();
     }
 

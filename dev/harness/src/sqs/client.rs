@@ -160,7 +160,7 @@ impl Sqs {
     }
 
     /// Forgets all faults; requests that hang already keep hanging.
-    pub fn heal(&self) {
+    pub fn recover(&self) {
         self.services.faults.clear();
     }
 

@@ -50,7 +50,7 @@ async fn misbehaves_towards_whom_it_should() {
     assert!(answer.status == 429 && answer.head.contains("retry-after: 7"));
     assert_eq!(post(&receiver, "/v1/batch", &bad).await.unwrap().status, 200);
 
-    receiver.heal();
+    receiver.recover();
     receiver.clear();
     receiver.behave(Behaviour::answer(200, r#"{"status":401}"#), When::first(1));
     assert_eq!(post(&receiver, TRACK, &bad).await.unwrap().status, 200);
@@ -70,7 +70,7 @@ async fn breaks_connections() {
     for (behaviour, accepted) in
         [(Behaviour::Reset, 0), (Behaviour::LostAnswer, 1), (Behaviour::ResetMidAnswer, 2)]
     {
-        receiver.heal();
+        receiver.recover();
         receiver.behave(behaviour, When::always());
         let error = post(&receiver, TRACK, &json!({})).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -79,7 +79,7 @@ async fn breaks_connections() {
     let start = start_of_answer(&receiver).await;
     assert!(start.starts_with("HTTP/1.1 200 OK") && start.contains("\r\n\r\n{\""), "{start}");
 
-    receiver.heal();
+    receiver.recover();
     for behaviour in [Behaviour::Hang, Behaviour::Drip, Behaviour::EndlessBody] {
         receiver.behave(behaviour, When::always());
         let answer = post(&receiver, TRACK, &Value::Null);

@@ -151,7 +151,7 @@ async fn faults_meet_whom_they_should() {
     );
     assert_eq!(main.messages().len(), 2);
 
-    sqs.heal();
+    sqs.recover();
     sqs.fail(Fault::Throttle, When::every(2));
     assert_eq!(sqs_call(&sqs, &main, "SendMessage", one()).await.0, 200);
     assert_eq!(sqs_call(&sqs, &main, "SendMessage", one()).await.1["message"], "Rate exceeded");
@@ -161,7 +161,7 @@ async fn faults_meet_whom_they_should() {
         signed(&sqs, "sqs", "AmazonSQS.SendMessage", request)
     };
     for (fault, kept) in [(Fault::Reset, 3), (Fault::LostAnswer, 4)] {
-        sqs.heal();
+        sqs.recover();
         sqs.fail(fault, When::always());
         let broken = send().await;
         assert_eq!(broken.err().unwrap().kind(), std::io::ErrorKind::ConnectionReset);

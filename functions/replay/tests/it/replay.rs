@@ -145,7 +145,7 @@ async fn if_sqs_takes_no_event_the_error_says_where_to_go_on() {
     let progress = error.split_once("\"progress\":").unwrap().1;
     let progress: Value = serde_json::Deserializer::from_str(progress).into_iter().next().unwrap().unwrap();
     assert!(progress["cursor"]["object"].as_str().unwrap().starts_with("data/day=2026-11-20/"));
-    setup.sqs.heal();
+    setup.sqs.recover();
     let answer = setup.replay.invoke(&json!({"request": event, "progress": progress})).await.unwrap();
     assert_eq!((&answer["sent"], &answer["continues"]), (&json!(70), &json!(false)));
     assert_eq!(ids(&setup.sent()), all);
@@ -164,7 +164,7 @@ async fn a_stopped_continuation_goes_on_by_itself_from_where_it_was() {
     assert_eq!(answer["continues"], true, "{answer}");
     let [again] = &setup.replay_queue.messages()[..] else { panic!("one continuation") };
     assert_eq!((again.delay.as_secs(), &again.json()["failures"]), (30, &json!(1)));
-    setup.sqs.heal();
+    setup.sqs.recover();
     let message = json!({"Records": [{"messageId": "m2", "body": again.body}]});
     let answer = setup.replay.invoke(&message).await.unwrap();
     assert_eq!(answer["continues"], false, "{answer}");

@@ -25,7 +25,7 @@ fn said(body: impl Into<Vec<u8>>) -> Behaviour {
 impl Setup {
     /// Delivers one event to a Vero that behaves so.
     async fn deliver_to(&self, id: &str, behaviour: Behaviour) {
-        self.vero.heal();
+        self.vero.recover();
         self.vero.behave(behaviour, When::always());
         assert!(self.invoke(&[owed(id, &["vero_track"])]).await.is_empty(), "{id}");
     }

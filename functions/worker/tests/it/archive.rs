@@ -116,7 +116,7 @@ async fn while_the_archive_is_down_the_others_go_on_and_then_it_catches_up() {
         )
     );
 
-    setup.sqs.heal();
+    setup.sqs.recover();
     assert!(EventSource::through_time().drain(&setup.worker, &setup.queue).await.empty);
     let archived = rows(&setup, ARCHIVE_STREAM);
     assert_eq!(ids(&archived).into_iter().collect::<BTreeSet<_>>().len(), 40);

@@ -18,7 +18,7 @@ impl Setup {
         let events: Vec<Value> = (0..count).map(|number| sent(&format!("before{number}"))).collect();
         self.deliver(&events).await;
         assert_eq!((self.vero.connections(), self.segment.connections()), (count, 1));
-        self.vero.heal();
+        self.vero.recover();
         self.vero.clear();
         self.segment.clear();
     }

@@ -74,7 +74,7 @@ async fn what_is_owed_goes_back_as_a_new_message() {
     let batch = setup.worker.log_entries().into_iter().find(|line| line["message"] == "batch").unwrap();
     assert!(batch["oldest_owed_s"].is_u64(), "the template makes a metric of it: {batch}");
 
-    setup.vero.heal();
+    setup.vero.recover();
     setup.deliver(&[&copy.body]).await;
     assert_eq!(setup.segment_ids(), ["vr-e1"], "Segment has it already");
     assert_eq!(setup.vero_ids(), ["e1"]);
@@ -196,7 +196,7 @@ async fn an_address_that_vero_refuses_is_left_out_and_a_status_in_its_body_count
     setup.deliver(&[sent("e1")]).await;
     assert_eq!(setup.vero.vero_calls()[0].1["identity"], json!({"id": "123"}));
     // A no in the body of a 200 is a no.
-    setup.vero.heal();
+    setup.vero.recover();
     setup.vero.clear();
     setup.vero.behave(Behaviour::answer(200, r#"{"status":401,"message":"Invalid"}"#), When::always());
     setup.deliver(&[owed("e2", &["vero_track"])]).await;

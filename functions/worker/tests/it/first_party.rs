@@ -112,7 +112,7 @@ async fn tags_come_after_their_user_and_are_owed_alone() {
     assert_eq!(setup.queue.bodies()[0]["destinations"], json!(["vero_track"]));
 
     // The tags fail: they are owed alone.
-    setup.vero.heal();
+    setup.vero.recover();
     setup.vero.behave(Behaviour::status(503), When::always().path("/api/v2/users/tags/edit"));
     setup.deliver(&[tagged("e2", "u2", tags.clone())]).await;
     assert_eq!(setup.taken(), [("users/track".to_owned(), "u2".to_owned())]);
@@ -121,7 +121,7 @@ async fn tags_come_after_their_user_and_are_owed_alone() {
         (&copy["id"], &copy["destinations"], &copy["attempt"]),
         (&json!("e2"), &json!(["vero_tags"]), &json!(1))
     );
-    setup.vero.heal();
+    setup.vero.recover();
     setup.vero.clear();
     setup.deliver(&[copy]).await;
     assert_eq!(setup.taken(), [("users/tags/edit".to_owned(), "u2".to_owned())]);

@@ -48,7 +48,7 @@ impl Setup {
 
     /// From now on.
     fn vero_accepts_only(&self, token: &'static str) {
-        self.vero.heal();
+        self.vero.recover();
         let is_wrong = move |body: &Value| body["auth_token"] != token;
         self.vero.behave(Behaviour::status(401), When::always().body(is_wrong));
     }
