@@ -51,7 +51,7 @@ def filter_of_logs(pattern, other=cloudwatch_logs._compile_filter_pattern):
 
 
 def key_of_its_own(function, credentials=lambda_svc.execution_credentials):
-    """An access key with the function's name, by which its calls are told from others'."""
+    """An access key with the function's name, by which its calls are recognised among others'."""
     return credentials(function) | {"AWS_ACCESS_KEY_ID": function["FunctionName"]}
 
 

@@ -59,9 +59,7 @@ pub async fn whole(binaries: &Binaries) -> Result<Batch> {
     Ok(Batch { rows, own: time / BATCH as u32, log_bytes_of_one, log_bytes })
 }
 
-/// What was measured of batches.
 pub struct Batch {
-    /// For the table.
     pub rows: Vec<Row>,
     /// What a webhook takes of the worker and of the stand-ins, which answer at once.
     pub own: Duration,

@@ -12,7 +12,6 @@ use relay_core::mapping::segment::MAX_BATCH_BYTES;
 use relay_core::names::Naming;
 use serde_json::Value;
 
-use crate::binaries::cargo;
 use crate::scene::median;
 use crate::table::{Figure, Row};
 
@@ -23,8 +22,8 @@ const BATCH: usize = 3_000;
 const RUNS: usize = 15;
 
 /// How fast it is, how much it allocates, and how both grow.
-pub fn measure() -> Result<Vec<Row>> {
-    let [segment, everywhere] = medians()?;
+pub async fn measure() -> Result<Vec<Row>> {
+    let [segment, everywhere] = medians().await?;
     let naming = Naming::default();
     let webhooks = envelopes(10_000)?;
     let [ten, hundred, all] = in_turn(&webhooks, [10, 100, 10_000], &naming)?;
@@ -53,11 +52,11 @@ pub fn measure() -> Result<Vec<Row>> {
 }
 
 /// What criterion measures of a webhook, by `benches/core.rs`.
-fn medians() -> Result<[Figure; BENCHES.len()]> {
+async fn medians() -> Result<[Figure; BENCHES.len()]> {
     let folder = tempfile::tempdir()?;
-    let mut bench = cargo();
+    let mut bench = harness::cargo();
     bench.args(["bench", "--package", "bench", "--bench", "core"]).env("CRITERION_HOME", folder.path());
-    let status = bench.stdout(Stdio::null()).status().context("cannot run cargo")?;
+    let status = bench.stdout(Stdio::null()).status().await.context("cannot run cargo")?;
     ensure!(status.success(), "cargo bench did not succeed");
     let mut figures = [Figure::Time(Duration::ZERO); BENCHES.len()];
     for ((name, _), figure) in BENCHES.iter().zip(&mut figures) {

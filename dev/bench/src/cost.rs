@@ -48,11 +48,8 @@ pub struct Measured {
 /// How the services that are waited for answer. Nobody publishes it; the dashboard shows yours.
 #[derive(Debug, Clone, Copy)]
 pub struct Assumed {
-    /// One SendMessage.
     pub sqs: Duration,
-    /// One batch at Segment.
     pub segment: Duration,
-    /// One call at Vero.
     pub vero: Duration,
     /// Calls to Vero side by side, as configured in the worker.
     pub in_flight: usize,

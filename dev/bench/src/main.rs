@@ -1,6 +1,9 @@
-//! `cargo bench-relay`: builds the functions for release, measures them on the harness, and prints one table.
-//! A missed target is a line of it, not an error. With names of parts (`cold`, `warm`, `batch`, `core`, `unauthorized`) it measures these;
-//! without, it also says what a million webhooks cost and how a newsletter to five million goes, and draws `speed.svg`.
+//! `cargo bench-relay`: see `cargo bench-relay --help`.
+//!
+//! - Measured: [`cold`] and [`warm`] for ingest, [`batch`] for the worker, [`core`], [`unauthorized`] callers, and the
+//!   same functions in other languages ([`twins`]).
+//! - Computed from that: [`cost`], [`newsletter`].
+//! - Needed for it: [`binaries`], [`scene`], [`cpu_share`]. Shown by [`table`] and [`plot`].
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
@@ -20,12 +23,30 @@ mod warm;
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
 
 use crate::binaries::Binaries;
 use crate::table::Row;
 
-const PARTS: [&str; 5] = ["cold", "warm", "batch", "core", "unauthorized"];
+/// Builds the functions for release, measures them on the harness, and prints one table. A missed target is a line of
+/// it, not an error.
+#[derive(Parser)]
+#[command(bin_name = "cargo bench-relay")]
+struct Options {
+    /// Measure these alone. Without, the command also says what a million webhooks cost and how a newsletter to five
+    /// million goes, and draws speed.svg
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Cold,
+    Warm,
+    Batch,
+    Core,
+    Unauthorized,
+}
 
 /// The plot of docs/performance.md.
 const PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/speed.svg");
@@ -53,18 +74,17 @@ core                  the samples of events/, without a function around it; the 
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let parts: Vec<String> = std::env::args().skip(1).collect();
-    ensure!(parts.iter().all(|part| PARTS.contains(&part.as_str())), "the parts are {}", PARTS.join(", "));
-    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|named| named == part);
-    if parts == ["unauthorized"] {
-        let rows = unauthorized::measure(&binaries::ingest()?).await?;
+    let Options { parts } = Options::parse();
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
+    if parts == [Part::Unauthorized] {
+        let rows = unauthorized::measure(&binaries::ingest().await?).await?;
         println!("{}\n{LEGEND}", table::render(&rows));
         return Ok(());
     }
-    let binaries = Binaries::build()?;
+    let binaries = Binaries::build().await?;
     let mut rows: Vec<Row> = cold::sizes(&binaries)?;
     let mut contenders = Vec::new();
-    if wanted("cold") {
+    if wanted(Part::Cold) {
         eprintln!("Starting functions, {} times each", cold::RUNS);
         rows.push(cold::start(&binaries).await?);
         eprintln!("The same beside its twins");
@@ -74,7 +94,7 @@ async fn main() -> Result<()> {
         rows.extend(cold::on_lambda(&binaries).await?);
     }
     let mut own = None;
-    if wanted("warm") {
+    if wanted(Part::Warm) {
         eprintln!("Sending {} requests", warm::REQUESTS);
         let answers = warm::answers(&binaries).await?;
         own = Some(answers.own);
@@ -83,17 +103,17 @@ async fn main() -> Result<()> {
         rows.push(warm::memory_over_time(&binaries).await?);
     }
     let mut worker = None;
-    if wanted("batch") {
+    if wanted(Part::Batch) {
         eprintln!("Handing webhooks to worker");
         let batch = batch::whole(&binaries).await?;
         worker = Some((batch.own, batch.log_bytes_of_one, batch.log_bytes));
         rows.extend(batch.rows);
     }
-    if wanted("core") {
+    if wanted(Part::Core) {
         eprintln!("Mapping webhooks, by criterion");
-        rows.extend(core::measure()?);
+        rows.extend(core::measure().await?);
     }
-    if wanted("unauthorized") {
+    if wanted(Part::Unauthorized) {
         eprintln!("Sending what nobody has asked for");
         rows.extend(unauthorized::measure(&binaries.ingest).await?);
     }

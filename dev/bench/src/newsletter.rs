@@ -38,7 +38,7 @@ const LIMIT_S: usize = 7 * 86_400;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct DeliveryOutcome {
+struct Simulated {
     /// The most messages in the queue.
     deepest: f64,
     /// Until the first two waves were delivered everywhere.
@@ -58,13 +58,13 @@ fn arrivals(second: usize) -> f64 {
     sending + opens
 }
 
-fn simulate(concurrency: usize, measured: &Measured, assumed: &Assumed) -> DeliveryOutcome {
+fn simulate(concurrency: usize, measured: &Measured, assumed: &Assumed) -> Simulated {
     let batch_s = assumed.batch(BATCH as f64, measured.worker).as_secs_f64();
     let (mut came, mut tried, mut fresh) = (0.0, 0.0, 0.0);
     let mut owed: VecDeque<[f64; DELAYS_S.len()]> = VecDeque::from(vec![[0.0; DELAYS_S.len()]; 700]);
     let mut waiting = [0.0; DELAYS_S.len()];
     let mut arrived: VecDeque<(usize, f64)> = VecDeque::new();
-    let mut outcome = DeliveryOutcome {
+    let mut outcome = Simulated {
         deepest: 0.0,
         drained: Duration::ZERO,
         longest_wait: Duration::ZERO,
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use crate::cost::tests::MEASURED;
 
-    fn at(concurrency: usize) -> DeliveryOutcome {
+    fn at(concurrency: usize) -> Simulated {
         simulate(concurrency, &MEASURED, &Assumed::default())
     }
 

@@ -19,15 +19,12 @@ const TOKEN_SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d
 
 /// SQS, and the two queues that the functions know.
 pub struct Scene {
-    /// The stand-in.
     pub sqs: Sqs,
-    /// Where webhooks go.
     pub live: Queue,
     dead: Queue,
 }
 
 impl Scene {
-    /// Empty queues.
     pub fn of(sqs: Sqs) -> Self {
         let queue = |name| sqs.queue(name, QueueSettings::default());
         Self { live: queue("live"), dead: queue("dead"), sqs }
@@ -52,10 +49,8 @@ impl Scene {
     }
 }
 
-/// A program that can be started.
 #[derive(Clone, Copy)]
 pub struct Program<'p> {
-    /// What to run.
     pub binary: &'p Path,
     /// Variables of its own.
     pub variables: &'p [(&'p str, &'p str)],
@@ -123,7 +118,6 @@ pub fn webhook() -> String {
     url_event("POST", &format!("/vero/{TOKEN}"), "", &headers, webhook.as_bytes(), false).to_string()
 }
 
-/// The resident memory of a function.
 pub fn memory(function: &Function) -> Result<Figure> {
     Ok(Figure::Bytes(1_024 * function.resident_kib()?))
 }

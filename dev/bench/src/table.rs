@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Something measured.
 #[derive(Clone, Copy)]
 pub enum Figure {
     /// Of a file or of memory.
@@ -39,7 +38,6 @@ impl fmt::Display for Figure {
     }
 }
 
-/// A line of the table.
 pub struct Row {
     what: String,
     figure: Option<Figure>,

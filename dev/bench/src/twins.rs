@@ -19,11 +19,9 @@ const UNCOUNTED: usize = 50;
 
 /// `ingest` or one of its twins, as it was measured.
 pub struct Contender {
-    /// What it is written in.
     pub language: &'static str,
     /// From spawning the process to its first answer.
     pub start: Duration,
-    /// A warm answer.
     pub answer: Duration,
     /// Resident memory after the warm answers.
     pub memory: Figure,
@@ -31,7 +29,7 @@ pub struct Contender {
 
 /// `ingest`, which comes first, and those of its twins that are installed, measured in turn.
 pub async fn measure(binaries: &Binaries) -> Result<Vec<Contender>> {
-    let path = std::env::var("PATH").unwrap_or_default();
+    let path = path();
     let mut racers = vec![Racer { language: "Rust", binary: binaries.ingest.clone(), path }];
     for twin in TWINS {
         match twin.installed(&binaries.target)? {
@@ -65,6 +63,11 @@ pub async fn measure(binaries: &Binaries) -> Result<Vec<Contender>> {
         Ok(Contender { language: racer.language, start, answer: median(answers), memory: memory(function)? })
     };
     measured.map(contender).collect()
+}
+
+/// Where this machine's programs are.
+fn path() -> String {
+    harness::variable("PATH").unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Lines of the table: each twin beside `ingest`.
@@ -123,7 +126,7 @@ impl Twin {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("twins").join(self.source);
         fs::copy(&source, &binary).with_context(|| format!("cannot copy {}", source.display()))?;
         // The virtual environment's before the user's own.
-        let path = format!("{}:{}", packages.display(), std::env::var("PATH").unwrap_or_default());
+        let path = format!("{}:{}", packages.display(), path());
         Ok(Some(Racer { language: self.language, binary, path }))
     }
 }

@@ -90,10 +90,7 @@ pub async fn measure(ingest: &Path) -> Result<Vec<Row>> {
 }
 
 async fn cpu_time_of(function: &Function, attack: &Attack) -> Result<Duration> {
-    use base64::Engine;
-    let credentials =
-        attack.key.map(|key| base64::engine::general_purpose::STANDARD.encode(format!("{key}:")));
-    let authorization = credentials.map(|credentials| format!("Basic {credentials}"));
+    let authorization = attack.key.map(harness::basic);
     let names: Vec<String> = (0..attack.headers).map(|number| format!("x-header-{number}")).collect();
     let mut headers: Vec<(&str, &str)> = names.iter().map(|name| (&**name, "value")).collect();
     headers.extend(authorization.iter().map(|value| ("authorization", &**value)));

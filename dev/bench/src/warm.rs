@@ -53,9 +53,7 @@ pub async fn answers(binaries: &Binaries) -> Result<Answers> {
     Ok(Answers { rows, own })
 }
 
-/// What was measured of warm answers.
 pub struct Answers {
-    /// For the table.
     pub rows: Vec<Row>,
     /// What is ingest's own of the median answer.
     pub own: Duration,

@@ -14,14 +14,10 @@ use relay_core::webhook::Webhook;
 
 const SENT_AT: &str = "2026-11-21T05:04:03.123Z";
 
-/// Where webhooks go.
 #[derive(Clone, Copy, Debug)]
 pub struct To {
-    /// To Segment, in batches.
     pub segment: bool,
-    /// To Vero Track.
     pub vero: bool,
-    /// Into the archive.
     pub archive: bool,
 }
 

@@ -1,5 +1,6 @@
 //! `cargo lambda watch` with its Function URL, as docs/local.md shows it: the real one, which reads answers by others' types.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "what sleeps here is in a block_in_place or in a drop")]
 
 use std::fs;
 use std::io::{self, Read, Write};

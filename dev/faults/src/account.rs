@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use harness::Received;
+use harness::ReceivedRequest;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -20,7 +20,7 @@ pub struct Delivery {
     /// The number of the request, from 0.
     pub request: usize,
     /// How many events the request carried.
-    pub company: usize,
+    pub batch_size: usize,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
     /// Whether the destination took it.
@@ -32,12 +32,12 @@ pub fn deliveries(rig: &Rig, destination: Destination) -> Vec<Delivery> {
     let mut all = Vec::new();
     for (request, received) in rig.receiver(destination).requests().into_iter().enumerate() {
         let events = events(destination, &received);
-        let company = events.len();
+        let batch_size = events.len();
         all.extend(events.into_iter().map(|(id, content)| Delivery {
             id,
             content,
             request,
-            company,
+            batch_size,
             status: received.status,
             accepted: received.accepted,
         }));
@@ -47,7 +47,7 @@ pub fn deliveries(rig: &Rig, destination: Destination) -> Vec<Delivery> {
 
 /// Ids and contents of the events in a request; a request in another form is counted under its path, so that it
 /// cannot pass for a delivery.
-fn events(destination: Destination, received: &Received) -> Vec<(String, String)> {
+fn events(destination: Destination, received: &ReceivedRequest) -> Vec<(String, String)> {
     let events = match (destination, received.path.as_str()) {
         (Destination::Segment, "/v1/batch") => segment_events(&received.body),
         (Destination::Vero, "/api/v2/events/track") => vero_event(&received.body).map(|event| vec![event]),
@@ -105,7 +105,6 @@ pub struct Account {
     pub late: usize,
     /// Events whose repetitions the destination cannot know as such.
     pub altered: Vec<String>,
-    /// The dead letters for this destination.
     pub dead: BTreeMap<String, Vec<Value>>,
     /// Taken, and among the dead letters too; or taken although nobody sent it.
     pub wrong: Vec<String>,
@@ -127,7 +126,7 @@ impl Account {
             match (taken.as_slice(), account.dead.contains_key(id)) {
                 ([], false) => account.lost.push(id.clone()),
                 ([], true) => {}
-                (_, true) => account.wrong.push(format!("{id} was taken and buried")),
+                (_, true) => account.wrong.push(format!("{id} was taken and is a dead letter")),
                 ([first, repeated @ ..], false) => {
                     let pass = |delivery: &Delivery| passes.partition_point(|end| *end <= delivery.request);
                     account.doubled += repeated.len();
@@ -158,7 +157,7 @@ impl Account {
             failures.push(format!("{} doubled late, {} counted", self.late, self.maybe_doubled));
         }
         if let Some((id, _)) = self.dead.iter().find(|(_, letters)| letters.len() > 1) {
-            failures.push(format!("{id} was buried twice"));
+            failures.push(format!("{id} has two dead letters"));
         }
         failures.extend(self.wrong.iter().take(3).cloned());
         failures
@@ -167,7 +166,7 @@ impl Account {
 
 fn dead_letters(rig: &Rig, destination: Destination) -> BTreeMap<String, Vec<Value>> {
     let mut dead: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for letter in rig.dead.messages().iter().map(harness::Message::json) {
+    for letter in rig.dead.bodies() {
         let owed = letter["destinations"].as_array();
         // A whole event among the dead letters (received too often) is one for every destination.
         if owed.is_none_or(|owed| owed.iter().any(|name| name == destination.name())) {

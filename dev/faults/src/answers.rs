@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use harness::{Fault, When};
 use serde_json::json;
 
-use crate::front::Front;
+use crate::ingest::Ingest;
 use crate::programs::Programs;
 use crate::report::Report;
 use crate::rig::Rig;
@@ -52,11 +52,11 @@ async fn row(programs: &Programs, name: &str, fault: Option<Fault>) -> Result<(V
     if let Some(fault) = fault {
         rig.sqs.fail(fault, When::always());
     }
-    let front = Front::start(programs, &rig).await?;
+    let ingest = Ingest::start(programs, &rig).await?;
     let (mut times, mut answers) = (Vec::with_capacity(POSTS), Vec::new());
     for number in 0..POSTS {
         let start = Instant::now();
-        answers.push(front.post(&json!({"type": "sent", "number": number})).await?.status.to_string());
+        answers.push(ingest.post(&json!({"type": "sent", "number": number})).await?.status.to_string());
         times.push(start.elapsed());
     }
     times.sort();

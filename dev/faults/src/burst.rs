@@ -9,7 +9,7 @@ use harness::{EventSource, Fault, When};
 use serde_json::Value;
 
 use crate::account::Account;
-use crate::front::{Front, Posted};
+use crate::ingest::{Ingest, Posted};
 use crate::programs::Programs;
 use crate::report::Report;
 use crate::rig::{Destination, Rig, webhook};
@@ -27,13 +27,14 @@ const QUIET: Duration = Duration::from_millis(1_500);
 /// Ten thousand webhooks, as fast as the machine takes them.
 pub async fn run(programs: &Programs) -> Result<Report> {
     let rig = Rig::start(programs).await?;
-    let fronts = try_join_all((0..INGESTS).map(|_| Front::start(programs, &rig))).await?;
+    let ingests = try_join_all((0..INGESTS).map(|_| Ingest::start(programs, &rig))).await?;
     let workers = try_join_all((0..WORKERS).map(|_| rig.another_worker(programs))).await?;
     let start = Instant::now();
     let done = AtomicBool::new(false);
     let is_going_on = || !done.load(Ordering::Relaxed);
     let posting = async {
-        let posted = try_join_all(fronts.iter().zip(shares()).map(|(front, share)| post(front, share))).await;
+        let posted =
+            try_join_all(ingests.iter().zip(shares()).map(|(ingest, share)| post(ingest, share))).await;
         done.store(true, Ordering::Relaxed);
         posted.map(|posted| (posted, start.elapsed()))
     };
@@ -49,14 +50,14 @@ pub async fn run(programs: &Programs) -> Result<Report> {
             let sends = When::always().operation("SendMessage").operation("SendMessageBatch");
             rig.sqs.fail(Fault::Throttle, sends);
             tokio::time::sleep(THROTTLED).await;
-            rig.sqs.heal();
+            rig.sqs.recover();
             tokio::time::sleep(QUIET).await;
         }
     };
     let (posted, _, ()) = tokio::join!(posting, join_all(draining), throttling);
     let (posted, took) = posted?;
     let posted: Vec<Posted> = posted.into_iter().flatten().collect();
-    let unqueued: Vec<String> = fronts.iter().flat_map(Front::unqueued).collect();
+    let unqueued: Vec<String> = ingests.iter().flat_map(Ingest::unqueued).collect();
     for envelope in &unqueued {
         rig.queue.send(envelope.as_str())?;
     }
@@ -88,8 +89,8 @@ were answered 503, and {} webhooks sent again from the log.",
         let counts = [ids.len(), account.lost.len(), account.doubled, account.dead.len()];
         let cells = counts.map(|count| count.to_string());
         report.rows.push(std::iter::once(destination.name().to_owned()).chain(cells).collect());
-        let told = account.failures(false).into_iter();
-        report.failures.extend(told.map(|told| format!("{}: {told}", destination.name())));
+        let failures = account.failures(false).into_iter();
+        report.failures.extend(failures.map(|failure| format!("{}: {failure}", destination.name())));
     }
     Ok(report)
 }
@@ -104,10 +105,10 @@ fn shares() -> Vec<Vec<Value>> {
     shares
 }
 
-async fn post(front: &Front, bodies: Vec<Value>) -> Result<Vec<Posted>> {
+async fn post(ingest: &Ingest, bodies: Vec<Value>) -> Result<Vec<Posted>> {
     let mut posted = Vec::with_capacity(bodies.len());
     for body in &bodies {
-        posted.push(front.post(body).await?);
+        posted.push(ingest.post(body).await?);
     }
     Ok(posted)
 }

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use harness::{Behaviour, FunctionError, When};
 
 use crate::account::Account;
-use crate::front::Front;
+use crate::ingest::Ingest;
 use crate::programs::Programs;
 use crate::report::Report;
 use crate::rig::{Destination, Rig, webhook};
@@ -107,8 +107,8 @@ async fn round(programs: &Programs, mut rng: Rng, undisturbed: Duration) -> Resu
         }
         rig.make_all_due();
     }
-    rig.segment.heal();
-    rig.vero.heal();
+    rig.segment.recover();
+    rig.vero.recover();
     if !rig.drain(EVENTS).await? {
         round.failures.push("the queue was not empty in the end".into());
     }
@@ -116,8 +116,8 @@ async fn round(programs: &Programs, mut rng: Rng, undisturbed: Duration) -> Resu
         // The dead cannot count their doublings.
         let account = Account { late: 0, ..Account::of(&rig, destination, &ids, &[]) };
         round.counts[index] = (account.lost.len(), account.doubled);
-        let told = account.failures(true).into_iter();
-        round.failures.extend(told.map(|told| format!("{}: {told}", destination.name())));
+        let failures = account.failures(true).into_iter();
+        round.failures.extend(failures.map(|failure| format!("{}: {failure}", destination.name())));
     }
     let archived = rig.archived()?;
     let lost = ids.iter().filter(|id| !archived.contains_key(*id)).count();
@@ -134,20 +134,20 @@ async fn round(programs: &Programs, mut rng: Rng, undisturbed: Duration) -> Resu
 async fn ingest(programs: &Programs, seed: u64) -> Result<Report> {
     let mut rng = Rng::with_seed(seed);
     let rig = Rig::start(programs).await?;
-    let front = Front::start(programs, &rig).await?;
+    let ingest = Ingest::start(programs, &rig).await?;
     let (mut promised, mut between, mut unanswered) = (Vec::new(), 0, 0);
     for webhook in (0..WEBHOOKS).map(webhook) {
         match rng.u8(0..10) {
             0 => {
-                front.function.kill().await;
+                ingest.function.kill().await;
                 between += 1;
             }
             1 => {
                 let kill = async {
                     tokio::time::sleep(Duration::from_micros(rng.u64(0..8_000))).await;
-                    front.function.kill().await;
+                    ingest.function.kill().await;
                 };
-                let (answer, ()) = tokio::join!(front.post(&webhook), kill);
+                let (answer, ()) = tokio::join!(ingest.post(&webhook), kill);
                 match answer {
                     Ok(answer) => promised.extend(answer.ids),
                     Err(_) => unanswered += 1,
@@ -156,16 +156,12 @@ async fn ingest(programs: &Programs, seed: u64) -> Result<Report> {
             }
             _ => {}
         }
-        let answer = front.post(&webhook).await?;
+        let answer = ingest.post(&webhook).await?;
         ensure!(answer.status == 202, "ingest answered {}", answer.status);
         promised.extend(answer.ids);
     }
-    let queued: Vec<String> = rig
-        .queue
-        .messages()
-        .iter()
-        .filter_map(|message| Some(message.json()["id"].as_str()?.to_owned()))
-        .collect();
+    let queued: Vec<String> =
+        rig.queue.bodies().iter().filter_map(|envelope| Some(envelope["id"].as_str()?.to_owned())).collect();
     let lost = promised.iter().filter(|id| !queued.contains(id)).count();
     let mut report = Report {
         title: "Ingest killed".into(),

@@ -3,11 +3,14 @@
 //!
 //! The functions' real binaries run on the harness, whose queues have a clock that can be put forward; what each
 //! destination took is then held against what was sent ([`account`]). One file a proof, one table each.
+//!
+//! - Proofs: [`matrix`], [`neighbour`], [`answers`], [`kills`], [`burst`], [`outage`], and `fuzz` beside the program.
+//! - What they run: [`rig`] and [`ingest`], of the binaries in [`programs`]. What they print: [`report`].
 
 pub mod account;
 pub mod answers;
 pub mod burst;
-pub mod front;
+pub mod ingest;
 pub mod kills;
 pub mod matrix;
 pub mod neighbour;

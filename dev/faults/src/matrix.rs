@@ -126,7 +126,7 @@ struct Cell {
 }
 
 /// What a cell came to.
-struct DeliveryOutcome {
+struct CellResult {
     lost: usize,
     doubled: usize,
     dead: usize,
@@ -146,13 +146,12 @@ pub async fn run(programs: &Programs, only: &str) -> Result<Report> {
         let outcome = cell.run(programs).await?;
         anyhow::Ok((number, cell, outcome))
     });
-    let mut outcomes: Vec<(usize, Cell, DeliveryOutcome)> =
-        runs.buffer_unordered(CELLS).try_collect().await?;
+    let mut outcomes: Vec<(usize, Cell, CellResult)> = runs.buffer_unordered(CELLS).try_collect().await?;
     outcomes.sort_by_key(|(number, ..)| *number);
     Ok(report(&outcomes))
 }
 
-fn report(outcomes: &[(usize, Cell, DeliveryOutcome)]) -> Report {
+fn report(outcomes: &[(usize, Cell, CellResult)]) -> Report {
     let mut report = Report {
         title: "Fault matrix".into(),
         head: vec!["fault", "at", "all requests", "every third", "first ten", "longest invocation"],
@@ -186,7 +185,7 @@ ended after {FAULTY_PASSES} passes; a closed port meets batches in place of requ
 }
 
 impl Cell {
-    async fn run(&self, programs: &Programs) -> Result<DeliveryOutcome> {
+    async fn run(&self, programs: &Programs) -> Result<CellResult> {
         let rig = Rig::start(programs).await?;
         let receiver = rig.receiver(self.destination);
         let ids = rig.enqueue(EVENTS)?;
@@ -195,11 +194,11 @@ impl Cell {
         }
         let (mut batches, mut passes, mut longest, mut failures) =
             (0, Vec::new(), Duration::ZERO, Vec::new());
-        let mut healed = false;
+        let mut recovered = false;
         loop {
             while rig.queue.next_due() == Some(Duration::ZERO) {
                 batches += 1;
-                self.set_port(&rig, !healed && self.schedule.meets(batches)).await?;
+                self.set_port(&rig, !recovered && self.schedule.meets(batches)).await?;
                 let Some(invocation) = rig.step(BATCH).await else { continue };
                 longest = longest.max(invocation.took);
                 failures.extend(invocation.result.err().map(|error| error.to_string()));
@@ -209,8 +208,8 @@ impl Cell {
                 break;
             }
             if self.schedule == Schedule::All && passes.len() == FAULTY_PASSES {
-                healed = true;
-                receiver.heal();
+                recovered = true;
+                receiver.recover();
                 // The one time that the same process finds out by itself.
                 tokio::time::sleep(BREAKER).await;
             } else {
@@ -226,9 +225,9 @@ impl Cell {
         }
         let account = Account::of(&rig, self.destination, &ids, &passes);
         failures.extend(account.failures(self.fault.may_double));
-        failures.extend(self.unjust_burials(&rig, &account));
+        failures.extend(self.unjust_dead_letters(&rig, &account));
         self.redrive(&rig, &ids, &mut failures).await?;
-        Ok(DeliveryOutcome {
+        Ok(CellResult {
             lost: account.lost.len(),
             doubled: account.doubled,
             dead: account.dead.len(),
@@ -246,25 +245,27 @@ impl Cell {
     }
 
     /// Dead letters of events that the destination has not refused for good.
-    fn unjust_burials(&self, rig: &Rig, account: &Account) -> Vec<String> {
+    fn unjust_dead_letters(&self, rig: &Rig, account: &Account) -> Vec<String> {
         let seen = deliveries(rig, self.destination);
         let refused = |id: &str, status: u64| {
             // What may be the fault of another event in the batch is not final.
             seen.iter().any(|delivery| {
-                delivery.id == id && delivery.status.map(u64::from) == Some(status) && delivery.company == 1
+                delivery.id == id
+                    && delivery.status.map(u64::from) == Some(status)
+                    && delivery.batch_size == 1
             })
         };
         let unjust = account.dead.iter().filter(|(id, letters)| {
             let status = letters.first().and_then(|letter| letter["status"].as_u64()).unwrap_or_default();
             !self.fault.is_final || !refused(id, status)
         });
-        unjust.map(|(id, letters)| format!("{id} was buried unjustly: {letters:?}")).collect()
+        unjust.map(|(id, letters)| format!("{id} is a dead letter unjustly: {letters:?}")).collect()
     }
 
     /// The destination is mended and the dead letters are redriven: then all have everything, once.
     async fn redrive(&self, rig: &Rig, ids: &[String], failures: &mut Vec<String>) -> Result<()> {
         self.set_port(rig, false).await?;
-        rig.receiver(self.destination).heal();
+        rig.receiver(self.destination).recover();
         rig.dead.redrive_to(&rig.queue)?;
         if !rig.drain(BATCH).await? {
             failures.push("the queue was not empty after the redrive".into());
@@ -274,10 +275,11 @@ impl Cell {
         }
         let account = Account::of(rig, self.destination, ids, &[usize::MAX]);
         failures.extend(
-            account.failures(self.fault.may_double).into_iter().map(|told| format!("redriven: {told}")),
+            account.failures(self.fault.may_double).into_iter().map(|failure| format!("redriven: {failure}")),
         );
         let neighbour = Account::of(rig, self.destination.neighbour(), ids, &[usize::MAX]);
-        failures.extend(neighbour.failures(false).into_iter().map(|told| format!("the other one: {told}")));
+        failures
+            .extend(neighbour.failures(false).into_iter().map(|failure| format!("the other one: {failure}")));
         Ok(())
     }
 }

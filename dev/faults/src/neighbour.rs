@@ -14,7 +14,6 @@ const ROUNDS: usize = 5;
 /// What a request takes at the healthy one.
 const ANSWERS_IN: Duration = Duration::from_millis(50);
 
-/// Measures both destinations.
 pub async fn run(programs: &Programs) -> Result<Report> {
     let mut report = Report {
         title: "A healthy destination beside one that hangs".into(),
@@ -28,8 +27,8 @@ each; medians of {ROUNDS}, each by a fresh process, taken in turn. Alone: the ot
     for healthy in Destination::ALL {
         let (mut alone, mut beside) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            alone.push(latency(programs, healthy, &[healthy]).await?);
-            beside.push(latency(programs, healthy, &Destination::ALL).await?);
+            alone.push(latency(&Rig::alone(programs, healthy).await?, healthy).await?);
+            beside.push(latency(&Rig::start(programs).await?, healthy).await?);
         }
         let (alone, beside) = (median(alone), median(beside));
         let ms = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
@@ -40,8 +39,7 @@ each; medians of {ROUNDS}, each by a fresh process, taken in turn. Alone: the ot
     Ok(report)
 }
 
-async fn latency(programs: &Programs, healthy: Destination, on: &[Destination]) -> Result<Duration> {
-    let rig = Rig::with(programs, on).await?;
+async fn latency(rig: &Rig, healthy: Destination) -> Result<Duration> {
     rig.worker.init_duration().await?;
     rig.receiver(healthy).behave(Behaviour::Slow(ANSWERS_IN), When::always());
     rig.receiver(healthy.neighbour()).behave(Behaviour::Hang, When::always());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::try_join_all;
-use harness::{Behaviour, State, When};
+use harness::{Behaviour, MessageState, When};
 use relay_core::delivery::MAX_ATTEMPTS;
 
 use crate::account::Account;
@@ -17,7 +17,7 @@ const BATCH: usize = 100;
 const STEP: Duration = Duration::from_secs(60);
 const HOUR: u64 = 3_600;
 /// The back-off ends before this even with the longest delays.
-const LONGER_THAN_PATIENCE: u64 = 30 * HOUR;
+const LONGER_THAN_RETRIES: u64 = 30 * HOUR;
 
 struct Outage {
     destination: Destination,
@@ -45,8 +45,8 @@ pub async fn run(programs: &Programs) -> Result<Report> {
         outage(vero, "refuse", None, 12 * HOUR, None),
         outage(segment, "503", no(503), 12 * HOUR, None),
         outage(vero, "401", no(401), 12 * HOUR, None),
-        outage(segment, "401", no(401), LONGER_THAN_PATIENCE, Some("unauthorized")),
-        outage(vero, "refuse", None, LONGER_THAN_PATIENCE, Some("connection_failed")),
+        outage(segment, "401", no(401), LONGER_THAN_RETRIES, Some("unauthorized")),
+        outage(vero, "refuse", None, LONGER_THAN_RETRIES, Some("connection_failed")),
     ];
     let mut report = Report {
         title: "Outages of hours".into(),
@@ -81,7 +81,7 @@ impl Outage {
                 failures.extend(invocation.result.err().map(|error| error.to_string()));
             }
             let waiting = rig.queue.messages();
-            let hidden = waiting.iter().filter(|message| message.state == State::InFlight).count();
+            let hidden = waiting.iter().filter(|message| message.state == MessageState::InFlight).count();
             in_flight = in_flight.max(hidden);
             deaths.resize(rig.dead.messages().len(), elapsed);
             rig.sqs.advance(STEP);
@@ -95,7 +95,7 @@ impl Outage {
         let tries: Vec<u64> = owed.filter_map(|message| message.json()["attempt"].as_u64()).collect();
         failures.extend(self.look_at_the_dead(&rig));
 
-        receiver.heal();
+        receiver.recover();
         receiver.reopen().await?;
         let redriven = rig.dead.redrive_to(&rig.queue)?;
         if !rig.drain(BATCH).await? {
@@ -136,13 +136,13 @@ impl Outage {
 
     /// All events are there after their last try, or none is.
     fn look_at_the_dead(&self, rig: &Rig) -> Vec<String> {
-        let letters = rig.dead.messages();
+        let letters = rig.dead.bodies();
         let expected = if self.reason.is_some() { EVENTS } else { 0 };
         let mut failures = Vec::new();
         if letters.len() != expected {
             failures.push(format!("{} dead letters in place of {expected}", letters.len()));
         }
-        let odd = letters.iter().map(harness::Message::json).find(|letter| {
+        let odd = letters.into_iter().find(|letter| {
             letter["attempt"] != MAX_ATTEMPTS
                 || letter["reason"].as_str() != self.reason
                 || letter["destinations"] != serde_json::json!([self.destination.name()])

@@ -2,14 +2,10 @@
 
 use std::fmt;
 
-/// A proof's result, to be printed.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// What was proved.
     pub title: String,
-    /// The table's first line.
     pub head: Vec<&'static str>,
-    /// Its other lines.
     pub rows: Vec<Vec<String>>,
     /// How to read it.
     pub legend: String,

@@ -1,31 +1,21 @@
-//! A world of its own for one proof: queues as the template makes them, both destinations and a worker.
+//! A testbed and a worker for one proof.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::ops::Deref;
 
 use anyhow::Result;
-use harness::{EventSource, Function, Invocation, Queue, QueueSettings, Receiver, Sqs};
+use harness::{ARCHIVE_STREAM, EventSource, Function, Invocation, Receiver, Testbed};
 use serde_json::{Value, json};
 
 use crate::programs::Programs;
 
-/// The queue's visibility timeout in the template.
-pub const VISIBILITY: Duration = Duration::from_secs(150);
-
-/// The archive's delivery stream.
-const ARCHIVE: &str = "archive";
-
-/// A destination by its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// Segment's HTTP Tracking API.
     Segment,
-    /// Vero's Track API.
     Vero,
 }
 
 impl Destination {
-    /// Both.
     pub const ALL: [Self; 2] = [Self::Segment, Self::Vero];
 
     /// Its name in envelopes.
@@ -45,78 +35,61 @@ impl Destination {
     }
 }
 
-/// Queues, destinations and a worker.
+/// A testbed and a worker.
 pub struct Rig {
-    /// The queues' server.
-    pub sqs: Sqs,
-    /// What the worker drains.
-    pub queue: Queue,
-    /// The dead letters.
-    pub dead: Queue,
-    /// Plays Segment.
-    pub segment: Receiver,
-    /// Plays Vero.
-    pub vero: Receiver,
+    testbed: Testbed,
     /// The function under proof.
     pub worker: Function,
-    environment: Vec<(&'static str, String)>,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+impl Deref for Rig {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
 }
 
 impl Rig {
     /// With both destinations on.
     pub async fn start(programs: &Programs) -> Result<Self> {
-        Self::with(programs, &Destination::ALL).await
+        Self::with(programs, Vec::new()).await
     }
 
-    /// With these destinations on.
-    pub async fn with(programs: &Programs, on: &[Destination]) -> Result<Self> {
-        Self::build(programs, on, "").await
+    /// With one destination on.
+    pub async fn alone(programs: &Programs, on: Destination) -> Result<Self> {
+        let off = match on {
+            Destination::Segment => "VERO_AUTH_TOKEN",
+            Destination::Vero => "SEGMENT_WRITE_KEY",
+        };
+        Self::with(programs, vec![(off, "")]).await
     }
 
     /// With both destinations on, and the archive, which is well.
     pub async fn with_archive(programs: &Programs) -> Result<Self> {
-        Self::build(programs, &Destination::ALL, ARCHIVE).await
+        Self::with(programs, vec![("ARCHIVE_STREAM", ARCHIVE_STREAM)]).await
+    }
+
+    async fn with(programs: &Programs, variables: Vec<(&'static str, &'static str)>) -> Result<Self> {
+        let testbed = Testbed::start().await?;
+        let worker = testbed.worker(&programs.worker, &variables).await?;
+        Ok(Self { testbed, worker, variables })
+    }
+
+    /// A second process beside the worker.
+    pub async fn another_worker(&self, programs: &Programs) -> Result<Function> {
+        self.testbed.worker(&programs.worker, &self.variables).await
     }
 
     /// How often each event is in the archive.
     pub fn archived(&self) -> Result<BTreeMap<String, usize>> {
         let mut rows = BTreeMap::new();
-        for row in self.sqs.records(ARCHIVE) {
+        for row in self.sqs.records(ARCHIVE_STREAM) {
             let row: Value = serde_json::from_str(&row)?;
             *rows.entry(row["id"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
         }
         Ok(rows)
-    }
-
-    async fn build(programs: &Programs, on: &[Destination], archive: &str) -> Result<Self> {
-        let sqs = Sqs::start().await?;
-        let (segment, vero) = (Receiver::start().await?, Receiver::start().await?);
-        let dead = sqs.queue("dead", QueueSettings::default());
-        let settings = QueueSettings {
-            visibility: VISIBILITY,
-            dead_letter: Some(dead.name().to_owned()),
-            ..QueueSettings::default()
-        };
-        let queue = sqs.queue("main", settings);
-        let key = |destination| if on.contains(&destination) { "key" } else { "" };
-        let environment = vec![
-            ("AWS_ENDPOINT_URL", sqs.url().to_owned()),
-            ("QUEUE_URL", queue.url()),
-            ("DEAD_LETTER_QUEUE_URL", dead.url()),
-            ("SEGMENT_WRITE_KEY", key(Destination::Segment).to_owned()),
-            ("SEGMENT_ENDPOINT", segment.url().to_owned()),
-            ("VERO_AUTH_TOKEN", key(Destination::Vero).to_owned()),
-            ("VERO_ENDPOINT", vero.url().to_owned()),
-            ("ARCHIVE_STREAM", archive.to_owned()),
-        ];
-        sqs.stream(ARCHIVE);
-        let worker = start(programs, &environment).await?;
-        Ok(Self { sqs, queue, dead, segment, vero, worker, environment })
-    }
-
-    /// A second process beside the worker.
-    pub async fn another_worker(&self, programs: &Programs) -> Result<Function> {
-        start(programs, &self.environment).await
     }
 
     /// Who plays this destination.
@@ -168,11 +141,6 @@ impl Rig {
         }
         Ok(false)
     }
-}
-
-async fn start(programs: &Programs, environment: &[(&'static str, String)]) -> Result<Function> {
-    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    Function::start(&programs.worker, &environment).await
 }
 
 /// A webhook that both destinations want.

@@ -1,9 +1,7 @@
 //! Time as the queues see it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use crate::unix_ms;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Real time plus whatever a test has put it forward by, so that nobody waits for a delay.
 #[derive(Debug, Default)]
@@ -20,4 +18,8 @@ impl Clock {
     pub fn now_ms(&self) -> u64 {
         unix_ms() + self.ahead_ms.load(Ordering::Relaxed)
     }
+}
+
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }

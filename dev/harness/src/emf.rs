@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::unix_ms;
+use crate::clock::unix_ms;
 
 /// Those of the schema. From `Count` on they are also there by the second, as in `Bytes/Second`.
 const UNITS: [&str; 16] = [
@@ -35,11 +35,8 @@ const HOUR_MS: u64 = 3_600_000;
 /// A metric that a line holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its unit.
     pub unit: String,
     /// One number, or those of an array.
     pub values: Vec<f64>,

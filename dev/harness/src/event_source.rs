@@ -1,4 +1,4 @@
-//! The SQS event source mapping: polls a queue, invokes the function, and deletes what it is told went well.
+//! The SQS event source mapping: polls a queue, invokes the function, and deletes what went well.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -7,8 +7,9 @@ use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::events::sqs_record;
-use crate::sqs::queue::{Attribute, Stored};
-use crate::{Deadline, Function, FunctionError, Queue};
+use crate::function::{Deadline, Function, FunctionError};
+use crate::sqs::Queue;
+use crate::sqs::message::{Attribute, Stored};
 
 /// Lambda stops filling a batch here, so that the event stays under its 6 MB.
 const MAX_BATCH_BYTES: usize = 5 * 1024 * 1024;
@@ -49,7 +50,6 @@ pub struct Invocation {
     pub result: Result<Value, FunctionError>,
     /// The ids of the messages that stay in the queue; the others were deleted.
     pub kept: Vec<String>,
-    /// How long the invocation took.
     pub took: Duration,
 }
 

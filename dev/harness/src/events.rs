@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use crate::sqs::digest::md5_hex;
-use crate::{ACCOUNT, REGION, unix_ms};
+use crate::aws::{REGION, md5_hex, queue_arn};
+use crate::clock::unix_ms;
 
 /// An SQS event with one record for each id and body, received for the first time.
 pub fn sqs_event(messages: &[(&str, &str)]) -> Value {
@@ -44,7 +44,7 @@ pub(crate) fn sqs_record(
         "messageAttributes": message_attributes,
         "md5OfBody": md5_hex(body.as_bytes()),
         "eventSource": "aws:sqs",
-        "eventSourceARN": format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"),
+        "eventSourceARN": queue_arn(queue),
         "awsRegion": REGION,
     })
 }
@@ -134,9 +134,8 @@ fn join(map: &mut Map<String, Value>, name: String, value: &str) {
 /// What the caller of a Function URL gets for a function's response.
 #[derive(Clone, Debug)]
 pub struct UrlAnswer {
-    /// The status code.
     pub status: u16,
-    /// The headers, their names in lower case.
+    /// Names are in lower case.
     pub headers: Vec<(String, String)>,
     /// The body, decoded if it was base64.
     pub body: Vec<u8>,

@@ -16,9 +16,11 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::aws::REGION;
+use crate::clock::unix_ms;
 use crate::emf::{Metric, metrics};
 use crate::runtime_api::{Outcome, Phase, RuntimeApi};
-use crate::{REGION, lock, unix_ms};
+use crate::sync::lock;
 
 /// Lambda gives an on-demand function 10 s to start.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
@@ -30,7 +32,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// The trace header of an invocation that nobody traces.
 const NOT_TRACED: &str = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0";
 
-/// Until when an invocation may run, as its process is told.
+/// Until when an invocation may run.
 #[derive(Clone, Copy, Debug)]
 pub enum Deadline {
     /// So long from now; then the process is killed, as Lambda does.
@@ -69,16 +71,13 @@ pub enum FunctionError {
     /// The function posted this to `invocation/{id}/error`.
     #[error("the function reported an error: {0}")]
     Reported(Value),
-    /// The process ended during the invocation.
     #[error("the process died: {0}")]
     Died(ExitStatus),
-    /// The deadline passed and the process was killed.
     #[error("the deadline passed and the process was killed")]
     DeadlinePassed,
     /// The process did not get as far as asking for an event.
     #[error("the process did not start: {0}")]
     Init(String),
-    /// The response is no JSON.
     #[error("the response is no JSON: {0}")]
     NotJson(String),
 }

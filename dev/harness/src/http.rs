@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Method, Response};
+use hyper::{HeaderMap, Method};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -32,32 +32,32 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
 }
 
-/// In place of an answer, or in the middle of one: the connection ends with RST.
+/// In place of a response, or in the middle of one: the connection ends with RST.
 #[derive(Debug, thiserror::Error)]
 #[error("connection reset on command")]
 pub(crate) struct Reset;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, Reset>;
-pub(crate) type Answer = std::result::Result<Response<Body>, Reset>;
+pub(crate) type Response = std::result::Result<hyper::Response<Body>, Reset>;
 
 pub(crate) trait Handler: Send + Sync + 'static {
     /// Dropped before its end when the client hangs up.
-    fn answer(&self, request: Request) -> impl Future<Output = Answer> + Send;
+    fn respond(&self, request: Request) -> impl Future<Output = Response> + Send;
 }
 
 pub(crate) fn full(body: impl Into<Bytes>) -> Body {
     Full::new(body.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-/// An answer with a JSON body and further headers.
-pub(crate) fn json(status: u16, headers: &[(&str, &str)], body: &Value) -> Answer {
+/// A response with a JSON body and further headers.
+pub(crate) fn json(status: u16, headers: &[(&str, &str)], body: &Value) -> Response {
     let headers = [&[("content-type", "application/json")], headers].concat();
-    respond(status, &headers, full(body.to_string()))
+    response(status, &headers, full(body.to_string()))
 }
 
 /// What cannot be sent (a malformed header that a test asked for) resets the connection.
-pub(crate) fn respond(status: u16, headers: &[(&str, &str)], body: Body) -> Answer {
-    let mut response = Response::builder().status(status);
+pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: Body) -> Response {
+    let mut response = hyper::Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(*name, *value);
     }
@@ -232,7 +232,7 @@ async fn speak(socket: Perishable<impl Socket>, handler: Arc<impl Handler>) {
             let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
             let request =
                 Request { connection: number, method: head.method, path, headers: head.headers, body };
-            handler.answer(request).await
+            handler.respond(request).await
         })
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);

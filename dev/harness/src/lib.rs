@@ -1,72 +1,54 @@
-//! Everything around the two functions, played on loopback, so that tests can run the real binaries fast
-//! and with faults.
+//! Everything around the functions, played on loopback, so that tests can run the real binaries fast and with faults.
 //!
-//! - [`Function`] runs a binary as Lambda does, behind a Runtime API of its own.
-//! - [`Sqs`] stands in for SQS, for SSM parameters, for Firehose and for a log group; its clock can be put forward.
-//! - [`S3`] stands in for a bucket.
-//! - [`EventSource`] is the event source mapping between the two.
-//! - [`Receiver`] is Segment or Vero, and misbehaves on command.
-//! - [`When`] says which requests a fault meets.
+//! Stand-ins:
+//! - `sqs`: [`Sqs`] for SQS, SSM's parameters, Firehose and a log group; its clock can be put forward.
+//! - `s3`: [`S3`] for a bucket.
+//! - `receiver`: [`Receiver`] for Segment or Vero; it misbehaves on command.
+//! - `when`: [`When`] says which requests a fault meets.
+//! - `http`: the server under all of them, which can break connections.
+//!
+//! Lambda:
+//! - `function`: [`Function`] runs a binary as Lambda does, behind a Runtime API of its own (`runtime_api`).
+//! - `event_source`: [`EventSource`] hands a queue's messages to a function.
+//! - `events`: the events that functions get, and what a Function URL makes of a response.
+//! - `emf`: the metrics that CloudWatch makes of log lines.
+//!
+//! Both together:
+//! - `testbed`: [`Testbed`] has what our functions need, with the variables that name it. A test starts here.
+//!
+//! Below these: `host` (this machine's Cargo and environment), `aws`, `clock` and `sync`.
 //!
 //! Servers run on the runtime that started them and end when they are dropped.
 
+mod aws;
 mod clock;
 mod emf;
 mod event_source;
 mod events;
 mod function;
+mod host;
 mod http;
 mod receiver;
 mod runtime_api;
 mod s3;
 mod sqs;
+mod sync;
+mod testbed;
 mod when;
 
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use anyhow::{Context, Result, ensure};
-
+pub use aws::{ACCOUNT, REGION};
 pub use clock::Clock;
 pub use emf::{Metric, metrics};
 pub use event_source::{Drained, EventSource, Invocation, kept_after};
 pub use events::{UrlAnswer, sqs_event, url_event};
 pub use function::{Deadline, Function, FunctionError, InitError};
-pub use receiver::{Behaviour, Received, Receiver};
+pub use host::{build, cargo, variable};
+pub use receiver::{Behaviour, ReceivedRequest, Receiver};
 pub use s3::S3;
-pub use sqs::{Call, Fault, Message, Queue, QueueSettings, Sqs, State};
+pub use sqs::{ApiCall, Fault, Message, MessageState, Queue, QueueSettings, Sqs};
+pub use sync::eventually;
+pub use testbed::{
+    ARCHIVE_STREAM, BROWSER_KEY, CANARY, DELIVERIES_STREAM, SEGMENT_TOKEN, SEGMENT_WRITE_KEY, Testbed,
+    VERO_AUTH_TOKEN, WEBHOOK_TOKEN, WRITE_KEY, basic, digest,
+};
 pub use when::When;
-
-/// The region that functions are told they run in.
-pub const REGION: &str = "eu-west-1";
-/// The account that queues and functions belong to.
-pub const ACCOUNT: &str = "000000000000";
-
-/// A binary of this workspace that was built into the target folder of the running test; for tests of other
-/// packages, where `CARGO_BIN_EXE_<name>` is not set.
-pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let found = test.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
-    found.with_context(|| format!("{name} is not built beside this test: cargo build --package {name}"))
-}
-
-/// Waits until the condition holds; an error when it does not in time.
-pub async fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> Result<()> {
-    let poll = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    ensure!(tokio::time::timeout(limit, poll).await.is_ok(), "not within {limit:?}");
-    Ok(())
-}
-
-/// A panic elsewhere while the lock was held is that test's failure, not ours.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
-}

@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
-use crate::http::{self, Answer, Body, Handler, Plain, Request, Reset, Server};
-use crate::when::{Rules, Subject};
-use crate::{When, lock};
+use crate::http::{self, Body, Handler, Plain, Request, Reset, Response, Server};
+use crate::sync::lock;
+use crate::when::{Rules, Subject, When};
 
 /// No request of ours is larger; a bomb stops here.
 const MAX_DECODED_BYTES: u64 = 64 * 1024 * 1024;
@@ -30,9 +30,7 @@ const HALF_WAY: Duration = Duration::from_millis(50);
 pub enum Behaviour {
     /// Answers so.
     Status {
-        /// The status code.
         code: u16,
-        /// Names and values.
         headers: Vec<(String, String)>,
         /// As it goes over the wire.
         body: Bytes,
@@ -97,7 +95,7 @@ impl Behaviour {
 
 /// A request as it came, and what became of it.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct ReceivedRequest {
     /// In upper case.
     pub method: String,
     /// With the query.
@@ -120,7 +118,7 @@ pub struct Received {
     pub accepted: bool,
 }
 
-impl Received {
+impl ReceivedRequest {
     /// The value of a header, its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
@@ -130,7 +128,7 @@ impl Received {
 /// The destination, until it is dropped.
 pub struct Receiver {
     url: String,
-    shared: Arc<Shared>,
+    state: Arc<State>,
     connections: Arc<AtomicUsize>,
     port: tokio::sync::Mutex<Port>,
 }
@@ -144,9 +142,9 @@ enum Port {
 }
 
 #[derive(Default)]
-struct Shared {
+struct State {
     behaviours: Rules<Behaviour>,
-    received: Mutex<Vec<Arc<Mutex<Received>>>>,
+    received: Mutex<Vec<Arc<Mutex<ReceivedRequest>>>>,
 }
 
 impl Receiver {
@@ -154,10 +152,10 @@ impl Receiver {
     pub async fn start() -> Result<Self> {
         let listener = http::listen().await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let shared = Arc::new(Shared::default());
+        let state = Arc::new(State::default());
         let connections = Arc::default();
-        let server = Server::serve(listener, Arc::clone(&connections), Plain, Arc::clone(&shared))?;
-        Ok(Self { url, shared, connections, port: Port::Open(server).into() })
+        let server = Server::serve(listener, Arc::clone(&connections), Plain, Arc::clone(&state))?;
+        Ok(Self { url, state, connections, port: Port::Open(server).into() })
     }
 
     /// The base URL, without a slash at its end.
@@ -167,12 +165,12 @@ impl Receiver {
 
     /// From now on requests that `when` picks meet this; a later behaviour comes before an earlier one.
     pub fn behave(&self, behaviour: Behaviour, when: When) {
-        self.shared.behaviours.add(behaviour, when);
+        self.state.behaviours.add(behaviour, when);
     }
 
     /// Forgets all behaviours; requests that hang already keep hanging.
-    pub fn heal(&self) {
-        self.shared.behaviours.clear();
+    pub fn recover(&self) {
+        self.state.behaviours.clear();
     }
 
     /// Closes the port and every connection: from now on connections are refused.
@@ -207,7 +205,7 @@ impl Receiver {
             Port::Closed(socket) => {
                 let listener = socket.listen(1024)?;
                 let connections = Arc::clone(&self.connections);
-                *port = Port::Open(Server::serve(listener, connections, Plain, Arc::clone(&self.shared))?);
+                *port = Port::Open(Server::serve(listener, connections, Plain, Arc::clone(&self.state))?);
             }
             before => *port = before,
         }
@@ -216,33 +214,32 @@ impl Receiver {
     }
 
     /// Every request so far, in the order of arrival.
-    pub fn requests(&self) -> Vec<Received> {
-        lock(&self.shared.received).iter().map(|received| lock(received).clone()).collect()
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        lock(&self.state.received).iter().map(|received| lock(received).clone()).collect()
     }
 
     /// How many requests there were.
     pub fn count(&self) -> usize {
-        lock(&self.shared.received).len()
+        lock(&self.state.received).len()
     }
 
     /// How many of them have their answer.
     pub fn answered(&self) -> usize {
-        lock(&self.shared.received).iter().filter(|received| lock(received).status.is_some()).count()
+        lock(&self.state.received).iter().filter(|received| lock(received).status.is_some()).count()
     }
 
     /// Forgets the requests so far.
     pub fn clear(&self) {
-        lock(&self.shared.received).clear();
+        lock(&self.state.received).clear();
     }
 
-    /// How many connections were opened.
     pub fn connections(&self) -> usize {
         self.connections.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// The requests that the destination took: answered 2xx (and not refused in the body, as Vero does), or
     /// their answer lost after they were taken.
-    pub fn accepted(&self) -> Vec<Received> {
+    pub fn accepted(&self) -> Vec<ReceivedRequest> {
         self.requests().into_iter().filter(|received| received.accepted).collect()
     }
 
@@ -270,17 +267,17 @@ fn usual_body(path: &str) -> Value {
     }
 }
 
-impl Shared {
+impl State {
     /// Ends the record of a request.
-    fn answer(received: &Mutex<Received>, status: u16, accepted: bool) {
+    fn answered(received: &Mutex<ReceivedRequest>, status: u16, accepted: bool) {
         let mut received = lock(received);
         received.status = Some(status);
         received.accepted = accepted;
     }
 }
 
-impl Handler for Shared {
-    async fn answer(&self, request: Request) -> Answer {
+impl Handler for State {
+    async fn respond(&self, request: Request) -> Response {
         let received = received(request);
         let (path, body) = (received.path.clone(), received.json.clone());
         let behaviour =
@@ -294,8 +291,8 @@ impl Handler for Shared {
         }
         let take = || lock(&received).accepted = true;
         let ok = |body| {
-            Self::answer(&received, 200, true);
-            http::respond(200, &[("content-type", "application/json")], body)
+            Self::answered(&received, 200, true);
+            http::response(200, &[("content-type", "application/json")], body)
         };
         match behaviour {
             None => ok(http::full(usual_body(&path).to_string())),
@@ -307,12 +304,12 @@ impl Handler for Shared {
                 Err(Reset)
             }
             Some(Behaviour::ResetMidAnswer) => {
-                Self::answer(&received, 200, true);
+                Self::answered(&received, 200, true);
                 let body = usual_body(&path).to_string();
                 let length = body.len().to_string();
                 let half = body.as_bytes()[..body.len() / 2].to_vec();
                 let headers = [("content-type", "application/json"), ("content-length", length.as_str())];
-                http::respond(200, &headers, cut_off_after(half))
+                http::response(200, &headers, cut_off_after(half))
             }
             Some(Behaviour::Drip) => ok(streamed(stream::unfold((), |()| async {
                 sleep(Duration::from_secs(1)).await;
@@ -327,15 +324,15 @@ impl Handler for Shared {
                 ok(http::full(usual_body(&path).to_string()))
             }
             Some(Behaviour::WrongContentType) => {
-                Self::answer(&received, 200, true);
-                http::respond(200, &[("content-type", "text/html")], http::full("<html>Welcome</html>"))
+                Self::answered(&received, 200, true);
+                http::response(200, &[("content-type", "text/html")], http::full("<html>Welcome</html>"))
             }
             Some(Behaviour::Redirect(location)) => {
-                Self::answer(&received, 302, false);
-                http::respond(302, &[("location", &location)], http::full(""))
+                Self::answered(&received, 302, false);
+                http::response(302, &[("location", &location)], http::full(""))
             }
             Some(Behaviour::Status { code, headers, body, body_after }) => {
-                Self::answer(&received, code, accepts(code, &body));
+                Self::answered(&received, code, accepts(code, &body));
                 let length = body.len().to_string();
                 let mut headers: Vec<(&str, &str)> =
                     headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -349,7 +346,7 @@ impl Handler for Shared {
                         body
                     })),
                 };
-                http::respond(code, &headers, body)
+                http::response(code, &headers, body)
             }
         }
     }
@@ -361,7 +358,7 @@ fn accepts(code: u16, body: &[u8]) -> bool {
     (200..300).contains(&code) && inner["status"].as_u64().is_none_or(|status| status < 400)
 }
 
-fn received(request: Request) -> Received {
+fn received(request: Request) -> ReceivedRequest {
     let headers: Vec<(String, String)> = request
         .headers
         .iter()
@@ -372,7 +369,7 @@ fn received(request: Request) -> Received {
         true => gunzip(&request.body).unwrap_or_default(),
         false => request.body.clone(),
     };
-    Received {
+    ReceivedRequest {
         method: request.method.to_string(),
         path: request.path,
         headers,

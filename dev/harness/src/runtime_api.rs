@@ -11,12 +11,13 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::http::{self, Answer, Handler, Request, Reset, Server};
-use crate::lock;
+use crate::aws::{ACCOUNT, REGION};
+use crate::http::{self, Handler, Request, Reset, Response, Server};
+use crate::sync::lock;
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 
-/// What the process has told about its start.
+/// How far the process has started.
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
     Starting,
@@ -33,7 +34,7 @@ pub(crate) enum Outcome {
     Error(Value),
 }
 
-struct Invocation {
+struct PendingInvocation {
     id: String,
     event: Bytes,
     deadline_ms: u64,
@@ -42,13 +43,13 @@ struct Invocation {
 
 pub(crate) struct RuntimeApi {
     server: Server,
-    shared: Arc<Shared>,
+    state: Arc<State>,
 }
 
-struct Shared {
+struct State {
     function: String,
-    queue: mpsc::UnboundedSender<Invocation>,
-    next: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
+    queue: mpsc::UnboundedSender<PendingInvocation>,
+    next: tokio::sync::Mutex<mpsc::UnboundedReceiver<PendingInvocation>>,
     waiting: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
     phase: watch::Sender<Phase>,
 }
@@ -56,14 +57,14 @@ struct Shared {
 impl RuntimeApi {
     pub(crate) async fn start(function: &str) -> Result<Self> {
         let (queue, next) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
+        let state = Arc::new(State {
             function: function.to_owned(),
             queue,
             next: next.into(),
             waiting: Mutex::default(),
             phase: watch::Sender::new(Phase::Starting),
         });
-        Ok(Self { server: Server::start(Arc::clone(&shared)).await?, shared })
+        Ok(Self { server: Server::start(Arc::clone(&state)).await?, state })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -71,7 +72,7 @@ impl RuntimeApi {
     }
 
     pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
-        self.shared.phase.subscribe()
+        self.state.phase.subscribe()
     }
 
     /// Hands the event to whoever asks next; the receiver fails only when this server is gone.
@@ -83,15 +84,15 @@ impl RuntimeApi {
         headers: Vec<(&'static str, String)>,
     ) -> oneshot::Receiver<Outcome> {
         let (tell, outcome) = oneshot::channel();
-        lock(&self.shared.waiting).insert(id.clone(), tell);
-        // The other end lives in `shared` too.
-        let _ = self.shared.queue.send(Invocation { id, event, deadline_ms, headers });
+        lock(&self.state.waiting).insert(id.clone(), tell);
+        // The other end lives in `state` too.
+        let _ = self.state.queue.send(PendingInvocation { id, event, deadline_ms, headers });
         outcome
     }
 }
 
-impl Handler for Shared {
-    async fn answer(&self, request: Request) -> Answer {
+impl Handler for State {
+    async fn respond(&self, request: Request) -> Response {
         let path = request.path.strip_prefix(PREFIX).unwrap_or_default();
         let steps: Vec<&str> = path.split('/').collect();
         match (&request.method, steps.as_slice()) {
@@ -111,8 +112,8 @@ impl Handler for Shared {
     }
 }
 
-impl Shared {
-    async fn next(&self) -> Answer {
+impl State {
+    async fn next(&self) -> Response {
         self.phase.send_if_modified(|phase| {
             let first = matches!(phase, Phase::Starting);
             if first {
@@ -120,10 +121,10 @@ impl Shared {
             }
             first
         });
-        let Invocation { id, event, deadline_ms, headers: more } =
+        let PendingInvocation { id, event, deadline_ms, headers: more } =
             self.next.lock().await.recv().await.ok_or(Reset)?;
         let deadline_ms = deadline_ms.to_string();
-        let arn = format!("arn:aws:lambda:{}:{}:function:{}", crate::REGION, crate::ACCOUNT, self.function);
+        let arn = format!("arn:aws:lambda:{}:{}:function:{}", REGION, ACCOUNT, self.function);
         let mut headers = vec![
             ("content-type", "application/json"),
             ("lambda-runtime-aws-request-id", id.as_str()),
@@ -131,10 +132,10 @@ impl Shared {
             ("lambda-runtime-invoked-function-arn", &arn),
         ];
         headers.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
-        http::respond(200, &headers, http::full(event))
+        http::response(200, &headers, http::full(event))
     }
 
-    fn finish(&self, id: &str, outcome: Outcome) -> Answer {
+    fn finish(&self, id: &str, outcome: Outcome) -> Response {
         match lock(&self.waiting).remove(id) {
             // Whoever invoked may have stopped waiting.
             Some(tell) => drop(tell.send(outcome)),
@@ -147,7 +148,7 @@ impl Shared {
     }
 }
 
-fn accepted() -> Answer {
+fn accepted() -> Response {
     http::json(202, &[], &json!({"status": "OK"}))
 }
 

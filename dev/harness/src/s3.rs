@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use hyper::Method;
+use percent_encoding::percent_decode_str;
 
-use crate::http::{self, Answer, Handler, Request, Server};
-use crate::lock;
+use crate::aws::md5_hex;
+use crate::http::{self, Handler, Request, Response, Server};
+use crate::sync::lock;
 
 /// How many keys a page of a listing has: so few that every reader has to ask for more.
 const PAGE: usize = 3;
@@ -18,11 +20,11 @@ const MODIFIED: (&str, &str) = ("last-modified", "Sat, 21 Nov 2026 05:04:03 GMT"
 /// The server, until it is dropped.
 pub struct S3 {
     server: Server,
-    shared: Arc<Shared>,
+    state: Arc<State>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct State {
     objects: Mutex<BTreeMap<String, Object>>,
     calls: Mutex<Vec<String>>,
 }
@@ -35,7 +37,7 @@ struct Object {
 
 impl Object {
     fn new(bytes: Vec<u8>) -> Self {
-        let etag = format!("\"{}\"", crate::sqs::digest::md5_hex(&bytes));
+        let etag = format!("\"{}\"", md5_hex(&bytes));
         Object { bytes, etag }
     }
 }
@@ -43,8 +45,8 @@ impl Object {
 impl S3 {
     /// An empty bucket, of any name.
     pub async fn start() -> Result<Self> {
-        let shared = Arc::<Shared>::default();
-        Ok(Self { server: Server::start(Arc::clone(&shared)).await?, shared })
+        let state = Arc::<State>::default();
+        Ok(Self { server: Server::start(Arc::clone(&state)).await?, state })
     }
 
     /// For `AWS_ENDPOINT_URL_S3`.
@@ -54,31 +56,31 @@ impl S3 {
 
     /// Puts an object there, past the protocol.
     pub fn put(&self, key: &str, bytes: impl Into<Vec<u8>>) {
-        lock(&self.shared.objects).insert(key.to_owned(), Object::new(bytes.into()));
+        lock(&self.state.objects).insert(key.to_owned(), Object::new(bytes.into()));
     }
 
     /// An object's bytes; none when it is not there.
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
-        lock(&self.shared.objects).get(key).map(|object| object.bytes.clone())
+        lock(&self.state.objects).get(key).map(|object| object.bytes.clone())
     }
 
     /// All keys, in order.
     pub fn keys(&self) -> Vec<String> {
-        lock(&self.shared.objects).keys().cloned().collect()
+        lock(&self.state.objects).keys().cloned().collect()
     }
 
     /// Every request so far, as method and path.
     pub fn calls(&self) -> Vec<String> {
-        lock(&self.shared.calls).clone()
+        lock(&self.state.calls).clone()
     }
 }
 
-impl Handler for Shared {
-    async fn answer(&self, request: Request) -> Answer {
+impl Handler for State {
+    async fn respond(&self, request: Request) -> Response {
         lock(&self.calls).push(format!("{} {}", request.method, request.path));
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let query: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let path = decoded(path);
+        let path = percent_decode_str(path).decode_utf8_lossy();
         let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
         match request.method {
             Method::GET if key.is_empty() && query.contains_key("list-type") => self.list(&query),
@@ -87,15 +89,15 @@ impl Handler for Shared {
                 let object = Object::new(request.body.to_vec());
                 let etag = object.etag.clone();
                 lock(&self.objects).insert(key.to_owned(), object);
-                http::respond(200, &[("etag", &etag)], http::full(""))
+                http::response(200, &[("etag", &etag)], http::full(""))
             }
             _ => refuse(501, "NotImplemented"),
         }
     }
 }
 
-impl Shared {
-    fn list(&self, query: &BTreeMap<String, String>) -> Answer {
+impl State {
+    fn list(&self, query: &BTreeMap<String, String>) -> Response {
         let parameter = |name: &str| query.get(name).map(String::as_str);
         let prefix = parameter("prefix").unwrap_or_default();
         let after = parameter("continuation-token").or(parameter("start-after")).unwrap_or_default();
@@ -117,10 +119,10 @@ impl Shared {
             let _ = write!(xml, "<NextContinuationToken>{key}</NextContinuationToken>");
         }
         xml.push_str("</ListBucketResult>");
-        http::respond(200, &[("content-type", "application/xml")], http::full(xml))
+        http::response(200, &[("content-type", "application/xml")], http::full(xml))
     }
 
-    fn read(&self, key: &str, request: &Request) -> Answer {
+    fn read(&self, key: &str, request: &Request) -> Response {
         let Some(Object { bytes, etag }) = lock(&self.objects).get(key).cloned() else {
             return refuse(404, "NoSuchKey");
         };
@@ -131,17 +133,17 @@ impl Shared {
         let size = bytes.len();
         if request.method == Method::HEAD {
             let headers = [("etag", etag.as_str()), MODIFIED, ("content-length", &size.to_string())];
-            return http::respond(200, &headers, http::full(""));
+            return http::response(200, &headers, http::full(""));
         }
         let range = header("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
         let range = range.and_then(|(from, to)| Some((from.parse().ok()?, to.parse::<usize>().ok()?)));
         match range {
-            None => http::respond(200, &[("etag", &etag), MODIFIED], http::full(bytes)),
+            None => http::response(200, &[("etag", &etag), MODIFIED], http::full(bytes)),
             Some((from, to)) => match bytes.get(from..size.min(to + 1)) {
                 Some(part) if !part.is_empty() => {
-                    let told = format!("bytes {from}-{}/{size}", from + part.len() - 1);
-                    let headers = [("etag", etag.as_str()), MODIFIED, ("content-range", &told)];
-                    http::respond(206, &headers, http::full(part.to_vec()))
+                    let content_range = format!("bytes {from}-{}/{size}", from + part.len() - 1);
+                    let headers = [("etag", etag.as_str()), MODIFIED, ("content-range", &content_range)];
+                    http::response(206, &headers, http::full(part.to_vec()))
                 }
                 _ => refuse(416, "InvalidRange"),
             },
@@ -149,26 +151,7 @@ impl Shared {
     }
 }
 
-fn refuse(status: u16, code: &str) -> Answer {
+fn refuse(status: u16, code: &str) -> Response {
     let xml = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code></Error>");
-    http::respond(status, &[("content-type", "application/xml")], http::full(xml))
-}
-
-/// Percent escapes to what they stand for.
-fn decoded(path: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
-    while let Some((first, tail)) = rest.split_first() {
-        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    http::response(status, &[("content-type", "application/xml")], http::full(xml))
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::lock;
+use crate::sync::lock;
 
 type Predicate = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
 

@@ -15,7 +15,6 @@ const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 /// What a query answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// The names of the columns.
     pub columns: Vec<String>,
     /// The rows; `None` is null.
     pub rows: Vec<Vec<Option<String>>>,

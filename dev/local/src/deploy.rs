@@ -1,15 +1,17 @@
 //! The production template, deployed to MiniStack.
 
 use std::fs;
+use std::io::{Cursor, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use crate::aws::{Cloud, tags};
 use crate::project::{self, FUNCTIONS, Project};
-use crate::zip;
 
 pub(crate) const STACK: &str = "vero-relay";
 const BUCKET: &str = "code";
@@ -78,7 +80,7 @@ async fn packaged(cloud: &Cloud, project: &Project, binaries: &[PathBuf], folder
     for (function, binary) in FUNCTIONS.iter().zip(binaries) {
         let program = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
         let key = format!("{folder}{function}.zip");
-        cloud.put_s3(BUCKET, &key, zip::bootstrap(&program)?.into()).await?;
+        cloud.put_s3(BUCKET, &key, zipped(&program)?.into()).await?;
         let source = format!("CodeUri: functions/{function}\n");
         ensure!(template.matches(&source).count() == 1, "template.yaml must say `{}` once", source.trim());
         template = template.replace(&source, &format!("CodeUri: s3://{BUCKET}/{key}\n"));
@@ -86,6 +88,15 @@ async fn packaged(cloud: &Cloud, project: &Project, binaries: &[PathBuf], folder
     let key = format!("{folder}template.yaml");
     cloud.put_s3(BUCKET, &key, template.into()).await?;
     Ok(format!("https://s3.amazonaws.com/{BUCKET}/{key}"))
+}
+
+/// A zip file with the program `bootstrap`, not compressed: it never leaves this machine.
+fn zipped(program: &[u8]) -> Result<Vec<u8>> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    zip.start_file("bootstrap", stored.unix_permissions(0o755))?;
+    zip.write_all(program)?;
+    Ok(zip.finish()?.into_inner())
 }
 
 /// Has CloudFormation create or update the stack, waits for it, and gives its description.

@@ -72,7 +72,6 @@ where
     });
 }
 
-/// A JSON response.
 pub fn response(status: u16, body: &str) -> Response {
     let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
     *response.status_mut() =

@@ -15,18 +15,14 @@ use crate::stack::Stack;
 /// The services whose calls are forms and whose answers are XML, with the versions of their APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// CloudFormation.
     CloudFormation,
-    /// IAM.
     Iam,
-    /// SNS.
     Sns,
 }
 
 /// A call that a function made to AWS, in IAM's words.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
-    /// The function's name.
     pub function: String,
     /// What it asked for: `sqs:SendMessage`.
     pub action: String,
@@ -110,7 +106,7 @@ impl Stack {
     /// has another one.
     pub async fn update(&self, changes: &[(&str, &str)]) -> Result<()> {
         let project = Project::find().await?;
-        let binaries = project.build(project::FUNCTIONS).await?;
+        let binaries = project::build_functions().await?;
         deploy::update(&self.ministack.cloud, &project, &binaries, &changes.to_vec()).await
     }
 }

@@ -9,12 +9,9 @@ use serde_json::Value;
 
 use crate::http::Request;
 
-/// Where events go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Destination {
-    /// Segment's HTTP Tracking API.
     Segment,
-    /// Vero's Track API.
     VeroTrack,
 }
 
@@ -30,16 +27,12 @@ impl fmt::Display for Destination {
 /// One event as one destination received it.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The id that `ingest` gave the webhook, or the messageId of a first-party event; empty when the destination was
-    /// told neither.
+    /// The id that `ingest` gave the webhook, or the messageId of a first-party event; empty when the destination got
+    /// neither.
     pub id: String,
-    /// The destination that received it.
     pub destination: Destination,
-    /// The method of the request.
     pub method: String,
-    /// Its path.
     pub path: String,
-    /// What the destination answered.
     pub status: u16,
     /// The event's name; of a Segment message that has none its type, of a call to Vero the call.
     pub event: String,
@@ -139,7 +132,7 @@ impl Journal {
         entries.lost.insert(destination, all);
     }
 
-    /// The type of a webhook that was sent through the front door.
+    /// The type of a webhook that was sent through the proxy.
     pub fn webhook_type(&self, id: &str) -> Option<String> {
         self.entries().types.get(id).cloned()
     }

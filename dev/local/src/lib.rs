@@ -2,17 +2,17 @@
 //!
 //! [`Stack::start`] installs MiniStack, a stand-in for AWS, into a virtual environment of its own ([`install`]),
 //! builds the functions (`project`), starts MiniStack (`ministack`), starts stand-ins for Segment and Vero
-//! (`receivers`), deploys `template.yaml` (`deploy`, by the calls in `aws`) and opens a front door (`door`).
+//! (`receivers`), deploys `template.yaml` (`deploy`, by the calls in `aws`) and starts a proxy before it (`proxy`).
 //! Webhooks posted there run through the deployed functions; what arrives is in the [`Journal`]. [`samples`]
 //! posts the files under `events/` and compares. The archive is queried and replayed by `archive`, and [`rehearsal`]
-//! shows it.
+//! shows it. `inspect` reads back what was deployed, and `logs` what the functions write.
 //!
-//! What it installs and how it speaks HTTP serves other tools too: [`install`], [`http`].
+//! `options` is the command line, `project` the repository. [`install`] and [`http`], which is HTTP on loopback, serve
+//! other tools, too.
 
 mod archive;
 mod aws;
 mod deploy;
-mod door;
 pub mod http;
 mod inspect;
 pub mod install;
@@ -21,16 +21,16 @@ mod logs;
 mod ministack;
 mod options;
 mod project;
+mod proxy;
 mod receivers;
 pub mod rehearsal;
 pub mod samples;
 mod stack;
-mod zip;
 
 pub use archive::Table;
 pub use inspect::{Call, Service};
 pub use journal::{Delivery, Destination, Journal};
 pub use logs::Logs;
-pub use options::{HELP, Options};
+pub use options::Options;
 pub use project::Project;
-pub use stack::{Settings, Stack, digest};
+pub use stack::{Settings, Stack};

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::Parser;
 use local::samples::{self, Sample};
-use local::{Delivery, Destination, HELP, Options, Project, Stack, rehearsal};
+use local::{Delivery, Destination, Options, Project, Stack, rehearsal};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
@@ -34,11 +35,7 @@ async fn stopped() -> Result<ExitCode> {
 }
 
 async fn run() -> Result<ExitCode> {
-    let options = Options::read(std::env::args().skip(1))?;
-    if options.help {
-        print!("{HELP}");
-        return Ok(ExitCode::SUCCESS);
-    }
+    let options = Options::parse();
     let stack = Stack::start(&options.settings).await?;
     // Dropping the watcher with the stack ends both.
     tokio::select! {

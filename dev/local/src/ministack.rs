@@ -13,7 +13,7 @@ use crate::http::{self, Request};
 use crate::project::Project;
 
 /// It takes half a second; a busy machine takes longer.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running MiniStack. Dropping it ends it, the functions that it runs and its temporary files.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl MiniStack {
         // SEGMENT_WRITE_KEY or an AWS_PROFILE would change what they do.
         command.env_clear();
         for name in ["PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
-            command.envs(std::env::var_os(name).map(|value| (name, value)));
+            command.envs(harness::variable(name).map(|value| (name, value)));
         }
         command
             .envs([("BIND_HOST", "127.0.0.1"), ("MINISTACK_HOST", "127.0.0.1"), ("MINISTACK_REGION", REGION)])
@@ -78,7 +78,7 @@ impl MiniStack {
 
     /// Waits until MiniStack answers; false if it ended instead.
     async fn ready(&mut self) -> Result<bool> {
-        let deadline = Instant::now() + START_PATIENCE;
+        let deadline = Instant::now() + START_TIMEOUT;
         while self.child.try_wait()?.is_none() {
             let mut request = Request::default();
             *request.uri_mut() = hyper::Uri::from_static("/_ministack/health");
@@ -100,6 +100,10 @@ impl Drop for MiniStack {
         drop(self.child.stdin.take()); // the sign to end, see supervise.py
         let deadline = Instant::now() + Duration::from_secs(5);
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "no future can be awaited when something is dropped"
+            )]
             std::thread::sleep(Duration::from_millis(10));
         }
         // Not its functions then, but better than nothing.

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
-use base64::Engine;
 use serde_json::Value;
 
 use crate::http::{self, Request, Response};
@@ -50,8 +49,8 @@ fn segment(request: &Request, journal: &Journal) -> Response {
     let Some(mut batch) = json_body(request) else {
         return http::response(400, r#"{"success":false,"message":"not JSON"}"#);
     };
-    let key = base64::engine::general_purpose::STANDARD.encode(format!("{SEGMENT_WRITE_KEY}:"));
-    let status = if header(request, "authorization") == Some(&format!("Basic {key}")) { 200 } else { 401 };
+    let is_authorized = header(request, "authorization") == Some(&harness::basic(SEGMENT_WRITE_KEY));
+    let status = if is_authorized { 200 } else { 401 };
     for message in batch["batch"].as_array_mut().map(std::mem::take).unwrap_or_default() {
         // `vr-<id>`; a second message of one webhook adds `-tags`.
         let id = message["messageId"].as_str().unwrap_or_default().trim_start_matches("vr-");

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use relay_core::timestamp::Timestamp;
+use serde_json::{Value, json};
 
 use crate::journal::Destination;
 use crate::project::Project;
@@ -33,7 +34,6 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 /// A webhook as Vero sends it.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// The name of its file.
     pub name: String,
     /// Its body, as it is in the file.
     pub body: String,
@@ -41,7 +41,6 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// All samples, by name.
     pub fn all(project: &Project) -> Result<Vec<Sample>> {
         let folder = project.root.join("events");
         let mut samples = Vec::new();
@@ -64,7 +63,6 @@ impl Sample {
         Ok(Sample { name, body, webhook })
     }
 
-    /// The webhook's type.
     pub fn webhook_type(&self) -> &str {
         self.webhook["type"].as_str().unwrap_or_default()
     }
@@ -109,6 +107,30 @@ pub async fn post(stack: &Stack, samples: Vec<Sample>) -> Vec<Posted> {
         posted.push(Posted { sample, id });
     }
     posted
+}
+
+/// Writes a webhook of two hours ago into ingest's log, as ingest does when SQS does not take it, and gives its id.
+pub async fn log_unqueued(stack: &Stack) -> Result<String> {
+    let at = SystemTime::now() - Duration::from_secs(2 * 3_600);
+    let milliseconds = at.duration_since(UNIX_EPOCH)?.as_millis() as u64;
+    let time = format!("{milliseconds:012x}");
+    let id = format!("{}-{}-7000-8000-000000000001", &time[..8], &time[8..]);
+    let envelope = json!({
+        "version": 1,
+        "id": id,
+        "source": "vero",
+        "received_at": Timestamp::from_system(at).iso(),
+        "payload": {"type": "opened", "user": {"id": 1}},
+    });
+    let line = json!({
+        "level": "ERROR", "message": "unqueued_webhook", "id": id, "part": 1, "parts": 1,
+        "envelope": envelope.to_string(),
+    });
+    let mut stream = json!({"logGroupName": "/aws/lambda/vero-relay-ingest", "logStreamName": "an-outage"});
+    stack.json("logs", "Logs_20140328.CreateLogStream", stream.clone()).await?;
+    stream["logEvents"] = json!([{"timestamp": milliseconds, "message": line.to_string()}]);
+    stack.json("logs", "Logs_20140328.PutLogEvents", stream).await?;
+    Ok(id)
 }
 
 /// Waits for the samples to arrive, and says what is missing and what should not be there.

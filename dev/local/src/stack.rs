@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use harness::digest;
 use hyper::Method;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::aws::{Cloud, REGION};
 use crate::deploy::{self, Outputs};
-use crate::door;
 use crate::http::{self, Request};
 use crate::install;
 use crate::journal::{Delivery, Destination, Journal};
 use crate::logs::Logs;
 use crate::ministack::MiniStack;
 use crate::project::{self, Project};
+use crate::proxy;
 use crate::receivers::{self, SEGMENT_WRITE_KEY, VERO_AUTH_TOKEN};
 
 const SEGMENT_PARAMETER: &str = "/vero-relay/segment-write-key";
@@ -28,16 +28,20 @@ const VERO_PARAMETER: &str = "/vero-relay/vero-auth-token";
 /// What MiniStack is installed from.
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 
-/// What to deploy.
-#[derive(Debug, Clone, Default)]
+/// What to deploy, also as options of the command line.
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct Settings {
-    /// Port of the front door; else the usual one, or any that is free.
+    /// The port to post to [default: 4580, or any when that is taken]
+    #[arg(long)]
     pub port: Option<u16>,
-    /// A real write key: events then go to Segment itself, not to a stand-in.
+    /// Send to Segment itself, not to a stand-in
+    #[arg(long, value_name = "KEY")]
     pub segment_write_key: Option<String>,
-    /// Segment's base URL, for a real write key of another region.
+    /// Segment's base URL, for the EU https://events.eu1.segmentapis.com
+    #[arg(long, value_name = "URL", requires = "segment_write_key")]
     pub segment_endpoint: Option<String>,
-    /// A real auth token: events then go to Vero itself, not to a stand-in.
+    /// Send to Vero itself, not to a stand-in
+    #[arg(long, value_name = "TOKEN")]
     pub vero_auth_token: Option<String>,
 }
 
@@ -59,11 +63,11 @@ pub struct Stack {
 impl Stack {
     /// Installs what is missing, builds the functions and deploys `template.yaml`.
     pub async fn start(settings: &Settings) -> Result<Stack> {
-        let door = door::take_port(settings.port).await?; // first, because it is the likeliest to fail
+        let port = proxy::take_port(settings.port).await?; // first, because it is the likeliest to fail
         let project = Project::find().await?;
         let python = install::venv(&project.state.join("venv"), REQUIREMENTS, "MiniStack").await?;
         eprintln!("Building {}", project::FUNCTIONS.join(", "));
-        let binaries = project.build(project::FUNCTIONS).await?;
+        let binaries = project::build_functions().await?;
         eprintln!("Deploying template.yaml to MiniStack");
         let journal = Arc::new(Journal::default());
         let ministack = MiniStack::start(&python, &project).await?;
@@ -90,8 +94,8 @@ impl Stack {
         parameters.extend(vero.stand_in.as_deref().map(|url| ("VeroEndpoint", url)));
         let outputs = deploy::deploy(&cloud, &project, &binaries, &parameters).await?;
 
-        let address = door.address;
-        door::open(door, cloud, outputs.function_path.clone(), Arc::clone(&journal));
+        let address = port.address;
+        proxy::serve(port, cloud, outputs.function_path.clone(), Arc::clone(&journal));
         let watched = [(Destination::Segment, &segment), (Destination::VeroTrack, &vero)]
             .into_iter()
             .filter_map(|(destination, target)| target.stand_in.is_some().then_some(destination))
@@ -121,7 +125,7 @@ impl Stack {
         format!("http://{}", self.address)
     }
 
-    /// Where the front door listens.
+    /// Where the proxy listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -207,7 +211,7 @@ impl Stack {
         count.context("SQS answered without a count of messages")
     }
 
-    /// One request to `ingest`, so that a function that cannot start is told as such.
+    /// One request to `ingest`, so that a function that cannot start is reported as such.
     async fn healthy(&self) -> Result<()> {
         let mut request = Request::default();
         *request.uri_mut() = hyper::Uri::from_static("/health");
@@ -265,16 +269,7 @@ fn secret(path: &Path) -> Result<String> {
     }
     let mut bytes = [0; 32];
     File::open("/dev/urandom").context("no source of random bytes")?.read_exact(&mut bytes)?;
-    let secret = hex(&bytes);
+    let secret = hex::encode(bytes);
     fs::write(path, &secret).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(secret)
-}
-
-/// The digest of a token, as the template takes it.
-pub fn digest(token: &str) -> String {
-    hex(&Sha256::digest(token))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -12,7 +12,7 @@ use local::{Project, install};
 use tokio::process::Command;
 
 use crate::expect::Event;
-use crate::front::{Behind, Front};
+use crate::recorder::{Recorder, Upstream};
 use crate::run::{Run, Wanted};
 
 /// Longer than any takes that does not try again and again.
@@ -52,14 +52,14 @@ impl Client {
         Ok(clients)
     }
 
-    async fn run(&self, behind: &Behind, write_key: &str, wanted: Wanted) -> Result<Run> {
-        let front = Front::start(behind).await?;
+    async fn run(&self, upstream: &Upstream, write_key: &str, wanted: Wanted) -> Result<Run> {
+        let recorder = Recorder::start(upstream).await?;
         let name = match wanted {
             Wanted::Delivery => self.name.clone(),
             Wanted::Refusal => format!("{}-refused", self.name),
         };
         let mut command = Command::new(&self.command[0]);
-        command.args(&self.command[1..]).arg(format!("http://{}", front.address)).args([write_key, &name]);
+        command.args(&self.command[1..]).arg(format!("http://{}", recorder.address)).args([write_key, &name]);
         // A proxy that the user has is not for loopback.
         command
             .args(self.option)
@@ -79,7 +79,7 @@ impl Client {
             version: self.version.clone(),
             gzip: self.gzip,
             wanted,
-            exchanges: front.exchanges(),
+            exchanges: recorder.exchanges(),
             events: Event::all(&name, self.has_message_ids),
             skipped: 0,
             complaint,
@@ -88,8 +88,8 @@ impl Client {
 }
 
 /// Runs them side by side; then each with a wrong key.
-pub async fn run_all(clients: &[Client], behind: &Behind, write_key: &str) -> Result<Vec<Run>> {
-    let all = |key, wanted| try_join_all(clients.iter().map(move |client| client.run(behind, key, wanted)));
+pub async fn run_all(clients: &[Client], upstream: &Upstream, write_key: &str) -> Result<Vec<Run>> {
+    let all = |key, wanted| try_join_all(clients.iter().map(move |client| client.run(upstream, key, wanted)));
     let mut runs = all(write_key, Wanted::Delivery).await?;
     runs.extend(all("wrong-key", Wanted::Refusal).await?);
     Ok(runs)
@@ -146,7 +146,7 @@ async fn python(source: &Path, target: &Path, pins: &str) -> Result<[Client; 2]>
 }
 
 async fn rust(project: &Project) -> Result<[Client; 2]> {
-    let [program] = project.build(["sdk-rust"]).await?;
+    let [program] = harness::build(["sdk-rust"], "dev").await?;
     let manifest = read(&project.root.join("dev/sdks/clients/rust/Cargo.toml"))?;
     let version = pin(&manifest, "segment = { version = \"=")?;
     Ok([None, Some("batch")].map(|option| Client {

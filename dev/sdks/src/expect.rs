@@ -21,7 +21,6 @@ pub struct Call {
     pub body: Value,
 }
 
-/// An event as it is sent.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Event {
@@ -62,7 +61,7 @@ impl Event {
     }
 
     /// Whether an SDK has posted it so, to this path.
-    pub fn is(&self, path: &str, posted: &Value) -> bool {
+    pub fn is_in(&self, path: &str, posted: &Value) -> bool {
         let kind = posted["type"].as_str().or(path.trim_end_matches('/').rsplit('/').next());
         kind == Some(&self.kind) && posted["userId"] == self.user_id.as_str()
     }
@@ -102,7 +101,7 @@ impl Event {
     }
 
     /// What of its properties or traits, and of a page's or a screen's own fields, is missing at Vero.
-    pub fn maimed(&self, posted: &Value, call: &Call) -> Option<String> {
+    pub fn lost_fields(&self, posted: &Value, call: &Call) -> Option<String> {
         let data = &call.body["data"];
         let data = if self.kind == "group" { &data["group"] } else { data };
         let fields =
@@ -117,18 +116,18 @@ impl Event {
     }
 
     /// What is wrong with its time at Vero.
-    pub fn misdated(&self, call: &Call) -> Option<String> {
-        let told = call.body["extras"]["created_at"].as_str();
-        if !matches!(self.kind.as_str(), "identify" | "track" | "page" | "screen") && told.is_none() {
+    pub fn wrong_time(&self, call: &Call) -> Option<String> {
+        let sent = call.body["extras"]["created_at"].as_str();
+        if !matches!(self.kind.as_str(), "identify" | "track" | "page" | "screen") && sent.is_none() {
             return None;
         }
-        let right = match &self.created_at {
-            Some(wanted) => told == Some(wanted),
-            None => told
-                .and_then(|told| OffsetDateTime::parse(told, TIME).ok())
-                .is_some_and(|told| (OffsetDateTime::now_utc() - told).whole_seconds().abs() < RECENT_S),
+        let is_right = match &self.created_at {
+            Some(wanted) => sent == Some(wanted),
+            None => sent
+                .and_then(|sent| OffsetDateTime::parse(sent, TIME).ok())
+                .is_some_and(|sent| (OffsetDateTime::now_utc() - sent).whole_seconds().abs() < RECENT_S),
         };
-        (!right).then(|| format!("{} is dated {}", self.kind, told.unwrap_or("nothing")))
+        (!is_right).then(|| format!("{} is dated {}", self.kind, sent.unwrap_or("nothing")))
     }
 }
 
@@ -173,17 +172,17 @@ mod tests {
 
     #[test]
     fn a_time_is_of_now_or_as_told() {
-        let dated = |told: &str| Call {
+        let dated = |sent: &str| Call {
             method: "POST".into(),
             path: "/api/v2/events/track".into(),
-            body: json!({"extras": {"created_at": told}}),
+            body: json!({"extras": {"created_at": sent}}),
         };
         let now = OffsetDateTime::now_utc().format(TIME).unwrap();
         let track = Event { kind: "track".into(), ..Event::default() };
-        assert_eq!(track.misdated(&dated(&now)), None);
-        assert!(track.misdated(&dated("2026-03-01T10:00:02+0000")).is_some());
-        let told = Event { created_at: Some("2026-03-01T10:00:02+0000".into()), ..track };
-        assert_eq!(told.misdated(&dated("2026-03-01T10:00:02+0000")), None);
-        assert!(told.misdated(&dated(&now)).is_some());
+        assert_eq!(track.wrong_time(&dated(&now)), None);
+        assert!(track.wrong_time(&dated("2026-03-01T10:00:02+0000")).is_some());
+        let sent = Event { created_at: Some("2026-03-01T10:00:02+0000".into()), ..track };
+        assert_eq!(sent.wrong_time(&dated("2026-03-01T10:00:02+0000")), None);
+        assert!(sent.wrong_time(&dated(&now)).is_some());
     }
 }

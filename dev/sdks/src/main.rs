@@ -1,6 +1,6 @@
 //! `cargo sdks`: real Segment SDKs against the pipeline, with nothing changed but host and write key.
 //!
-//! Each SDK's client under `clients/` makes every call that the SDK has. What it posts is counted at a [`front`] of
+//! Each SDK's client under `clients/` makes every call that the SDK has. What it posts is counted at a [`recorder`] of
 //! its own, and what arrives at Vero is held against what it was to send ([`expect`]). SDKs that do not compress go
 //! through `cargo local`'s stack, the production template. Its Function URL turns gzip bodies under text types into
 //! broken text, so compressed ones go to the functions' binaries on the harness ([`pipeline`]), as do the recorded
@@ -11,8 +11,8 @@
 
 mod client;
 mod expect;
-mod front;
 mod pipeline;
+mod recorder;
 mod run;
 mod wire;
 
@@ -26,8 +26,8 @@ use local::{Project, Settings, Stack};
 
 use crate::client::Client;
 use crate::expect::Call;
-use crate::front::Behind;
 use crate::pipeline::Pipeline;
+use crate::recorder::Upstream;
 use crate::run::{Outcome, Run};
 use crate::wire::Wire;
 
@@ -47,16 +47,15 @@ async fn run() -> Result<ExitCode> {
     let (gzip, plain): (Vec<Client>, Vec<Client>) = clients.into_iter().partition(|client| client.gzip);
     let mut report = Report {
         title: "Segment SDKs".into(),
-        head: vec!["SDK", "version", "gzip", "through", "requests", "events", "calls at Vero", "verdict"],
+        head: vec!["SDK", "version", "gzip", "through", "requests", "events", "calls at Vero", "result"],
         ..Report::default()
     };
     stack(&plain, &mut report).await?;
-    let [ingest, worker] = project.build(["ingest", "worker"]).await?;
-    harness(&Programs { ingest, worker }, &gzip, &wires, &mut report).await?;
+    harness(&Programs::build().await?, &gzip, &wires, &mut report).await?;
     report.legend = format!(
         "Delivered once: each call that the SDK has was posted once, answered 200, and is at Vero once with all \
          that it held,\nthrough the binaries in the order in which it was posted.\n\
-         Refused once: the SDK told its caller, and did not send again. {} runs.",
+         Refused once: the SDK reported it to its caller, and did not send again. {} runs.",
         report.rows.len(),
     );
     println!("{report}\n{:.0} s", start.elapsed().as_secs_f64());
@@ -66,8 +65,8 @@ async fn run() -> Result<ExitCode> {
 /// The production template, and the SDKs that do not compress.
 async fn stack(clients: &[Client], report: &mut Report) -> Result<()> {
     let stack = Stack::start(&Settings::default()).await?;
-    let behind = Behind::Door(stack.address());
-    let runs = client::run_all(clients, &behind, stack.write_key()).await?;
+    let upstream = Upstream::Proxy(stack.address());
+    let runs = client::run_all(clients, &upstream, stack.write_key()).await?;
     let calls = || {
         let deliveries = stack.journal.since(0).into_iter().filter(|one| one.status == 200);
         deliveries.map(|one| Call { method: one.method, path: one.path, body: one.message }).collect()
@@ -86,9 +85,9 @@ async fn stack(clients: &[Client], report: &mut Report) -> Result<()> {
 async fn harness(programs: &Programs, clients: &[Client], wires: &[Wire], report: &mut Report) -> Result<()> {
     let pipeline = Pipeline::start(programs).await?;
     let work = async {
-        let mut runs = client::run_all(clients, &pipeline.behind, pipeline::WRITE_KEY).await?;
+        let mut runs = client::run_all(clients, &pipeline.upstream, harness::WRITE_KEY).await?;
         for wire in wires {
-            runs.push(wire.replay(&pipeline.behind).await?);
+            runs.push(wire.replay(&pipeline.upstream).await?);
         }
         run::settle(&runs, || pipeline.calls()).await;
         Ok::<Vec<Run>, anyhow::Error>(runs)

@@ -6,7 +6,7 @@ use faults::report::Report;
 use serde_json::Value;
 
 use crate::expect::{Call, Event};
-use crate::front::Exchange;
+use crate::recorder::Exchange;
 
 /// How long the last event may take to arrive, and how long to watch for what should not.
 const DEADLINE_AFTER: Duration = Duration::from_secs(60);
@@ -27,11 +27,10 @@ pub struct Run {
     pub version: String,
     pub gzip: bool,
     pub wanted: Wanted,
-    /// The requests that it made.
     pub exchanges: Vec<Exchange>,
     /// What it was to post.
     pub events: Vec<Event>,
-    /// How many events it posts beside these that nobody at Vero can be told of.
+    /// How many events it posts beside these that are nothing for Vero.
     pub skipped: usize,
     /// What it complained about.
     pub complaint: Option<String>,
@@ -70,7 +69,7 @@ pub fn judge(runs: &[Run], outcome: &Outcome, report: &mut Report) {
         if *in_order && !run.is_in_order(calls) {
             failures.push("the calls at Vero are out of order".to_owned());
         }
-        let verdict = match (failures.is_empty(), run.wanted) {
+        let result = match (failures.is_empty(), run.wanted) {
             (true, Wanted::Delivery) => "delivered once",
             (true, Wanted::Refusal) => "wrong key, refused once",
             (false, _) => "FAILED",
@@ -83,7 +82,7 @@ pub fn judge(runs: &[Run], outcome: &Outcome, report: &mut Report) {
             run.exchanges.len().to_string(),
             run.posted().to_string(),
             calls.iter().filter(|call| run.is_of(call)).count().to_string(),
-            verdict.to_owned(),
+            result.to_owned(),
         ]);
         let name = format!("{} {}", run.sdk, run.version);
         report.failures.extend(failures.into_iter().map(|failure| format!("{name}: {failure}")));
@@ -130,13 +129,13 @@ impl Run {
                 .exchanges
                 .iter()
                 .flat_map(|exchange| exchange.events.iter().map(|posted| (exchange.path.as_str(), posted)))
-                .filter_map(|(path, posted)| event.is(path, posted).then_some(posted))
+                .filter_map(|(path, posted)| event.is_in(path, posted).then_some(posted))
                 .collect();
             let arrivals: Vec<&Call> = calls.iter().filter(|call| event.becomes(call)).collect();
             match (self.wanted, posts.as_slice(), arrivals.as_slice()) {
                 (Wanted::Delivery, [posted], [call]) => {
-                    failures.extend(event.misdated(call));
-                    failures.extend(event.maimed(posted, call));
+                    failures.extend(event.wrong_time(call));
+                    failures.extend(event.lost_fields(posted, call));
                 }
                 // An SDK that sends one by one stops at the first refusal.
                 (Wanted::Refusal, [] | [_], []) => {}
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_is_told() {
+    fn what_goes_wrong_is_reported() {
         let posted = |posts| run(Wanted::Delivery, posts, 200, r#"{"success":true}"#);
         let whole = || call(json!({"seconds": 175}));
         assert_eq!(posted(1).failures(&[whole()]), [""; 0]);
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_once_and_heeded() {
+    fn after_a_refusal_nothing_is_sent_again() {
         const NO: &str = r#"{"success":false,"code":"c","message":"m","error":"e"}"#;
         assert_eq!(run(Wanted::Refusal, 1, 401, NO).failures(&[]), [""; 0]);
         for (run, calls) in [

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use harness::{BROWSER_KEY, SEGMENT_TOKEN, WRITE_KEY};
 use hyper::header::{HeaderName, HeaderValue};
 use local::Project;
 use local::http::{self, Request};
@@ -16,8 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::expect::Event;
-use crate::front::{Behind, Front};
-use crate::pipeline::{BROWSER_KEY, SEGMENT_TOKEN, WRITE_KEY};
+use crate::recorder::{Recorder, Upstream};
 use crate::run::{Run, Wanted};
 
 /// A recorded request. `{{write_key}}`, `{{browser_key}}` and `{{segment_token}}` stand for the pipeline's own, and
@@ -36,7 +36,7 @@ pub struct Wire {
     body: Value,
     /// What must be at Vero.
     events: Vec<Event>,
-    /// How many events of the body nobody at Vero can be told of.
+    /// How many events of the body are nothing for Vero.
     #[serde(default)]
     skipped: usize,
 }
@@ -60,16 +60,15 @@ impl Wire {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Makes the request.
-    pub async fn replay(&self, behind: &Behind) -> Result<Run> {
-        let front = Front::start(behind).await?;
-        http::send(front.address, self.request()?).await?;
+    pub async fn replay(&self, upstream: &Upstream) -> Result<Run> {
+        let recorder = Recorder::start(upstream).await?;
+        http::send(recorder.address, self.request()?).await?;
         Ok(Run {
             sdk: self.sdk.clone(),
             version: "recorded".to_owned(),
             gzip: self.gzip,
             wanted: Wanted::Delivery,
-            exchanges: front.exchanges(),
+            exchanges: recorder.exchanges(),
             events: self.events.clone(),
             skipped: self.skipped,
             complaint: None,

@@ -66,6 +66,7 @@ impl fmt::Debug for Environment {
 
 impl Environment {
     /// The variables of this process.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads them")]
     pub fn of_process() -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().trim().to_owned();
         Environment(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect())

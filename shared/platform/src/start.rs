@@ -54,7 +54,8 @@ fn ended<E>(result: Result<(), E>) -> ExitCode {
 }
 
 async fn post(message: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
-    std::env::var("AWS_LAMBDA_RUNTIME_API")?; // the client panics without it
+    // The client panics without it.
+    Environment::of_process().get("AWS_LAMBDA_RUNTIME_API").ok_or("AWS_LAMBDA_RUNTIME_API is not set")?;
     const ERROR_TYPE: &str = "Configuration.Invalid";
     let report = serde_json::json!({"errorMessage": message, "errorType": ERROR_TYPE, "stackTrace": []});
     let request = build_request()

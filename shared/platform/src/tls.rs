@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock};
 use rustls::{ClientConfig, Error, RootCertStore};
 use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
 
+use crate::environment::Environment;
+
 /// Where one file holds all certificate authorities: on Amazon Linux, which Lambda runs, and on Debian and Alpine.
 const BUNDLES: [&str; 2] = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
 
@@ -27,8 +29,8 @@ pub fn config() -> Result<Arc<ClientConfig>, Error> {
 }
 
 fn authorities() -> RootCertStore {
-    let is_set = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-    let is_overridden = OVERRIDES.into_iter().any(is_set);
+    let environment = Environment::of_process();
+    let is_overridden = OVERRIDES.into_iter().any(|variable| environment.get(variable).is_some());
     let bundle = BUNDLES.iter().map(Path::new).find(|bundle| !is_overridden && bundle.is_file());
     // Left to search, the crate reads a folder with the same certificates, one file each, after the bundle.
     let found = bundle.map(|bundle| load_certs_from_paths(Some(bundle), None));

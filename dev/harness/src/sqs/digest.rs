@@ -1,15 +1,10 @@
 //! The MD5 digests by which SQS lets clients check what it took.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use md5::{Digest, Md5};
 
-use super::queue::Attribute;
-
-pub(crate) fn md5_hex(bytes: &[u8]) -> String {
-    hex(Md5::digest(bytes).as_slice())
-}
+use super::message::Attribute;
 
 /// Over the attributes by name, each as length-prefixed name, type and value with a byte for the kind of
 /// the value before it; none of no attributes.
@@ -28,13 +23,5 @@ pub(super) fn attributes_md5(attributes: &BTreeMap<String, Attribute>) -> Option
             hash.update(bytes);
         }
     }
-    Some(hex(hash.finalize().as_slice()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Some(hex::encode(hash.finalize()))
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::protocol::Refusal;
+use super::fault::Refusal;
 
 const MAX_RECORDS: usize = 500;
 const MAX_RECORD_BYTES: usize = 1_000 * 1024;

@@ -4,21 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use super::digest::{attributes_md5, md5_hex};
+use super::digest::attributes_md5;
 use super::error::ApiError;
-use super::queue::{Attribute, Draft, Queues, Stored, Take};
+use super::fault::Refusal;
+use super::message::{Attribute, MAX_BYTES, MAX_ENTRIES, Stored, draft, seconds, size};
+use super::queue::{Queues, Take};
+use crate::aws::md5_hex;
 
-/// The limit of a message with its attributes, and of all the messages of a batch together.
-pub(super) const MAX_BYTES: usize = 1024 * 1024;
-const MAX_ENTRIES: usize = 10;
-const MAX_DELAY_S: u64 = 900;
 const MAX_VISIBILITY_S: u64 = 43_200;
-
-/// How one entry of a batch was made to fail by a test.
-pub(super) struct Refusal<'a> {
-    pub(super) entries: &'a [usize],
-    pub(super) sender_fault: bool,
-}
 
 /// Carries out one operation. A receive that finds nothing answers at once: waiting is up to the caller.
 pub(super) fn perform(
@@ -166,94 +159,6 @@ fn send(queues: &mut Queues, name: &str, entry: &Value, now_ms: u64) -> Result<V
     }
     answer["MessageId"] = queues.put(name, draft, now_ms)?.into();
     Ok(answer)
-}
-
-/// What SQS makes of a message before it keeps it.
-pub(super) fn draft(entry: &Value) -> Result<Draft, ApiError> {
-    let body = entry["MessageBody"].as_str().unwrap_or_default();
-    if body.is_empty() {
-        return Err(ApiError::missing("MessageBody"));
-    }
-    if size(entry) > MAX_BYTES {
-        let reason = format!("Message must be shorter than {MAX_BYTES} bytes.");
-        return Err(ApiError::invalid(format!("One or more parameters are invalid. Reason: {reason}")));
-    }
-    if !body.chars().all(allowed) {
-        let message = "Invalid characters found. Valid unicode characters are \
-                       #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF";
-        return Err(ApiError::new("InvalidMessageContents", "InvalidMessageContents", message));
-    }
-    Ok(Draft {
-        body: body.to_owned(),
-        attributes: attributes(&entry["MessageAttributes"])?,
-        trace_header: trace_header(&entry["MessageSystemAttributes"])?,
-        delay_s: seconds(entry, "DelaySeconds", MAX_DELAY_S)?.unwrap_or_default(),
-    })
-}
-
-fn allowed(char: char) -> bool {
-    matches!(char, '\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..)
-}
-
-fn attributes(given: &Value) -> Result<BTreeMap<String, Attribute>, ApiError> {
-    if given.is_null() {
-        return Ok(BTreeMap::new());
-    }
-    let attributes: BTreeMap<String, Attribute> =
-        serde_json::from_value(given.clone()).map_err(|error| ApiError::invalid(error.to_string()))?;
-    if attributes.len() > MAX_ENTRIES {
-        return Err(ApiError::invalid("Number of message attributes exceeds the allowed maximum [10]."));
-    }
-    for (name, attribute) in &attributes {
-        let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let named = !name.is_empty() && name.len() <= 256 && name.bytes().all(letter);
-        let kind = attribute.data_type.split('.').next().unwrap_or_default();
-        let value = attribute.value().filter(|(_, value)| !value.is_empty());
-        let fits = match value {
-            Some((1, _)) => matches!(kind, "String" | "Number"),
-            Some(_) => kind == "Binary",
-            None => false,
-        };
-        if !named || !fits || !attribute.string_value.iter().flat_map(|text| text.chars()).all(allowed) {
-            let message =
-                format!("The message attribute '{name}' must contain a valid name, type and value.");
-            return Err(ApiError::invalid(message));
-        }
-    }
-    Ok(attributes)
-}
-
-/// The one system attribute that SQS takes, and only if it is a trace header.
-fn trace_header(given: &Value) -> Result<Option<String>, ApiError> {
-    let attribute = &given["AWSTraceHeader"];
-    let header = attribute["StringValue"].as_str().filter(|header| header.starts_with("Root=1-"));
-    let is_alone = given.as_object().is_none_or(|given| given.len() == 1);
-    match header {
-        None if given.is_null() => Ok(None),
-        Some(header) if is_alone && attribute["DataType"] == "String" => Ok(Some(header.to_owned())),
-        _ => Err(ApiError::invalid("The only system attribute is AWSTraceHeader, an X-Ray trace header.")),
-    }
-}
-
-/// The bytes of a message that count for the limit.
-fn size(entry: &Value) -> usize {
-    let length = |value: &Value| value.as_str().map_or(0, str::len);
-    let attributes = entry["MessageAttributes"].as_object().into_iter().flatten().map(|(name, value)| {
-        let binary = length(&value["BinaryValue"]) / 4 * 3;
-        name.len() + length(&value["DataType"]) + length(&value["StringValue"]) + binary
-    });
-    length(&entry["MessageBody"]) + attributes.sum::<usize>()
-}
-
-fn seconds(request: &Value, name: &str, max: u64) -> Result<Option<u64>, ApiError> {
-    match &request[name] {
-        Value::Null => Ok(None),
-        given => given.as_u64().filter(|seconds| *seconds <= max).map(Some).ok_or_else(|| {
-            ApiError::invalid(format!(
-                "Value {given} for parameter {name} is invalid. Reason: Must be >= 0 and <= {max}."
-            ))
-        }),
-    }
 }
 
 fn receive(queues: &mut Queues, name: &str, request: &Value, now_ms: u64) -> Result<Value, ApiError> {

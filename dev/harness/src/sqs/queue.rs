@@ -3,73 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-
-/// A message attribute as SQS takes it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Attribute {
-    pub(crate) data_type: String,
-    pub(crate) string_value: Option<String>,
-    pub(crate) binary_value: Option<String>,
-}
-
-impl Attribute {
-    /// The bytes of the value, and the byte that stands for its kind in a digest.
-    pub(super) fn value(&self) -> Option<(u8, Vec<u8>)> {
-        match (&self.string_value, &self.binary_value) {
-            (Some(text), None) => Some((1, text.as_bytes().to_vec())),
-            (None, Some(base64)) => STANDARD.decode(base64).ok().map(|bytes| (2, bytes)),
-            _ => None,
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Stored {
-    pub(crate) id: String,
-    pub(crate) body: String,
-    pub(crate) attributes: BTreeMap<String, Attribute>,
-    /// X-Ray's, the one system attribute that senders set.
-    pub(crate) trace_header: Option<String>,
-    pub(crate) sent_ms: u64,
-    pub(crate) delay_s: u64,
-    /// Hidden until then, by its delay or by a receive.
-    pub(crate) due_ms: u64,
-    pub(crate) receive_count: u32,
-    first_received_ms: u64,
-    /// Of the latest receive: an older one no longer counts.
-    receipt: Option<String>,
-    dead_letter_source: Option<String>,
-}
-
-impl Stored {
-    pub(crate) fn receipt(&self) -> &str {
-        self.receipt.as_deref().unwrap_or_default()
-    }
-
-    /// The attributes that SQS itself keeps.
-    pub(crate) fn system_attributes(&self) -> Map<String, Value> {
-        let mut all = Map::new();
-        let mut put = |name: &str, value: String| all.insert(name.to_owned(), value.into());
-        put("ApproximateFirstReceiveTimestamp", self.first_received_ms.to_string());
-        put("ApproximateReceiveCount", self.receive_count.to_string());
-        put("SenderId", "AROAEXAMPLE:harness".to_owned());
-        put("SentTimestamp", self.sent_ms.to_string());
-        if let Some(header) = &self.trace_header {
-            put("AWSTraceHeader", header.clone());
-        }
-        if let Some(source) = &self.dead_letter_source {
-            put("DeadLetterQueueSourceArn", super::arn(source));
-        }
-        all
-    }
-}
+use super::message::{Draft, MAX_BYTES, Stored};
+use crate::aws::queue_arn;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Redrive {
@@ -82,14 +20,6 @@ pub(crate) struct QueueState {
     pub(crate) visibility_ms: u64,
     pub(crate) redrive: Option<Redrive>,
     pub(crate) messages: Vec<Stored>,
-}
-
-/// A message that was checked and can be kept.
-pub(crate) struct Draft {
-    pub(crate) body: String,
-    pub(crate) attributes: BTreeMap<String, Attribute>,
-    pub(crate) trace_header: Option<String>,
-    pub(crate) delay_s: u64,
 }
 
 /// How much one receive may take.
@@ -238,12 +168,12 @@ impl QueueState {
         put("ApproximateNumberOfMessages", visible.to_string());
         put("ApproximateNumberOfMessagesDelayed", delayed.to_string());
         put("ApproximateNumberOfMessagesNotVisible", in_flight.to_string());
-        put("MaximumMessageSize", super::protocol::MAX_BYTES.to_string());
-        put("QueueArn", super::arn(name));
+        put("MaximumMessageSize", MAX_BYTES.to_string());
+        put("QueueArn", queue_arn(name));
         put("VisibilityTimeout", (self.visibility_ms / 1000).to_string());
         if let Some(Redrive { dead_letter, max_receive_count }) = &self.redrive {
             let policy = json!({
-                "deadLetterTargetArn": super::arn(dead_letter),
+                "deadLetterTargetArn": queue_arn(dead_letter),
                 "maxReceiveCount": max_receive_count,
             });
             put("RedrivePolicy", policy.to_string());

@@ -8,17 +8,35 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::digest::md5_hex;
 use super::error::ApiError;
+use super::fault::{Fault, Refusal};
 use super::logs::{self, LogLine};
-use super::protocol::{self, Refusal};
 use super::queue::Queues;
-use super::{Call, Fault, firehose, ssm};
-use crate::http::{self, Answer, Handler, Request, Reset};
+use super::{firehose, protocol, ssm};
+use crate::aws::{ACCOUNT, REGION, md5_hex};
+use crate::clock::Clock;
+use crate::http::{self, Handler, Request, Reset, Response};
+use crate::sync::lock;
 use crate::when::{Rules, Subject};
-use crate::{ACCOUNT, Clock, REGION, lock};
 
-pub(super) struct Shared {
+/// A request that was made.
+#[derive(Clone, Debug)]
+pub struct ApiCall {
+    /// Such as `SendMessage`.
+    pub operation: String,
+    pub queue: Option<String>,
+    /// How many entries the batch had; 1 of what is no batch.
+    pub entries: usize,
+    /// The request itself.
+    pub request: Value,
+    pub at: Instant,
+    /// The number of the connection that it came on.
+    pub connection: usize,
+    /// What it was answered; none while it is not, or when it never was.
+    pub status: Option<u16>,
+}
+
+pub(super) struct Services {
     pub(super) url: String,
     pub(super) clock: Clock,
     pub(super) queues: Mutex<Queues>,
@@ -26,12 +44,12 @@ pub(super) struct Shared {
     pub(super) streams: Mutex<firehose::Streams>,
     pub(super) log: Mutex<Vec<LogLine>>,
     pub(super) faults: Rules<Fault>,
-    pub(super) calls: Mutex<Vec<Call>>,
+    pub(super) calls: Mutex<Vec<ApiCall>>,
     /// Something was sent or the clock was put forward: whoever polls should look again.
     pub(super) changed: Notify,
 }
 
-impl Shared {
+impl Services {
     pub(super) fn new(url: String) -> Self {
         Self {
             url,
@@ -62,7 +80,7 @@ impl Shared {
 
     /// Returns the number under which the answer is to be noted.
     fn record(&self, operation: &str, request: Value, connection: usize) -> usize {
-        let call = Call {
+        let call = ApiCall {
             operation: operation.to_owned(),
             queue: protocol::queue_name(&request).map(str::to_owned),
             entries: ["Entries", "Records"]
@@ -155,8 +173,8 @@ impl Shared {
     }
 }
 
-impl Handler for Shared {
-    async fn answer(&self, request: Request) -> Answer {
+impl Handler for Services {
+    async fn respond(&self, request: Request) -> Response {
         let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
         let (service, operation) = target.and_then(|target| target.split_once('.')).unwrap_or_default();
         let api = match service {
@@ -173,7 +191,7 @@ impl Handler for Shared {
             if let Some(call) = lock(&self.calls).get_mut(number) {
                 call.status = Some(status);
             }
-            return http::respond(status, &[("content-type", api.content_type())], http::full(text));
+            return http::response(status, &[("content-type", api.content_type())], http::full(text));
         }
         let result = match api.is_signed_for(&request) {
             true => self.answer_with(fault, api, operation, &body).await?,
@@ -192,7 +210,7 @@ impl Handler for Shared {
         let id = format!("00000000-0000-4000-8000-{number:012x}");
         let mut headers = vec![("content-type", api.content_type()), ("x-amzn-requestid", &id)];
         headers.extend(query_error.as_deref().map(|error| ("x-amzn-query-error", error)));
-        http::respond(status, &headers, http::full(answer.to_string()))
+        http::response(status, &headers, http::full(answer.to_string()))
     }
 }
 

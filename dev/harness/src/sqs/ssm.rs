@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use crate::{ACCOUNT, REGION};
+use crate::aws::{ACCOUNT, REGION};
 
 pub(super) fn perform(
     parameters: &BTreeMap<String, String>,

@@ -104,7 +104,7 @@ async fn what_sqs_does_not_take_is_counted() {
     assert_eq!(setup.vero(br#"[{"n":0},{"n":1},{"n":2}]"#).await.status, 503);
     let batch = json!({"batch": [{"type": "page"}, {"type": "page"}]});
     assert_eq!(setup.sdk(WRITE_KEY, "/v1/batch", &batch).await.status, 503);
-    setup.sqs.heal();
+    setup.sqs.recover();
     setup.sqs.fail(Fault::Throttle, When::always().queue("dead"));
     assert_eq!(setup.vero(b"not JSON").await.status, 503);
     let lines = setup.new_lines(&mut seen);

@@ -270,7 +270,7 @@ async fn kept_connections_that_have_ended_cost_one_more_and_no_time() {
     let many: Vec<Value> = (0..160).map(|number| json!({"n": number})).collect();
     assert_eq!(setup.vero(Value::from(many).to_string().as_bytes()).await.status, 202);
     assert_eq!(setup.sqs.connections(), 16);
-    setup.sqs.heal();
+    setup.sqs.recover();
     setup.sqs.go_stale();
     setup.sqs.forget_calls();
     assert_eq!(setup.vero(b"{}").await.status, 202);

@@ -1,6 +1,6 @@
 //! What the log never has.
 
-use harness::{Behaviour, Function, FunctionError, Receiver, S3, When};
+use harness::{Behaviour, CANARY, FunctionError, Receiver, Testbed, When};
 use serde_json::{Value, json};
 
 use crate::setup::{gzip, request, row};
@@ -9,26 +9,23 @@ use crate::setup::{gzip, request, row};
 /// in the archive, and headers of an invocation.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_text_of_others_is_logged() {
-    const FOREIGN: &str = "SPY-ana@example.org";
-    let (aws, s3) = (Receiver::start().await.unwrap(), S3::start().await.unwrap());
+    const FOREIGN: &str = "CANARY-ana@example.org";
+    let (aws, testbed) = (Receiver::start().await.unwrap(), Testbed::start().await.unwrap());
     let refusal = json!({"__type": format!("com.amazonaws#{FOREIGN}"), "message": FOREIGN}).to_string();
     let refusal = Behaviour::answer(400, refusal)
         .with_header("x-amzn-query-error", &format!("{FOREIGN};Sender"))
         .with_header("x-amzn-errortype", FOREIGN);
     aws.behave(refusal, When::always());
-    let environment = [
+    let elsewhere = [
         ("AWS_ENDPOINT_URL", aws.url()),
-        ("AWS_ENDPOINT_URL_S3", &s3.url()),
         ("QUEUE_URL", &format!("{}/1/main", aws.url())),
         ("REPLAY_QUEUE_URL", &format!("{}/1/replay", aws.url())),
-        ("ARCHIVE_BUCKET", "archive"),
-        ("INGEST_LOG_GROUP", "/aws/lambda/ingest"),
         ("RUST_LOG", "trace"),
     ];
-    let replay = Function::start(env!("CARGO_BIN_EXE_replay"), &environment).await.unwrap();
-    let odd = row("e1", "2026-11-20", "1").replace("opened", "SPY-TYPE");
-    s3.put("data/day=2026-11-20/source=vero/stream-1", odd.into_bytes());
-    s3.put(&format!("data/day=2026-11-21/source=vero/{FOREIGN}"), gzip("x")[..10].to_vec());
+    let replay = testbed.replay(env!("CARGO_BIN_EXE_replay"), &elsewhere).await.unwrap();
+    let odd = row("e1", "2026-11-20", "1").replace("opened", "CANARY-TYPE");
+    testbed.s3.put("data/day=2026-11-20/source=vero/stream-1", odd.into_bytes());
+    testbed.s3.put(&format!("data/day=2026-11-21/source=vero/{FOREIGN}"), gzip("x")[..10].to_vec());
 
     let with = |field: &str, value: Value| {
         let mut event = request();
@@ -73,5 +70,5 @@ async fn no_text_of_others_is_logged() {
     assert!(matches!(replay.invoke(&request()).await, Err(FunctionError::Died(_))));
     let lines = replay.logs();
     assert!(lines.len() > events.len(), "{lines:?}");
-    assert!(lines.iter().all(|line| !line.contains("SPY") && !line.contains("ana@")), "{lines:#?}");
+    assert!(lines.iter().all(|line| !line.contains(CANARY) && !line.contains("ana@")), "{lines:#?}");
 }

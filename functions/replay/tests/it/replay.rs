@@ -32,7 +32,7 @@ async fn a_range_to_one_destination_with_a_dry_run_first() {
     let message = &setup.queue.messages()[0];
     assert!(message.body.ends_with(r#""payload":{"type":"opened", "n":1.00,"user":{"id":12}}}"#));
     assert_eq!(message.attributes["type"], "opened");
-    assert!(setup.own_queue.messages().is_empty());
+    assert!(setup.replay_queue.messages().is_empty());
 
     let metrics = setup.replay.metrics().unwrap();
     assert!(metrics.iter().any(|metric| metric.name == "Replayed" && metric.values == [35.0]), "{metrics:?}");
@@ -53,7 +53,7 @@ async fn at_its_time_limit_a_replay_goes_on_by_its_queue() {
     let mut answer = setup.replay.invoke_with(&event, short).await.unwrap();
     let mut taken = 0;
     while answer["continues"] == true {
-        assert_eq!(setup.own_queue.messages().len(), taken + 1);
+        assert_eq!(setup.replay_queue.messages().len(), taken + 1);
         answer = setup.go_on(taken, short).await;
         taken += 1;
     }
@@ -75,7 +75,7 @@ async fn after_a_kill_a_replay_goes_on_from_its_message() {
     let answer = setup.replay.invoke_with(&event, Duration::from_secs(6)).await.unwrap();
     assert_eq!(answer["continues"], true);
     let before = setup.sent().len();
-    let event = json!({"Records": [{"messageId": "m", "body": setup.own_queue.messages()[0].body}]});
+    let event = json!({"Records": [{"messageId": "m", "body": setup.replay_queue.messages()[0].body}]});
     let killed = async {
         harness::eventually(Duration::from_secs(20), || setup.sent().len() > before).await.unwrap();
         setup.replay.kill().await;
@@ -145,7 +145,7 @@ async fn if_sqs_takes_no_event_the_error_says_where_to_go_on() {
     let progress = error.split_once("\"progress\":").unwrap().1;
     let progress: Value = serde_json::Deserializer::from_str(progress).into_iter().next().unwrap().unwrap();
     assert!(progress["cursor"]["object"].as_str().unwrap().starts_with("data/day=2026-11-20/"));
-    setup.sqs.heal();
+    setup.sqs.recover();
     let answer = setup.replay.invoke(&json!({"request": event, "progress": progress})).await.unwrap();
     assert_eq!((&answer["sent"], &answer["continues"]), (&json!(70), &json!(false)));
     assert_eq!(ids(&setup.sent()), all);
@@ -162,9 +162,9 @@ async fn a_stopped_continuation_goes_on_by_itself_from_where_it_was() {
     let message = json!({"Records": [{"messageId": "m1", "body": json!({"request": event}).to_string()}]});
     let answer = setup.replay.invoke(&message).await.unwrap();
     assert_eq!(answer["continues"], true, "{answer}");
-    let [again] = &setup.own_queue.messages()[..] else { panic!("one continuation") };
+    let [again] = &setup.replay_queue.messages()[..] else { panic!("one continuation") };
     assert_eq!((again.delay.as_secs(), &again.json()["failures"]), (30, &json!(1)));
-    setup.sqs.heal();
+    setup.sqs.recover();
     let message = json!({"Records": [{"messageId": "m2", "body": again.body}]});
     let answer = setup.replay.invoke(&message).await.unwrap();
     assert_eq!(answer["continues"], false, "{answer}");

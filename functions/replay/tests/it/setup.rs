@@ -1,34 +1,30 @@
-//! The built `replay` beside stand-ins for S3, SQS and CloudWatch Logs, and an archive.
+//! The built `replay` in a testbed, and an archive.
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::ops::Deref;
 
-use harness::{Deadline, Function, FunctionError, Queue, QueueSettings, S3, Sqs};
+use harness::{Deadline, Function, FunctionError, Testbed};
 use serde_json::{Value, json};
 
 pub struct Setup {
-    pub sqs: Sqs,
-    pub s3: S3,
-    pub queue: Queue,
-    pub own_queue: Queue,
+    testbed: Testbed,
     pub replay: Function,
 }
 
+impl Deref for Setup {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
+}
+
 pub async fn setup() -> Setup {
-    let (sqs, s3) = (Sqs::start().await.unwrap(), S3::start().await.unwrap());
-    let queue = sqs.queue("main", QueueSettings::default());
-    let own_queue = sqs.queue("replay", QueueSettings::default());
-    let environment = [
-        ("AWS_ENDPOINT_URL", sqs.url()),
-        ("AWS_ENDPOINT_URL_S3", &s3.url()),
-        ("QUEUE_URL", &queue.url()),
-        ("REPLAY_QUEUE_URL", &own_queue.url()),
-        ("ARCHIVE_BUCKET", "archive"),
-        ("INGEST_LOG_GROUP", "/aws/lambda/ingest"),
-        ("METRICS_NAMESPACE", "replay-test"),
-    ];
-    let replay = Function::start(env!("CARGO_BIN_EXE_replay"), &environment).await.unwrap();
-    Setup { sqs, s3, queue, own_queue, replay }
+    let testbed = Testbed::start().await.unwrap();
+    let variables = [("METRICS_NAMESPACE", "replay-test")];
+    let replay = testbed.replay(env!("CARGO_BIN_EXE_replay"), &variables).await.unwrap();
+    Setup { testbed, replay }
 }
 
 pub fn gzip(text: &str) -> Vec<u8> {
@@ -66,7 +62,7 @@ impl Setup {
     }
 
     pub fn sent(&self) -> Vec<Value> {
-        self.queue.messages().iter().map(|message| message.json()).collect()
+        self.queue.bodies()
     }
 
     /// The error that it reports; empty when it reports none.
@@ -79,7 +75,7 @@ impl Setup {
 
     /// Hands the one message of its own queue back to it, as the event source mapping does.
     pub async fn go_on(&self, taken: usize, deadline: Deadline) -> Value {
-        let message = &self.own_queue.messages()[taken];
+        let message = &self.replay_queue.messages()[taken];
         let event = json!({"Records": [{"messageId": message.id, "body": message.body}]});
         self.replay.invoke_with(&event, deadline).await.unwrap()
     }

@@ -1,0 +1,13 @@
+//! What only tests ask of the deployed stack: the docs' commands ([`commands`]) and the roles' rights ([`permissions`]).
+
+mod commands;
+mod permissions;
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+const DEADLINE_AFTER: Duration = Duration::from_secs(60);
+
+/// Two stacks would write the same log of MiniStack.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
