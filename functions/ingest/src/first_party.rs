@@ -50,11 +50,10 @@ struct BatchFields<'a> {
 pub struct EventEntries {
     /// An envelope each.
     pub entries: Vec<QueueEntry>,
-    /// How many its sender has no right to send. Like whatever an unauthorized caller sends, they are not kept: one that were put
-    /// back from the dead-letter queue some day would have got in after all.
+    /// How many its sender has no right to send. They are not kept, because a redrive from the dead-letter queue would let
+    /// them in.
     pub forbidden: usize,
-    /// How many bad events are not kept either: who has a public key may be anyone, and the dead-letter queue is for
-    /// what is missed.
+    /// How many bad events are not kept because anyone may have the public key that sent them.
     pub dropped: usize,
     /// Why the last bad event is bad; in a request of one, why the request is.
     pub rejection: Option<Rejection>,

@@ -15,8 +15,6 @@ struct Last {
     counter: u32,
 }
 
-/// A new id.
-///
 /// The counter stands right behind the time (RFC 9562, 6.2, method 1), which the crate's own, wider one does not tell
 /// apart in the bits that the archive's `_sequence` has room for.
 pub fn new_id() -> EventId {

@@ -4,7 +4,7 @@ use hex::FromHex;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-/// The SHA-256 of a token.
+/// SHA-256, of a token.
 pub type Digest = [u8; 32];
 
 /// Digests of the tokens that open a route. Several may be live at once, so that a token is rotated without a
@@ -34,17 +34,15 @@ impl Tokens {
         self.unreadable
     }
 
-    /// Whether there is a token that would do.
     pub fn is_usable(&self) -> bool {
         !self.digests.is_empty()
     }
 
-    /// Whether the operator meant somebody to come in, even if nobody can.
+    /// Whether the operator set some, even if none is usable.
     pub fn is_set(&self) -> bool {
         self.is_usable() || self.unreadable > 0
     }
 
-    /// Whether some token opens either.
     pub fn overlaps(&self, other: &Tokens) -> bool {
         self.digests.iter().any(|digest| other.digests.contains(digest))
     }

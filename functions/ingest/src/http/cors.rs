@@ -8,7 +8,7 @@ use lambda_http::http::header::{
 use crate::http::request::InboundRequest;
 use crate::http::response::{self, Response};
 
-/// Those that Segment's SDKs send.
+/// The headers that Segment's SDKs send.
 const SDK_HEADERS: &str = "authorization, content-type, content-encoding, x-retry-count";
 
 /// Origins, as browsers write them: scheme, host and port, in lower case and without a path.

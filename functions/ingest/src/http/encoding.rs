@@ -54,7 +54,7 @@ pub fn decoded<'r>(authorized: &Authorized<'r>) -> Result<Cow<'r, [u8]>, Rejecti
     }
 }
 
-/// The beginning of the same, for a bounded price: whoever sends it may be anybody.
+/// The beginning of the same, at a bounded price, since the sender is not known yet.
 ///
 /// # Errors
 /// [`Rejection::GzipAsText`].

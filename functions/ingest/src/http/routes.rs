@@ -4,37 +4,32 @@ use relay_core::first_party::CallType;
 
 use crate::http::request::InboundRequest;
 
-/// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'r> {
-    /// A webhook of Vero's, with the token from the URL; empty when there is none.
+    /// A webhook; the token is empty if the URL has none.
     Vero {
-        /// The token.
         token: &'r str,
     },
-    /// Events from Segment's Webhooks destinations, with the token from the URL.
+    /// Events from Segment's Webhooks destinations; the token is empty if the URL has none.
     Segment {
-        /// The token.
         token: &'r str,
     },
-    /// Events from a Segment SDK.
+    /// Events from one of Segment's SDKs.
     Tracking(TrackingEndpoint),
     /// A browser asks whether it may send events.
     Preflight,
-    /// What Segment's browser SDK measures of itself: nobody here wants it.
+    /// What Segment's browser SDK measures of itself. It is answered and not kept.
     Metrics,
-    /// Is anybody there?
     Health,
     /// A known path, asked for with a method that it does not have.
     WrongMethod {
-        /// The methods that it has, as in the header `Allow`.
+        /// As in the header `Allow`.
         allowed: &'static str,
     },
-    /// Nothing that is here.
     Unknown,
 }
 
-/// The routes that are there only if somebody may use them.
+/// The routes that are on only if somebody may use them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EnabledRoutes {
     /// `/segment`
@@ -46,9 +41,8 @@ pub struct EnabledRoutes {
 /// What a path of Segment's tracking API holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrackingEndpoint {
-    /// One event of this type.
     Event(CallType),
-    /// A batch of events that each have their type.
+    /// Events that each have their type.
     Batch,
 }
 
@@ -69,12 +63,11 @@ impl TrackingEndpoint {
 }
 
 impl<'r> Route<'r> {
-    /// Of a request, if somebody was meant to use it.
     pub fn of(request: &'r InboundRequest, enabled: EnabledRoutes) -> Self {
         Self::find(request.method(), request.path(), request.parameter("token"), enabled)
     }
 
-    /// A browser's page may see the response.
+    /// Whether a browser's page may be shown the response.
     pub fn is_for_browsers(self) -> bool {
         matches!(self, Route::Tracking(_) | Route::Preflight | Route::Metrics)
     }
