@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use faults::report::Report;
-use ingest::auth::Scope;
+use ingest::auth::authorized::Scope;
 use ingest::first_party::Events;
 use ingest::http::routes::TrackingEndpoint;
 use ingest::queue_entry::QueueEntry;

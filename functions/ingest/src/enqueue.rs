@@ -7,7 +7,7 @@ use relay_platform::aws::Aws;
 use relay_platform::metrics::Metrics;
 use relay_platform::queue::{OutboundMessage, Queue, SendError};
 
-use crate::auth::Authorized;
+use crate::auth::authorized::Authorized;
 use crate::config::Config;
 use crate::http::request::InboundRequest;
 use crate::queue_entry::{QueueEntry, TOO_LARGE};

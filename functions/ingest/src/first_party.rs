@@ -9,13 +9,13 @@ use relay_core::timestamp::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::auth::authorized::{Authorized, Scope};
 use crate::auth::tokens::Digest;
-use crate::auth::{Authorized, Scope};
-use crate::http::encoding::MAX_DECODED;
 use crate::http::response::{self, Response};
 use crate::http::routes::TrackingEndpoint;
 use crate::id::new_id;
-use crate::queue_entry::{self, MAX_EVENTS, QueueEntry, TOO_LARGE, elements, json_value};
+use crate::limits::{MAX_EVENTS, MAX_EXPANDED};
+use crate::queue_entry::{self, QueueEntry, TOO_LARGE, elements, json_value};
 use crate::rejection::Rejection;
 use crate::{Ingest, now};
 
@@ -44,9 +44,6 @@ struct BatchFields<'a> {
     integrations: Object<'a>,
     sent_at: Option<Json<'a>>,
 }
-
-/// The most bytes of events that one request may make.
-pub const MAX_EXPANDED: usize = 2 * MAX_DECODED;
 
 /// What a request's events have become.
 #[derive(Debug, Default)]
@@ -177,7 +174,7 @@ impl<'a> Events<'a> {
                 return Err(Rejection::BodyTooLarge);
             }
             let event = FirstParty::read(payload, received_at, through_segment);
-            if scope == Scope::TrackOnly && event.as_ref().is_ok_and(|event| !event.only_tells()) {
+            if scope == Scope::TrackOnly && event.as_ref().is_ok_and(|event| !event.is_report_only()) {
                 all.forbidden += 1;
                 continue;
             }

@@ -6,12 +6,13 @@
 //!
 //! # Layout
 //! - [`http`]: the request, its route and encoding, the response, CORS.
-//! - [`auth`]: tokens, write keys and signatures. A request becomes an [`auth::Authorized`] value once.
+//! - [`auth`]: tokens, write keys and signatures. A request becomes an `Authorized` value once.
 //! - [`vero`], `segment`, `tracking`: one way in each. A handler authorises, decodes, makes entries, enqueues and
 //!   answers.
 //! - [`first_party`]: what `segment` and `tracking` have in common: the events of Segment's spec.
 //! - [`queue_entry`]: an envelope, or a dead letter, on its way to SQS.
 //! - `enqueue`: sends entries and reports; `unqueued`: the log, if SQS does not take a webhook.
+//! - `limits`: what a request may cost.
 //! - [`rejection`]: why a request is refused: status, code and words.
 
 pub mod auth;
@@ -20,6 +21,7 @@ mod enqueue;
 pub mod first_party;
 pub mod http;
 mod id;
+mod limits;
 pub mod queue_entry;
 pub mod rejection;
 mod segment;
@@ -36,7 +38,7 @@ use relay_platform::environment::{ConfigErrors, Environment};
 use relay_platform::metrics::Metrics;
 use tokio::time::Instant;
 
-use crate::auth::Auth;
+use crate::auth::verifier::Auth;
 use crate::config::Config;
 use crate::enqueue::{Queues, REFUSED, TRUNCATED, UNQUEUED};
 use crate::http::cors::Origins;

@@ -7,11 +7,7 @@ use relay_core::envelope::{DeadLetter, DeadLetterReason, Envelope, EventId, MAX_
 use relay_core::json::{Json, Kind};
 use relay_core::timestamp::Timestamp;
 
-/// How much of a too large event is kept, in bytes.
-pub const KEPT_BYTES: usize = 100_000;
-
-/// The most events in one request. Vero sends one, Segment up to 4,000; this bounds what an array can cost.
-pub const MAX_EVENTS: usize = 10_000;
+use crate::limits::KEPT_BYTES;
 
 pub(crate) const TOO_LARGE: &str = "too_large";
 

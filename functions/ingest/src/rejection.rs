@@ -6,8 +6,7 @@ use lambda_http::http::StatusCode;
 use relay_core::envelope::MAX_BYTES;
 use relay_core::first_party::Invalid;
 
-use crate::http::encoding::{MAX_DECODED, MAX_HEAD};
-use crate::queue_entry::{KEPT_BYTES, MAX_EVENTS};
+use crate::limits::{KEPT_BYTES, MAX_DECODED, MAX_EVENTS, MAX_HEAD};
 
 /// Why a request is refused, or one of its events.
 ///

@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::http::request::InboundRequest;
 use crate::http::response::{self, Response};
 use crate::id::new_id;
-use crate::queue_entry::{self, KEPT_BYTES, MAX_EVENTS, QueueEntry, TOO_LARGE, elements, json_value};
+use crate::limits::{KEPT_BYTES, MAX_EVENTS};
+use crate::queue_entry::{self, QueueEntry, TOO_LARGE, elements, json_value};
 use crate::rejection::Rejection;
 use crate::{Ingest, now, unqueued};
 

@@ -8,6 +8,7 @@ use aws_config_types::region::Region;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::config::{BehaviorVersion, StalledStreamProtectionConfig};
+use aws_sdk_ssm::types::Parameter;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_runtime::client::retries::RetryPartition;
 use aws_smithy_types::retry::RetryConfig;
@@ -15,7 +16,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 use crate::environment::Environment;
 use crate::http;
-use crate::ssm::{self, Parameter};
+use crate::ssm;
 
 /// The clock of every call to AWS.
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +128,9 @@ impl Aws {
     /// # Errors
     /// SSM's code, such as `AccessDeniedException`, or in words what kept it from answering.
     pub(crate) async fn get_parameters(&self, names: Vec<String>) -> Result<Vec<Parameter>, String> {
-        ssm::get_parameters(&self.shared, self.ssm_endpoint.as_deref(), names).await
+        let mut config = aws_sdk_ssm::config::Builder::from(&self.shared);
+        config.set_endpoint_url(self.ssm_endpoint.clone());
+        ssm::get_parameters(&aws_sdk_ssm::Client::from_conf(config.build()), names).await
     }
 }
 

@@ -133,11 +133,11 @@ impl Queue {
         messages: Vec<OutboundMessage>,
         deadline: Instant,
     ) -> Vec<Result<(), SendError>> {
-        let mut call = BatchCall::of(messages);
         // Making a request takes time, too.
         if Instant::now() >= deadline {
-            return call.results;
+            return vec![Err(SendError::Timeout); messages.len()];
         }
+        let mut call = BatchCall::of(messages);
         for round in 0..=RETRIES {
             if call.entries.is_empty() {
                 break;

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::aws::Aws;
 use crate::environment::{ConfigError, ConfigErrors, Environment, Expected};
+use crate::ssm;
 
 /// The form of a variable that names a parameter.
 const PARAMETER: Expected =
@@ -116,8 +117,8 @@ async fn parameters(
     })?;
     let mut values = HashMap::new();
     for parameter in found {
-        let value = SecretString::from(parameter.value.expose_secret().trim());
-        values.extend(parameter.names().map(|name| (name, value.clone())));
+        let value = SecretString::from(parameter.value().unwrap_or_default().trim());
+        values.extend(ssm::names(&parameter).map(|name| (name, value.clone())));
     }
     Ok(values)
 }

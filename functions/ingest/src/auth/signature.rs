@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use hex::FromHex;
 use hmac::{Hmac, KeyInit, Mac};
 use relay_platform::aws::Aws;
 use relay_platform::secret::{SecretSource, read_all};
@@ -13,7 +14,6 @@ use sha1::Sha1;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::auth::tokens::from_hex;
 use crate::rejection::Rejection;
 
 /// SSM's share of the time that an answer may take.
@@ -89,7 +89,7 @@ impl SignatureVerifier {
 }
 
 fn matches(secret: &SecretString, bytes: &[u8], signature: Option<&str>) -> bool {
-    let Some(signature) = signature.and_then(from_hex::<20>) else { return false };
+    let Some(signature) = signature.and_then(|hex| <[u8; 20]>::from_hex(hex).ok()) else { return false };
     let secrets = secret.expose_secret().lines().map(str::trim).filter(|secret| !secret.is_empty());
     secrets.into_iter().any(|secret| {
         let mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes());

@@ -6,19 +6,12 @@ use std::io::Read;
 use flate2::bufread::MultiGzDecoder;
 use zlib_rs::{Inflate, InflateFlush, Status};
 
-use crate::auth::Authorized;
+use crate::auth::authorized::Authorized;
 use crate::http::request::InboundRequest;
+use crate::limits::{MAX_DECODED, MAX_HEAD};
 use crate::rejection::Rejection;
 
-/// The most bytes of a body once it is unpacked: about what a Function URL takes of one that is not gzip.
-pub const MAX_DECODED: usize = 6 * 1024 * 1024;
-
 const GZIP: [u8; 2] = [0x1F, 0x8B];
-
-/// How much of a body is looked at for its write key, unpacked, when its header names none; of what is packed, no more
-/// either. Some SDKs name it in the body alone, and behind the batch: those of Kotlin, Swift and C#, and old ones of
-/// Python, which stop at 475,000 bytes and an event more (analytics-python, consumer.py).
-pub const MAX_HEAD: usize = 512 * 1024;
 
 /// The beginning of a body.
 #[derive(Debug)]

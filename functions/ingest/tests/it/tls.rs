@@ -1,5 +1,4 @@
 //! The built `ingest` and an SQS behind TLS, as on Lambda.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::{Duration, Instant};
 

@@ -1,63 +1,17 @@
 //! The built `ingest` as Segment and its SDKs meet it.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use harness::{Fault, Function, Queue, QueueSettings, Sqs, UrlAnswer, When, url_event};
+use harness::{Fault, UrlAnswer, When};
 use serde_json::{Value, json};
 
-const WEBHOOK_TOKEN: &str = "8Zt2mWq4yN1kXo7eRb0uJc5sLf9pHd3aVgTi6YEQxwM";
-const SEGMENT_TOKEN: &str = "Jc5sLf9pHd3aVgTi6YEQxwM8Zt2mWq4yN1kXo7eRb0u";
-const WRITE_KEY: &str = "SPY-WRITE-KEY";
-const BROWSER_KEY: &str = "browser-key";
-const SITE: &str = "https://shop.example.com";
-
-struct Setup {
-    sqs: Sqs,
-    queue: Queue,
-    dead: Queue,
-    ingest: Function,
-}
-
-async fn setup() -> Setup {
-    setup_with(&[]).await
-}
-
-async fn setup_with(more: &[(&str, &str)]) -> Setup {
-    let sqs = Sqs::start().await.unwrap();
-    let dead = sqs.queue("dead", QueueSettings::default());
-    let queue = sqs.queue("main", QueueSettings::default());
-    sqs.parameter("/relay/shared-secret", "abc123");
-    let (queue_url, dead_url, url) = (queue.url(), dead.url(), sqs.url().to_owned());
-    let digests = [WEBHOOK_TOKEN, SEGMENT_TOKEN, WRITE_KEY, BROWSER_KEY].map(digest);
-    let mut environment = vec![
-        ("AWS_ENDPOINT_URL", url.as_str()),
-        ("QUEUE_URL", &queue_url),
-        ("DEAD_LETTER_QUEUE_URL", &dead_url),
-        ("WEBHOOK_TOKEN_SHA256", &digests[0]),
-        ("SEGMENT_TOKEN_SHA256", &digests[1]),
-        ("WRITE_KEY_SHA256", &digests[2]),
-        ("BROWSER_KEY_SHA256", &digests[3]),
-        ("CORS_ORIGINS", SITE),
-    ];
-    environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
-    environment.extend(more);
-    let ingest = Function::start(env!("CARGO_BIN_EXE_ingest"), &environment).await.unwrap();
-    Setup { sqs, queue, dead, ingest }
-}
-
-fn digest(token: &str) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn basic(key: &str) -> String {
-    use base64::Engine;
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{key}:")))
-}
+use crate::setup::{
+    BROWSER_KEY, SEGMENT_TOKEN, SITE, Setup, WEBHOOK_TOKEN, WRITE_KEY, basic, bodies, digest, setup,
+    setup_with,
+};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -66,16 +20,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Setup {
-    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> UrlAnswer {
-        let event = url_event(method, path, "", headers, body, false);
-        UrlAnswer::of(&self.ingest.invoke(&event).await.unwrap())
-    }
-
-    /// Posts with the write key.
-    async fn sdk(&self, path: &str, body: Value) -> UrlAnswer {
-        self.ask("POST", path, &[("authorization", &basic(WRITE_KEY))], body.to_string().as_bytes()).await
-    }
-
     async fn segment(&self, body: &str, signature: Option<&str>) -> UrlAnswer {
         let headers: Vec<(&str, &str)> =
             signature.iter().map(|signature| ("X-Signature", *signature)).collect();
@@ -85,10 +29,6 @@ impl Setup {
     fn counts(&self) -> (usize, usize) {
         (self.queue.messages().len(), self.dead.messages().len())
     }
-}
-
-fn bodies(queue: &Queue) -> Vec<Value> {
-    queue.messages().iter().map(|message| message.json()).collect()
 }
 
 fn is_success(answer: &UrlAnswer) -> bool {
@@ -104,12 +44,12 @@ async fn every_path_and_every_place_of_the_key() {
     let paths = "track identify page screen group alias t i p s g a";
     let mut sent = 0;
     for path in paths.split(' ') {
-        assert!(is_success(&setup.sdk(&format!("/v1/{path}"), event.clone()).await), "{path}");
+        assert!(is_success(&setup.sdk(WRITE_KEY, &format!("/v1/{path}"), &event.clone()).await), "{path}");
         sent += 1;
     }
     let batch = json!({"batch": [{"type": "page", "userId": "u"}]});
     for path in ["batch", "b", "import", "import/", "batch/"] {
-        assert!(is_success(&setup.sdk(&format!("/v1/{path}"), batch.clone()).await), "{path}");
+        assert!(is_success(&setup.sdk(WRITE_KEY, &format!("/v1/{path}"), &batch.clone()).await), "{path}");
         sent += 1;
     }
     let in_body = json!({"writeKey": WRITE_KEY, "batch": [{"type": "page"}]}).to_string();
@@ -143,7 +83,7 @@ async fn each_route_has_its_own_tokens() {
         ("/v1/track".to_owned(), vec![("authorization", basic(SEGMENT_TOKEN))]),
         (format!("/vero/{SEGMENT_TOKEN}"), vec![]),
         ("/v1/track".to_owned(), vec![("authorization", basic(WEBHOOK_TOKEN))]),
-        ("/v1/track".to_owned(), vec![("authorization", basic("SPY-STRANGER"))]),
+        ("/v1/track".to_owned(), vec![("authorization", basic("SPY-UNKNOWN"))]),
         ("/v1/track".to_owned(), vec![]),
         ("/v1/track".to_owned(), vec![("authorization", "Bearer SPY".to_owned())]),
     ] {
@@ -186,7 +126,7 @@ async fn what_is_not_set_up_is_not_there() {
     }
     // And the other way round: without a token for webhooks the function starts all the same.
     let setup = setup_with(&[("WEBHOOK_TOKEN_SHA256", "")]).await;
-    assert!(is_success(&setup.sdk("/v1/page", json!({})).await));
+    assert!(is_success(&setup.sdk(WRITE_KEY, "/v1/page", &json!({})).await));
     assert_eq!(setup.ask("POST", "/vero/x", &[], b"{}").await.status, 401);
 }
 
@@ -257,7 +197,7 @@ async fn a_bad_event_is_kept_and_takes_no_other_along() {
     let setup = setup().await;
     let batch =
         json!({"batch": [{"type": "page"}, 5, {"type": "nonsense"}, {"type": "track"}, {"type": "alias"}]});
-    assert!(is_success(&setup.sdk("/v1/batch", batch).await));
+    assert!(is_success(&setup.sdk(WRITE_KEY, "/v1/batch", &batch).await));
     assert_eq!(setup.counts(), (1, 4));
     for (path, body, code) in [
         ("/v1/track", json!({"userId": "u"}), "no_event_name"),
@@ -265,7 +205,7 @@ async fn a_bad_event_is_kept_and_takes_no_other_along() {
         ("/v1/batch", json!({}), "no_batch"),
         ("/v1/page", json!(5), "not_an_object"),
     ] {
-        let answer = setup.sdk(path, body).await;
+        let answer = setup.sdk(WRITE_KEY, path, &body).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some(code)), "{path}");
         let kept = bodies(&setup.dead).pop().unwrap();
         assert_eq!((&kept["id"], &kept["reason"]), (&answer.json()["id"], &json!(code)));
@@ -278,7 +218,7 @@ async fn a_bad_event_is_kept_and_takes_no_other_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_public_key_may_only_tell() {
+async fn a_public_key_may_only_track() {
     let setup = setup().await;
     let post = |path: &'static str, body: Value| {
         let setup = &setup;
@@ -323,8 +263,8 @@ async fn browsers_of_named_sites_may_send() {
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, Some(SITE)));
     assert!(answer.header("access-control-allow-headers").unwrap().contains("authorization"));
     assert!(answer.header("access-control-allow-methods").unwrap().contains("POST"));
-    let stranger = setup.ask("OPTIONS", "/v1/t", &[("origin", "https://evil.example.com")], b"").await;
-    assert_eq!((stranger.status, stranger.header("access-control-allow-origin")), (204, None));
+    let other = setup.ask("OPTIONS", "/v1/t", &[("origin", "https://evil.example.com")], b"").await;
+    assert_eq!((other.status, other.header("access-control-allow-origin")), (204, None));
     let key = basic(BROWSER_KEY);
     let headers = [("authorization", key.as_str()), ("origin", SITE)];
     let answer = setup.ask("POST", "/v1/p", &headers, b"{}").await;
@@ -450,7 +390,7 @@ async fn what_a_known_key_sends_is_kept_wherever_it_names_the_key() {
             );
         }
         assert_eq!(setup.ask("POST", "/v1/batch", &[], &body(BROWSER_KEY)).await.status, status, "{code}");
-        assert_eq!(setup.ask("POST", "/v1/batch", &[], &body("SPY-STRANGER")).await.status, 401, "{code}");
+        assert_eq!(setup.ask("POST", "/v1/batch", &[], &body("SPY-UNKNOWN")).await.status, 401, "{code}");
     }
     assert_eq!(setup.counts(), (0, kept), "of nobody else");
 }
@@ -466,7 +406,7 @@ async fn whoever_has_no_key_has_nothing_unpacked() {
     let keys = format!("{{{}}}", vec![r#""a":1"#; 900_000].join(","));
     for (body, path) in [(&spaces[..], "/v1/batch"), (&deep, "/v1/t"), (keys.as_bytes(), "/v1/b")] {
         assert_eq!(setup.ask("POST", path, &[], &gzip(body)).await.status, 413, "{path}");
-        let key = basic("SPY-STRANGER");
+        let key = basic("SPY-UNKNOWN");
         assert_eq!(setup.ask("POST", path, &[("authorization", &key)], &gzip(body)).await.status, 401);
     }
     let bomb = gzip(&spaces);
@@ -484,10 +424,13 @@ async fn what_was_not_queued_is_asked_for_again() {
     let batch: Vec<Value> =
         (0..25).map(|number| json!({"type": "page", "userId": "SPY-USER", "messageId": number})).collect();
     setup.sqs.fail(Fault::EntryFailure { entries: vec![3], sender_fault: false }, When::first(1));
-    assert!(is_success(&setup.sdk("/v1/batch", json!({"batch": batch})).await), "SQS is asked again first");
+    assert!(
+        is_success(&setup.sdk(WRITE_KEY, "/v1/batch", &json!({"batch": batch})).await),
+        "SQS is asked again first"
+    );
     assert_eq!(setup.counts(), (25, 0));
     setup.sqs.fail(Fault::EntryFailure { entries: vec![3], sender_fault: true }, When::always());
-    let answer = setup.sdk("/v1/batch", json!({"batch": batch})).await;
+    let answer = setup.sdk(WRITE_KEY, "/v1/batch", &json!({"batch": batch})).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
     assert_eq!(answer.json()["code"], "not_queued");
     let ids: std::collections::HashSet<String> =

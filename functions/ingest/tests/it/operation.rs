@@ -1,82 +1,19 @@
 //! What an operator has of the built `ingest`: one line of a request that did not go well, traces, a log that gives
 //! nothing away, and answers that do not either.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 
-use harness::{
-    Behaviour, Fault, Function, FunctionError, Queue, QueueSettings, Receiver, Sqs, UrlAnswer, When,
-    url_event,
-};
+use harness::{Behaviour, Fault, FunctionError, Receiver, UrlAnswer, When, url_event};
 use serde_json::{Value, json};
 
-const WEBHOOK_TOKEN: &str = "SPY-WEBHOOK-8Zt2mWq4yN1kXo7eRb0uJc5sLf9pHd3aVg";
-const SEGMENT_TOKEN: &str = "SPY-SEGMENT-Jc5sLf9pHd3aVgTi6YEQxwM8Zt2mWq4yN1";
-const WRITE_KEY: &str = "SPY-WRITE-KEY";
-const BROWSER_KEY: &str = "SPY-BROWSER-KEY";
-const SHARED_SECRET: &str = "SPY-SHARED-SECRET";
-const SITE: &str = "https://shop.example.com";
+use crate::setup::{
+    BROWSER_KEY, SEGMENT_TOKEN, SHARED_SECRET, SITE, Setup, WEBHOOK_TOKEN, WRITE_KEY, basic, digest, setup,
+    setup_with,
+};
+
 const TRACE: &str = "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1";
 
-struct Setup {
-    sqs: Sqs,
-    queue: Queue,
-    dead: Queue,
-    ingest: Function,
-}
-
-async fn setup() -> Setup {
-    setup_with(&[]).await
-}
-
-async fn setup_with(more: &[(&str, &str)]) -> Setup {
-    let sqs = Sqs::start().await.unwrap();
-    let dead = sqs.queue("dead", QueueSettings::default());
-    let queue = sqs.queue("main", QueueSettings::default());
-    sqs.parameter("/relay/shared-secret", SHARED_SECRET);
-    let (queue_url, dead_url, url) = (queue.url(), dead.url(), sqs.url().to_owned());
-    let digests = [WEBHOOK_TOKEN, SEGMENT_TOKEN, WRITE_KEY, BROWSER_KEY].map(digest);
-    let mut environment = vec![
-        ("AWS_ENDPOINT_URL", url.as_str()),
-        ("QUEUE_URL", &queue_url),
-        ("DEAD_LETTER_QUEUE_URL", &dead_url),
-        ("WEBHOOK_TOKEN_SHA256", &digests[0]),
-        ("SEGMENT_TOKEN_SHA256", &digests[1]),
-        ("WRITE_KEY_SHA256", &digests[2]),
-        ("BROWSER_KEY_SHA256", &digests[3]),
-        ("CORS_ORIGINS", SITE),
-    ];
-    environment.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
-    environment.extend(more);
-    let ingest = Function::start(env!("CARGO_BIN_EXE_ingest"), &environment).await.unwrap();
-    Setup { sqs, queue, dead, ingest }
-}
-
-fn digest(token: &str) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn basic(key: &str) -> String {
-    use base64::Engine;
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{key}:")))
-}
-
 impl Setup {
-    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> UrlAnswer {
-        let event = url_event(method, path, "", headers, body, false);
-        UrlAnswer::of(&self.ingest.invoke(&event).await.unwrap())
-    }
-
-    async fn vero(&self, body: &[u8]) -> UrlAnswer {
-        self.ask("POST", &format!("/vero/{WEBHOOK_TOKEN}"), &[], body).await
-    }
-
-    async fn sdk(&self, key: &str, body: &Value) -> UrlAnswer {
-        let body = body.to_string();
-        self.ask("POST", "/v1/batch", &[("authorization", &basic(key))], body.as_bytes()).await
-    }
-
     /// The lines since the last time, but for those that keep an unqueued webhook.
     fn new_lines(&self, seen: &mut usize) -> Vec<Value> {
         let lines = self.ingest.log_entries();
@@ -107,7 +44,7 @@ async fn what_did_not_go_well_costs_one_line() {
     let setup = setup().await;
     let mut seen = 0;
     assert_eq!(setup.vero(br#"[{"type":"sent"},{}]"#).await.status, 202);
-    assert_eq!(setup.sdk(WRITE_KEY, &json!({"batch": [{"type": "page"}]})).await.status, 200);
+    assert_eq!(setup.sdk(WRITE_KEY, "/v1/batch", &json!({"batch": [{"type": "page"}]})).await.status, 200);
     assert!(setup.new_lines(&mut seen).is_empty(), "what went well costs none");
 
     let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(300_000));
@@ -122,12 +59,22 @@ async fn what_did_not_go_well_costs_one_line() {
             "too_large",
             &[("Refused", 2), ("Truncated", 2)],
         ),
-        (setup.sdk(WRITE_KEY, &json!({"batch": many})).await, 200, "not_an_object", &[("Refused", 500)]),
-        (setup.sdk(BROWSER_KEY, &forbidden).await, 200, "not_allowed", &[("Refused", 3)]),
-        (setup.sdk(WRITE_KEY, &json!({})).await, 400, "no_batch", &[("Refused", 1)]),
-        (setup.sdk("SPY-STRANGER", &json!({})).await, 401, "unauthorized", &[("Unauthorized", 1)]),
         (
-            setup.ask("POST", "/vero/SPY-STRANGER", &[], b"SPY").await,
+            setup.sdk(WRITE_KEY, "/v1/batch", &json!({"batch": many})).await,
+            200,
+            "not_an_object",
+            &[("Refused", 500)],
+        ),
+        (setup.sdk(BROWSER_KEY, "/v1/batch", &forbidden).await, 200, "not_allowed", &[("Refused", 3)]),
+        (setup.sdk(WRITE_KEY, "/v1/batch", &json!({})).await, 400, "no_batch", &[("Refused", 1)]),
+        (
+            setup.sdk("SPY-UNKNOWN", "/v1/batch", &json!({})).await,
+            401,
+            "unauthorized",
+            &[("Unauthorized", 1)],
+        ),
+        (
+            setup.ask("POST", "/vero/SPY-UNKNOWN", &[], b"SPY").await,
             401,
             "unauthorized",
             &[("Unauthorized", 1)],
@@ -144,7 +91,7 @@ async fn what_did_not_go_well_costs_one_line() {
             assert_eq!(line["id"], answer.json()["id"], "{line}");
         }
     }
-    // What a stranger can cause is small.
+    // What an unauthorized caller can cause is small.
     assert!(lines.iter().rev().take(2).all(|line| line.to_string().len() < 400 && line.get("id").is_none()));
     assert!(!setup.ingest.logs().concat().contains("SPY"));
 }
@@ -156,7 +103,7 @@ async fn what_sqs_does_not_take_is_counted() {
     setup.sqs.fail(Fault::EntryFailure { entries: vec![1], sender_fault: true }, When::always());
     assert_eq!(setup.vero(br#"[{"n":0},{"n":1},{"n":2}]"#).await.status, 503);
     let batch = json!({"batch": [{"type": "page"}, {"type": "page"}]});
-    assert_eq!(setup.sdk(WRITE_KEY, &batch).await.status, 503);
+    assert_eq!(setup.sdk(WRITE_KEY, "/v1/batch", &batch).await.status, 503);
     setup.sqs.recover();
     setup.sqs.fail(Fault::Throttle, When::always().queue("dead"));
     assert_eq!(setup.vero(b"not JSON").await.status, 503);
@@ -209,7 +156,7 @@ async fn what_is_queued_stays_in_its_request_s_trace() {
     assert_eq!(setup.vero(b"{}").await.status, 202);
     assert_eq!(setup.vero(b"[{},{}]").await.status, 202);
     assert_eq!(setup.vero(b"not JSON").await.status, 400);
-    assert_eq!(setup.sdk(WRITE_KEY, &json!({"batch": [{"type": "page"}, 5]})).await.status, 200);
+    assert_eq!(setup.sdk(WRITE_KEY, "/v1/batch", &json!({"batch": [{"type": "page"}, 5]})).await.status, 200);
     let messages = [setup.queue.messages()[1..].to_vec(), setup.dead.messages()].concat();
     assert_eq!(messages.len(), 6);
     assert!(messages.iter().all(|message| message.trace_header.as_deref() == Some(TRACE)), "{messages:?}");
@@ -307,9 +254,9 @@ async fn gives_nothing_away(fault: Option<Fault>, signed: bool) {
         format!("/vero/{WEBHOOK_TOKEN}"),
         format!("/segment/{SEGMENT_TOKEN}"),
         "/v1/batch".to_owned(),
-        "/vero/SPY-STRANGER".to_owned(),
+        "/vero/SPY-UNKNOWN".to_owned(),
     ] {
-        for (key, body) in [WRITE_KEY, BROWSER_KEY, "SPY-STRANGER"].iter().zip(&bodies) {
+        for (key, body) in [WRITE_KEY, BROWSER_KEY, "SPY-UNKNOWN"].iter().zip(&bodies) {
             let headers = [("authorization", basic(key)), ("x-signature", "5099".repeat(10))];
             let headers: Vec<(&str, &str)> =
                 headers.iter().map(|(name, value)| (*name, value.as_str())).collect();

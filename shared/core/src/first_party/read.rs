@@ -1,61 +1,12 @@
-//! A first-party event in Segment's spec, read once: by `ingest` to tell a good one from a bad one, and by `worker`
-//! to tell Vero of it.
+//! From an event's JSON to what it says.
 
 use std::borrow::Cow;
 
+use super::call::{Call, CallType, Device, Integration, Platform, RESUBSCRIBE, Surface, UNSUBSCRIBE};
 use crate::identity::{self, User, trimmed};
 use crate::json::{Json, Kind, Object};
 use crate::names::RELAY;
 use crate::timestamp::Timestamp;
-
-/// The name of a track that unsubscribes, in any case but with nothing around it: Segment's own destination
-/// unsubscribes whoever `Clicked unsubscribe link` (github.com/segment-boneyard/integration-vero, lib/mapper.js).
-pub const UNSUBSCRIBE: &str = "unsubscribe";
-
-/// The name of a track that takes an unsubscribe back, likewise.
-pub const RESUBSCRIBE: &str = "resubscribe";
-
-/// The calls of Segment's spec, and the deletion request that its Webhooks destination passes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallType {
-    /// Traits of a user.
-    Identify,
-    /// Something happened.
-    Track,
-    /// A page was seen.
-    Page,
-    /// A screen of an app was seen.
-    Screen,
-    /// A user belongs to a group.
-    Group,
-    /// A user has another id from now on.
-    Alias,
-    /// A user is to be forgotten.
-    Delete,
-}
-
-impl CallType {
-    /// Every type, by the value of `type`.
-    const NAMED: [(&str, CallType); 7] = [
-        ("identify", CallType::Identify),
-        ("track", CallType::Track),
-        ("page", CallType::Page),
-        ("screen", CallType::Screen),
-        ("group", CallType::Group),
-        ("alias", CallType::Alias),
-        ("delete", CallType::Delete),
-    ];
-
-    /// By the value of `type`, in any case: RudderStack's tests have `Identify` (rudder-transformer, destination Vero).
-    pub fn named(name: &str) -> Option<Self> {
-        Self::NAMED.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, kind)| *kind)
-    }
-
-    /// The value of `type`, as Segment's spec has it.
-    pub fn as_str(self) -> &'static str {
-        Self::NAMED.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
-    }
-}
 
 /// Why an event can be no call of Segment's spec. It is kept, and the rest of its request goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -112,113 +63,6 @@ pub struct FirstParty<'a> {
     consent: Option<Json<'a>>,
 }
 
-/// What an event asks for.
-#[derive(Debug)]
-pub enum Call<'a> {
-    /// Traits of a user.
-    Identify {
-        /// The traits, as a JSON object: its own or, where it has none, those of its context without the address.
-        traits: Cow<'a, str>,
-        /// The device that it came from, when that can be reached by push. In a box, since few have one.
-        device: Option<Box<Device<'a>>>,
-    },
-    /// Something happened.
-    Track {
-        /// Its name, trimmed and not empty.
-        name: Cow<'a, str>,
-        /// The properties, when they are an object.
-        properties: Option<Json<'a>>,
-    },
-    /// The user wants no more messages.
-    Unsubscribe,
-    /// The user wants messages again.
-    Resubscribe,
-    /// Something was seen.
-    View {
-        /// Of what kind.
-        surface: Surface,
-        /// Its name.
-        name: Option<Json<'a>>,
-        /// Its category.
-        category: Option<Json<'a>>,
-        /// Its address, where the properties have none.
-        url: Option<Json<'a>>,
-        /// The properties, when they are an object.
-        properties: Option<Json<'a>>,
-    },
-    /// A user belongs to a group.
-    Group {
-        /// The group's id.
-        id: Option<String>,
-        /// The group's traits, when they are an object.
-        traits: Option<Json<'a>>,
-    },
-    /// The user, whose id is the new one, had this id before.
-    Alias {
-        /// The old id.
-        previous_id: String,
-    },
-    /// The user is to be forgotten.
-    Delete,
-}
-
-/// A device that takes push messages.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Device<'a> {
-    /// Its address, not blank.
-    pub token: Cow<'a, str>,
-    /// Who delivers to it.
-    pub platform: Platform,
-    /// What its owner calls it, not blank.
-    pub name: Option<Cow<'a, str>>,
-}
-
-/// The platforms that Vero pushes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Platform {
-    /// Apple's.
-    Ios,
-    /// Google's.
-    Android,
-}
-
-impl Platform {
-    fn named(name: &str) -> Option<Self> {
-        [Platform::Ios, Platform::Android]
-            .into_iter()
-            .find(|platform| platform.as_str().eq_ignore_ascii_case(name))
-    }
-
-    /// As Vero spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Platform::Ios => "ios",
-            Platform::Android => "android",
-        }
-    }
-}
-
-/// What was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Surface {
-    /// A page of a site.
-    Page,
-    /// A screen of an app.
-    Screen,
-}
-
-/// What an event's `integrations` say of Vero.
-#[derive(Debug, Clone, Copy)]
-pub enum Integration<'a> {
-    /// Not to go there.
-    Off,
-    /// To go there, with the option `tags` if it is set.
-    On {
-        /// In one of two forms.
-        tags: Option<Json<'a>>,
-    },
-}
-
 impl<'a> FirstParty<'a> {
     /// Takes an event apart.
     ///
@@ -242,9 +86,9 @@ impl<'a> FirstParty<'a> {
         })
     }
 
-    /// Whether it can do no more than tell Vero that something happened. All else changes profiles or
+    /// Whether it can do no more than report to Vero that something happened. All else changes profiles or
     /// subscriptions, which is not for a key that every visitor of a site can read.
-    pub fn only_tells(&self) -> bool {
+    pub fn is_report_only(&self) -> bool {
         matches!(self.call, Call::Track { .. } | Call::View { .. })
             && !matches!(self.integration, Integration::On { tags: Some(_) })
     }
@@ -599,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_key_only_tells() {
+    fn a_public_key_only_reports() {
         for (json, expected) in [
             (r#"{"type":"track","event":"e"}"#, true),
             (r#"{"type":"page"}"#, true),
@@ -609,7 +453,7 @@ mod tests {
             (r#"{"type":"page","integrations":{"Vero":{"tags":{"add":["unsubscribed"]}}}}"#, false),
             (r#"{"type":"delete"}"#, false),
         ] {
-            assert_eq!(read(json).only_tells(), expected, "{json}");
+            assert_eq!(read(json).is_report_only(), expected, "{json}");
         }
     }
 }
