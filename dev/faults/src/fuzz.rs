@@ -22,7 +22,7 @@ use relay_core::envelope::{Envelope, EventId, MAX_BYTES, Payload};
 use relay_core::first_party::{CallType, FirstParty};
 use relay_core::json::Json;
 use relay_core::mapping::segment::{self, MAX_MESSAGE_BYTES};
-use relay_core::mapping::vero_track::{self, Rules, Tags};
+use relay_core::mapping::vero_track::{self, FirstPartySettings, Tags};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
 use relay_core::timestamp::Timestamp;
 use relay_core::webhook::Webhook;
@@ -30,7 +30,8 @@ use serde_json::Value;
 
 static NAMING: LazyLock<Naming> = LazyLock::new(|| Naming::new(EventNames::default(), TrackTypes::All, true));
 
-static RULES: LazyLock<Rules> = LazyLock::new(|| Rules { forward_deletes: true, ..Rules::default() });
+static RULES: LazyLock<FirstPartySettings> =
+    LazyLock::new(|| FirstPartySettings { forward_deletes: true, ..FirstPartySettings::default() });
 
 const INPUTS: usize = 1_000_000;
 /// Each is tried as three kinds of request.

@@ -70,16 +70,16 @@ pub async fn send_with_retries(
 
 /// Collects messages to batches, and sends these at a limited rate.
 #[derive(Debug)]
-pub struct Sender<'q, Q> {
+pub struct QueueSender<'q, Q> {
     queue: &'q Q,
     rate_limiter: RateLimiter,
     batch: Vec<OutboundMessage>,
     bytes: usize,
 }
 
-impl<'q, Q: MessageQueue> Sender<'q, Q> {
+impl<'q, Q: MessageQueue> QueueSender<'q, Q> {
     pub fn new(queue: &'q Q, per_second: u32) -> Self {
-        Sender { queue, rate_limiter: RateLimiter::new(per_second), batch: Vec::new(), bytes: 0 }
+        QueueSender { queue, rate_limiter: RateLimiter::new(per_second), batch: Vec::new(), bytes: 0 }
     }
 
     pub fn add(&mut self, message: OutboundMessage) {
@@ -175,7 +175,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_batch_is_no_more_than_a_second_s_worth() {
         let memory = fake::InMemoryQueue::default();
-        let mut sender = Sender::new(&memory, 30);
+        let mut sender = QueueSender::new(&memory, 30);
         for message in messages(95) {
             sender.add(message);
             if sender.is_full() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use relay_core::destinations::{self, Access, Destination, Variable};
+use relay_core::destinations::{self, Access, DestinationRow, Variable};
 use relay_core::names::{EventNames, Naming, TrackTypes};
 use relay_platform::environment::{ConfigError, ConfigErrors, Environment, Expected, missing};
 use relay_platform::metrics::Metrics;
@@ -12,7 +12,7 @@ use reqwest::Url;
 #[derive(Debug)]
 pub struct Config {
     pub queue_url: String,
-    /// Where goes what is final.
+    /// For what will never be delivered.
     pub dead_letter_queue_url: String,
     /// The destinations that are on, by name.
     pub destinations: BTreeMap<&'static str, DestinationConfig>,
@@ -31,7 +31,7 @@ pub struct Config {
 pub struct DestinationConfig {
     /// The base URL without a trailing slash, or the delivery stream's name.
     pub address: String,
-    /// The key or token, where one is needed.
+    /// Of a destination that needs none: `None`.
     pub key: Option<SecretSource>,
     /// It is owed events but not called for now.
     pub is_paused: bool,
@@ -48,7 +48,7 @@ pub const BLUEPRINT: Expected = Expected {
     form: "a JSON object as events/blueprint.schema.json describes it",
     example: r#"{"events":{"Order Completed":{"rename":"Bought"}}}"#,
 };
-const STREAM: Expected = Expected { form: destinations::STREAM_NAME, example: "vero-relay-archive" };
+const STREAM: Expected = expected(destinations::named("archive").switch());
 const PAUSED: Expected =
     Expected { form: "names of destinations separated by commas", example: "segment,vero_track" };
 
@@ -78,10 +78,12 @@ fn destinations(
     environment: &Environment,
     errors: &mut ConfigErrors,
 ) -> BTreeMap<&'static str, DestinationConfig> {
-    let paused = errors.note(environment.parsed("PAUSED_DESTINATIONS", PAUSED, paused)).unwrap_or_default();
+    let paused = environment.parsed("PAUSED_DESTINATIONS", PAUSED, paused);
+    let is_paused =
+        |name| paused.as_ref().is_ok_and(|paused| paused.iter().flatten().any(|paused| *paused == name));
     let mut on = BTreeMap::new();
-    for Destination { name, access, .. } in &destinations::ALL {
-        let is_paused = paused.contains(name);
+    for DestinationRow { name, access, .. } in &destinations::ALL {
+        let is_paused = is_paused(*name);
         let config = match access {
             Access::Api { key, endpoint, default_endpoint } => {
                 let key = errors.note(SecretSource::of(environment, key.name, expected(key)));
@@ -104,6 +106,7 @@ fn destinations(
         let switch = first.switch();
         errors.0.push(ConfigError { problem, ..missing(switch.name, expected(switch)) });
     }
+    errors.note(paused);
     on
 }
 
@@ -121,7 +124,7 @@ fn naming(environment: &Environment, errors: &mut ConfigErrors) -> Naming {
     )
 }
 
-fn expected(variable: &Variable) -> Expected {
+const fn expected(variable: &Variable) -> Expected {
     Expected { form: variable.form, example: variable.example }
 }
 

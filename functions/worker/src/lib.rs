@@ -96,9 +96,9 @@ impl Worker {
     ) -> Result<BatchResponse, NotAnSqsEvent> {
         let budget = Budget::until(deadline, SystemTime::now());
         let Batch { messages, unreadable } = batch::parse(event)?;
+        let secrets = self.secrets.current().await;
         let mut metrics = BatchMetrics::new(messages.len() + unreadable.len());
         let (events, mut decisions) = read(&messages, &mut metrics);
-        let secrets = self.secrets.current().await;
         let outcomes = self.deliver(&events, &budget, &secrets, &mut metrics).await;
         let settled = || events.iter().zip(&outcomes);
         let rows: Vec<String> =
@@ -144,6 +144,7 @@ impl Worker {
         }
         all
     }
+
     /// The destinations that an event is owed to and that are off.
     fn switched_off(&self, event: &Event<'_>, is_left_alone: bool) -> Vec<String> {
         let is_on = |name: &str| {

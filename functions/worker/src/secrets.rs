@@ -1,6 +1,6 @@
 //! What the worker reads from SSM: the destinations' keys, and the blueprint, which may be too large for a variable.
 //!
-//! At its start, and again as it goes, so that a rotated key heals without a deploy. Each invocation works with one
+//! At its start, and again as it goes, so that a rotated key works without a deploy. Each invocation works with one
 //! snapshot. What is due is read before anything is delivered: Segment takes events with a withdrawn key and drops
 //! them, so to go on with one while a new one is on its way would lose them.
 
@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_core::blueprint::Blueprint;
-use relay_core::destinations::Destination;
-use relay_core::mapping::vero_track::Rules;
+use relay_core::destinations::DestinationRow;
+use relay_core::mapping::vero_track::FirstPartySettings;
 use relay_platform::aws::Aws;
 use relay_platform::environment::{ConfigError, ConfigErrors};
 use relay_platform::secret::{SecretSource, read_all};
@@ -39,7 +39,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Secrets {
     keys: Keys,
     /// How first-party events are mapped.
-    pub rules: Rules,
+    pub rules: FirstPartySettings,
 }
 
 /// By the destination's name.
@@ -47,7 +47,7 @@ type Keys = BTreeMap<&'static str, SecretString>;
 
 impl Secrets {
     /// A destination's key; empty for one that needs none.
-    pub fn key_of(&self, destination: &Destination) -> &str {
+    pub fn key_of(&self, destination: &DestinationRow) -> &str {
         self.keys.get(destination.name).map_or("", ExposeSecret::expose_secret)
     }
 
@@ -92,7 +92,7 @@ impl LiveSecrets {
         let sources = Sources::of(config);
         let Reading { keys, blueprint } = sources.read(aws).await?;
         let blueprint = blueprint.map_err(|error| ConfigErrors(vec![error]))?;
-        let rules = Rules { blueprint, forward_deletes: config.forward_deletes };
+        let rules = FirstPartySettings { blueprint, forward_deletes: config.forward_deletes };
         let secrets = Arc::new(Secrets { keys, rules });
         let schedule = Schedule::after_reading(SystemTime::now());
         Ok(LiveSecrets { aws: aws.clone(), sources, state: Mutex::new(State { secrets, schedule }) })
@@ -120,7 +120,7 @@ impl LiveSecrets {
             tracing::warn!(error = %error, "the blueprint cannot be used: the last one is used on");
             last.rules.blueprint.clone()
         });
-        let rules = Rules { blueprint, ..last.rules };
+        let rules = FirstPartySettings { blueprint, ..last.rules };
         let secrets = Arc::new(Secrets { keys, rules });
         if !secrets.has_keys_of(&last) {
             tracing::info!("a key has changed in SSM: the new one is used from now on");

@@ -1,6 +1,7 @@
 //! The table of destinations: a row says all that the worker, replay and the configuration know of one.
 //!
-//! A new destination is a row here and a file beside the others in the worker (`functions/worker/src/destination/`).
+//! A new destination is a row here and a file beside the others in the worker (`functions/worker/src/destination/`), where
+//! `mod.rs` names the file and `runners.rs` the type.
 //! Every destination can be paused (`PAUSED_DESTINATIONS`), has a breaker of its own, and metrics under the names of
 //! its parts.
 
@@ -8,7 +9,7 @@ use crate::envelope::Source;
 
 /// A place that events go to.
 #[derive(Debug)]
-pub struct Destination {
+pub struct DestinationRow {
     /// Its name in envelopes, settings, metrics and logs, in snake_case.
     pub name: &'static str,
     /// What of an event may be owed alone. The first has the destination's name, and is what a new event is owed.
@@ -65,8 +66,8 @@ const BASE_URL: &str = "a base URL with https (or http on loopback), without cre
 pub const STREAM_NAME: &str = "the name of a Firehose delivery stream: 1 to 64 characters of [A-Za-z0-9_.-]";
 
 /// Every destination, in the order in which they are listed to operators.
-pub static ALL: [Destination; 3] = [
-    Destination {
+pub static ALL: [DestinationRow; 3] = [
+    DestinationRow {
         name: "segment",
         // First-party events come from Segment, or from code that could send them there itself.
         parts: &[Part { name: "segment", sources: &[Source::Vero] }],
@@ -85,7 +86,7 @@ pub static ALL: [Destination; 3] = [
         },
         is_replayable: true,
     },
-    Destination {
+    DestinationRow {
         name: "vero_track",
         parts: &[
             Part { name: "vero_track", sources: &[Source::Vero, Source::Segment] },
@@ -103,7 +104,7 @@ pub static ALL: [Destination; 3] = [
         },
         is_replayable: true,
     },
-    Destination {
+    DestinationRow {
         name: "archive",
         parts: &[Part { name: "archive", sources: &[Source::Vero, Source::Segment] }],
         access: Access::Stream {
@@ -114,7 +115,7 @@ pub static ALL: [Destination; 3] = [
     },
 ];
 
-impl Destination {
+impl DestinationRow {
     /// Whether a new event of this source is owed to it.
     pub fn takes(&self, source: Source) -> bool {
         self.parts.first().is_some_and(|part| part.sources.contains(&source))
@@ -134,7 +135,7 @@ impl Destination {
 /// # Panics
 /// While compiling, if no destination has this name.
 #[expect(clippy::panic, reason = "for constants: the compiler reports it")]
-pub const fn named(name: &str) -> &'static Destination {
+pub const fn named(name: &str) -> &'static DestinationRow {
     let mut index = 0;
     while index < ALL.len() {
         if is_same(ALL[index].name.as_bytes(), name.as_bytes()) {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::identity::{self, User, trimmed};
-use crate::json::{self, Json, Kind, Object, ObjectWriter, Path};
+use crate::json::{self, FieldPath, Json, Kind, Object, ObjectWriter};
 use crate::names::{self, Layout};
 use crate::timestamp::Timestamp;
 
@@ -76,7 +76,7 @@ enum As {
 }
 
 /// Each listed property with the places where it may stand; the first that is not null wins.
-const LISTED: [(&str, As, &[Path]); 21] = [
+const LISTED: [(&str, As, &[FieldPath]); 21] = [
     ("email_id", As::Id, &[&["message_id"], &["campaign", "message_id"]]),
     ("email_subject", As::Text, &[&["campaign", "subject"], &["campaign", "email_subject"]]),
     ("campaign_id", As::Id, &[&["campaign", "id"]]),
@@ -101,13 +101,13 @@ const LISTED: [(&str, As, &[Path]); 21] = [
 ];
 
 /// The properties of `User Tags Updated`.
-const TAGS: [(&str, As, &[Path]); 2] = [
+const TAGS: [(&str, As, &[FieldPath]); 2] = [
     ("tags_added", As::Raw, &[&["changes", "_tags", "add"]]),
     ("tags_removed", As::Raw, &[&["changes", "_tags", "remove"]]),
 ];
 
-const CHANNEL: Path = &["campaign", "channel"];
-const TRIGGER_EVENT: Path = &["campaign", "trigger-event"];
+const CHANNEL: FieldPath = &["campaign", "channel"];
+const TRIGGER_EVENT: FieldPath = &["campaign", "trigger-event"];
 
 /// The property that holds the customer's own event, with its data.
 pub const TRIGGER: &str = "trigger_event";
@@ -173,8 +173,8 @@ impl<'a> Webhook<'a> {
 }
 
 impl<'a> Properties<'a> {
-    fn take(fields: &mut Object<'a>, listed: &[(&'static str, As, &[Path])]) -> Self {
-        let take = |(name, form, sources): &(&'static str, As, &[Path])| {
+    fn take(fields: &mut Object<'a>, listed: &[(&'static str, As, &[FieldPath])]) -> Self {
+        let take = |(name, form, sources): &(&'static str, As, &[FieldPath])| {
             let source =
                 sources.iter().find(|path| fields.peek(path).is_some_and(|value| form.takes(value)))?;
             let value = fields.take(source)?;

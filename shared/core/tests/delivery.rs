@@ -20,7 +20,7 @@ struct QueuedMessage {
     receives: u32,
 }
 
-/// Where an event final_states at a destination.
+/// Where an event ends at a destination.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum FinalState {
     Accepted,

@@ -8,7 +8,7 @@ use relay_core::first_party::CallType;
 use relay_core::first_party::FirstParty;
 use relay_core::identity::User;
 use relay_core::json::Json;
-use relay_core::mapping::vero_track::{Endpoint, Rules, Skip, Tags};
+use relay_core::mapping::vero_track::{Endpoint, FirstPartySettings, Skip, Tags};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
 use relay_core::timestamp::Timestamp;
@@ -301,7 +301,7 @@ proptest! {
     fn any_first_party_event_becomes_calls_that_vero_takes_and_that_never_change(event in first_party(), forward_deletes in any::<bool>()) {
         let json = serde_json::to_string(&event).unwrap();
         let Ok(read) = FirstParty::read(serde_json::from_str(&json).unwrap(), received_at(), false) else { return Ok(()) };
-        let rules = Rules { forward_deletes, ..Rules::default() };
+        let rules = FirstPartySettings { forward_deletes, ..FirstPartySettings::default() };
         let map = || vero_track::from_event(&EventId::parse("e1").unwrap(), &read, &rules, Duration::ZERO);
         let requests = match map() {
             Ok(requests) => requests,

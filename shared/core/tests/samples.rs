@@ -1,4 +1,4 @@
-//! Every event of `events/` as each destination is written of it: reviewed snapshots.
+//! Every event of `events/` as each destination is sent it: reviewed snapshots.
 //!
 //! After a change that is meant: `INSTA_UPDATE=always cargo test -p relay-core --test samples`, and read the diff.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -8,7 +8,7 @@ use std::time::Duration;
 use relay_core::delivery::DeliveryOutcome;
 use relay_core::envelope::EventId;
 use relay_core::first_party::FirstParty;
-use relay_core::mapping::vero_track::{Rules, Tags, VeroRequest};
+use relay_core::mapping::vero_track::{FirstPartySettings, Tags, VeroRequest};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
@@ -54,18 +54,19 @@ fn every_first_party_sample_at_vero() {
     insta::glob!("../../../events", "segment-*.json", |path| {
         let payload = std::fs::read_to_string(path).unwrap();
         let event = FirstParty::read(serde_json::from_str(&payload).unwrap(), received_at(), true).unwrap();
-        let written = match vero_track::from_event(&id(), &event, &Rules::default(), Duration::ZERO) {
-            Ok(requests) => {
-                let tags = match &requests.tags {
-                    Tags::Edit(call) => Some(request(call)),
-                    Tags::None | Tags::Malformed => None,
-                };
-                Value::from_iter([Some(request(&requests.request)), tags].into_iter().flatten())
-            }
-            Err(DeliveryOutcome::Skipped(reason)) => json!({"skipped": reason}),
-            Err(DeliveryOutcome::Rejected(error)) => json!({"dead": error.reason}),
-            Err(other) => panic!("{other:?}"),
-        };
+        let written =
+            match vero_track::from_event(&id(), &event, &FirstPartySettings::default(), Duration::ZERO) {
+                Ok(requests) => {
+                    let tags = match &requests.tags {
+                        Tags::Edit(call) => Some(request(call)),
+                        Tags::None | Tags::Malformed => None,
+                    };
+                    Value::from_iter([Some(request(&requests.request)), tags].into_iter().flatten())
+                }
+                Err(DeliveryOutcome::Skipped(reason)) => json!({"skipped": reason}),
+                Err(DeliveryOutcome::Rejected(error)) => json!({"dead": error.reason}),
+                Err(other) => panic!("{other:?}"),
+            };
         insta::assert_json_snapshot!(written);
     });
 }

@@ -45,7 +45,7 @@ pub fn init(environment: &Environment) {
     });
     let filter = filter.with_target(metrics::TARGET, Level::INFO).with_target(INVOCATIONS, Level::INFO);
     ONCE.call_once(|| {
-        tracing_subscriber::registry().with(Lines).with(filter).init();
+        tracing_subscriber::registry().with(LogLines).with(filter).init();
         // The default hook prints the panic's message, which may quote the event.
         std::panic::set_hook(Box::new(|info| {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
@@ -55,12 +55,12 @@ pub fn init(environment: &Environment) {
 }
 
 /// Writes events as lines.
-struct Lines;
+struct LogLines;
 
 /// What is remembered of the span of an invocation.
 struct RequestId(String);
 
-impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Lines {
+impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LogLines {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut request_id = None;
         attributes.record(&mut FindRequestId(&mut request_id));
@@ -74,7 +74,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Lines {
         // Writing to a string cannot fail, nor can formatting a time of this age.
         let _ = SystemTime.format_time(&mut Writer::new(&mut now));
         let mut line =
-            Line(format!(r#"{{"timestamp":"{now}","level":"{}""#, event.metadata().level().as_str()));
+            LogLine(format!(r#"{{"timestamp":"{now}","level":"{}""#, event.metadata().level().as_str()));
         event.record(&mut line);
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(RequestId(id)) = span.extensions().get() {
@@ -88,16 +88,16 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Lines {
 }
 
 /// A JSON object under way.
-struct Line(String);
+struct LogLine(String);
 
-impl Line {
+impl LogLine {
     fn put(&mut self, name: &str, value: impl Into<Value>) {
         // Writing to a string cannot fail.
         let _ = write!(self.0, ",{}:{}", Value::from(name), value.into());
     }
 }
 
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_str(&mut self, field: &Field, value: &str) {
         let fields = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         match fields.filter(|_| field.name() == JSON) {

@@ -93,7 +93,8 @@ impl Queue {
     /// # Errors
     /// [`SendError`]; then the message may still have reached the queue.
     pub async fn send(&self, message: OutboundMessage, deadline: Instant) -> Result<(), SendError> {
-        let Entry { digest, body, delay_seconds, attributes, system_attributes } = Entry::of(message)?;
+        let MessageEntry { digest, body, delay_seconds, attributes, system_attributes } =
+            MessageEntry::of(message)?;
         let call = self
             .client
             .send_message()
@@ -175,7 +176,7 @@ impl BatchCall {
         let (mut digests, mut entries) = (Vec::new(), Vec::new());
         for (index, message) in messages.into_iter().enumerate() {
             digests.push(digest(&message.body));
-            match Entry::of(message).and_then(|entry| entry.batched(index)) {
+            match MessageEntry::of(message).and_then(|entry| entry.batched(index)) {
                 Ok(entry) => entries.push(entry),
                 Err(error) => results[index] = Err(error),
             }
@@ -226,7 +227,7 @@ fn index_of(id: &str) -> Option<usize> {
 }
 
 /// A message as SQS's API takes it.
-struct Entry {
+struct MessageEntry {
     digest: String,
     body: String,
     delay_seconds: Option<i32>,
@@ -234,7 +235,7 @@ struct Entry {
     system_attributes: Option<HashMap<MessageSystemAttributeNameForSends, MessageSystemAttributeValue>>,
 }
 
-impl Entry {
+impl MessageEntry {
     fn of(message: OutboundMessage) -> Result<Self, SendError> {
         let OutboundMessage { body, attributes, delay, trace } = message;
         let attributes: HashMap<_, _> = attributes
@@ -242,7 +243,7 @@ impl Entry {
             .map(|(name, value)| Ok((name.to_owned(), text_attribute(value)?)))
             .collect::<Result<_, SendError>>()?;
         let trace = trace.map(trace_attribute).transpose()?;
-        Ok(Entry {
+        Ok(MessageEntry {
             digest: digest(&body),
             body,
             delay_seconds: (!delay.is_zero()).then(|| delay.as_secs().min(MAX_DELAY_SECONDS) as i32),

@@ -69,12 +69,13 @@ impl AcknowledgementCheck {
     /// Whether SSM says of each parameter what its value is, or that there is none: else what is missing may exist.
     fn is_met(&self, output: &GetParametersOutput) -> bool {
         let missing = output.invalid_parameters.iter().flatten().cloned();
-        let spoken_of: HashSet<String> = output.parameters().iter().flat_map(names).chain(missing).collect();
+        let with_value = output.parameters().iter().filter(|parameter| parameter.value.is_some());
+        let spoken_of: HashSet<String> = with_value.flat_map(names).chain(missing).collect();
         self.names.iter().all(|name| spoken_of.contains(name))
     }
 }
 
-/// What the operator is told. A response without a code is known by its status.
+/// What the operator reads. A response without a code is known by its status.
 fn explain<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
     let words = match error {
         SdkError::ServiceError(refused) => match refused.err().code() {
@@ -84,10 +85,10 @@ fn explain<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String
         SdkError::ResponseError(response) if !response.raw().status().is_success() => {
             return response.raw().status().to_string();
         }
-        SdkError::TimeoutError(_) => "no answer in time",
-        SdkError::ResponseError(_) => "an incomplete answer",
+        SdkError::TimeoutError(_) => "no response in time",
+        SdkError::ResponseError(_) => "an incomplete response",
         SdkError::ConstructionFailure(_) => "the call could not be made",
-        _ => "no answer",
+        _ => "no response",
     };
     words.to_owned()
 }
@@ -147,12 +148,12 @@ mod tests {
             r#"{"Parameters":[{"Name":"/b","Value":"t"}],"InvalidParameters":["/c"]}"#,
         ] {
             let (answer, calls) = ask(&["/a:2", "/b"], 200, body).await;
-            assert_eq!((answer, calls), (Err("an incomplete answer".to_owned()), 2), "{body}");
+            assert_eq!((answer, calls), (Err("an incomplete response".to_owned()), 2), "{body}");
         }
     }
 
     #[tokio::test]
-    async fn refusals_are_told_by_their_code() {
+    async fn refusals_are_known_by_their_code() {
         for (status, body, reason, calls) in [
             (400, r#"{"__type":"com.amazonaws.ssm#InvalidKeyId","message":"x"}"#, "InvalidKeyId", 1),
             (

@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::fault::Fault;
 use super::logs;
 use super::message::{Stored, draft};
-use super::queue::{QueueState, Redrive, Take};
+use super::queue::{QueueState, ReceiveLimits, Redrive};
 use super::server::{ApiCall, Services};
 #[cfg(feature = "tls")]
 use super::tls;
@@ -262,7 +262,7 @@ impl Queue {
     }
 
     pub(crate) fn receive(&self, messages: usize, bytes: usize) -> Vec<Stored> {
-        let take = Take { messages, bytes, visibility_ms: None };
+        let take = ReceiveLimits { messages, bytes, visibility_ms: None };
         let now_ms = self.services.clock.now_ms();
         // This handle exists, so its queue does.
         lock(&self.services.queues).receive(&self.name, &take, now_ms).unwrap_or_default()

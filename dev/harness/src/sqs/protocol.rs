@@ -8,7 +8,7 @@ use super::digest::attributes_md5;
 use super::error::ApiError;
 use super::fault::Refusal;
 use super::message::{Attribute, MAX_BYTES, MAX_ENTRIES, Stored, draft, seconds, size};
-use super::queue::{Queues, Take};
+use super::queue::{Queues, ReceiveLimits};
 use crate::aws::md5_hex;
 
 const MAX_VISIBILITY_S: u64 = 43_200;
@@ -169,7 +169,7 @@ fn receive(queues: &mut Queues, name: &str, request: &Value, now_ms: u64) -> Res
         })?,
     };
     let visibility_ms = seconds(request, "VisibilityTimeout", MAX_VISIBILITY_S)?.map(|time| time * 1000);
-    let take = Take { messages: messages as usize, bytes: usize::MAX, visibility_ms };
+    let take = ReceiveLimits { messages: messages as usize, bytes: usize::MAX, visibility_ms };
     let taken = queues.receive(name, &take, now_ms)?;
     if taken.is_empty() {
         return Ok(json!({}));

@@ -23,7 +23,7 @@ pub(crate) struct QueueState {
 }
 
 /// How much one receive may take.
-pub(crate) struct Take {
+pub(crate) struct ReceiveLimits {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
     /// In place of the queue's own.
@@ -86,7 +86,12 @@ impl Queues {
 
     /// Hands out what is visible and hides it; what has been received too often goes to the dead-letter
     /// queue, and as on AWS it does so only now.
-    pub(crate) fn receive(&mut self, name: &str, take: &Take, now_ms: u64) -> Result<Vec<Stored>, ApiError> {
+    pub(crate) fn receive(
+        &mut self,
+        name: &str,
+        take: &ReceiveLimits,
+        now_ms: u64,
+    ) -> Result<Vec<Stored>, ApiError> {
         let serial = &mut self.serial;
         let queue = self.by_name.get_mut(name).ok_or_else(ApiError::no_queue)?;
         let visibility_ms = take.visibility_ms.unwrap_or(queue.visibility_ms);

@@ -1,8 +1,9 @@
 //! A request to the Function URL, as `lambda_http` reads it.
 //!
-//! `lambda_http` refuses an event with a header that HTTP does not allow, and makes a URL of `Host`,
-//! `X-Forwarded-Proto`, path and query, over which it panics if they make none. Either way a webhook would be gone before
-//! anybody looked at it, so [`read`] leaves out what nobody here needs.
+//! `lambda_http` refuses an event with a header that HTTP does not allow or with a field of another type than it knows,
+//! and panics over a URL that is none, which it makes of `Host`, `X-Forwarded-Proto`, path and query, and over a body that
+//! is not the base64 that it says. A webhook would be gone before anybody looked at it, so [`read`] leaves out what nobody
+//! here needs.
 
 use std::str;
 
@@ -13,20 +14,23 @@ use lambda_http::http::header::{HOST, HeaderName, HeaderValue};
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Request, RequestExt};
 use relay_platform::trace::TraceHeader;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// The most bytes of a path or query. A URL of `http` has 64 KB, in which a byte may take three.
-const MAX_URL_PART: usize = 20_000;
+/// The most bytes of a path or query. A URL of `http` has 64 KB, in which a byte of the path takes up to three and one of
+/// the query one.
+const MAX_URL_PART: usize = 16_000;
 
 /// Reads an event for `lambda_http`. One that is none of a Function URL's asks for a path that is not there.
 pub fn read(event: &RawValue) -> LambdaRequest {
-    let request = serde_json::from_str(event.get()).ok().or_else(|| without_illegal_headers(event));
+    let request = serde_json::from_str(event.get()).ok().or_else(|| only_what_is_needed(event));
     let mut request: ApiGatewayV2httpRequest = request.unwrap_or_else(|| {
         tracing::error!("an event that is no request to a Function URL was refused");
         ApiGatewayV2httpRequest::default()
     });
+    // Of bytes that are not what they say, the text is kept.
+    request.is_base64_encoded &= request.body.as_deref().is_some_and(is_base64);
     request.headers.remove(HOST);
     request.request_context.domain_name = None;
     request.raw_path = request.raw_path.filter(|path| path.starts_with('/') && path.len() <= MAX_URL_PART);
@@ -39,13 +43,30 @@ pub fn read(event: &RawValue) -> LambdaRequest {
     LambdaRequest::ApiGatewayV2(request)
 }
 
-fn without_illegal_headers(event: &RawValue) -> Option<ApiGatewayV2httpRequest> {
+/// The fields that are looked at here, whatever stands in the other ones, and the headers that HTTP allows.
+fn only_what_is_needed(event: &RawValue) -> Option<ApiGatewayV2httpRequest> {
     let mut event: Value = serde_json::from_str(event.get()).ok()?;
-    event.get_mut("headers")?.as_object_mut()?.retain(|name, value| {
+    let mut headers = event["headers"].as_object().cloned().unwrap_or_default();
+    headers.retain(|name, value| {
         HeaderName::from_bytes(name.as_bytes()).is_ok()
             && value.as_str().is_some_and(|value| HeaderValue::from_str(value).is_ok())
     });
-    serde_json::from_value(event).ok()
+    let mut text = |field: &str| Some(event[field].take()).filter(Value::is_string);
+    let (path, query, body) = (text("rawPath"), text("rawQueryString"), text("body"));
+    let is_base64_encoded = event["isBase64Encoded"].as_bool().unwrap_or(false);
+    let method = event["requestContext"]["http"]["method"].take();
+    serde_json::from_value(json!({
+        "rawPath": path, "rawQueryString": query, "headers": headers, "body": body,
+        "isBase64Encoded": is_base64_encoded, "requestContext": {"http": {"method": method}},
+    }))
+    .ok()
+}
+
+/// Whether a text is base64, without decoding more than its end.
+fn is_base64(text: &str) -> bool {
+    let is_of_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let (head, end) = text.as_bytes().split_at(text.len().saturating_sub(4));
+    text.len().is_multiple_of(4) && head.iter().all(is_of_alphabet) && STANDARD.decode(end).is_ok()
 }
 
 /// A request, and what goes along with its events on their way to the queues.
@@ -108,7 +129,6 @@ impl InboundRequest {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
 
     fn request(event: &Value) -> InboundRequest {
         let event: Box<RawValue> = serde_json::from_str(&event.to_string()).unwrap();
@@ -134,6 +154,47 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_looked_at_has_to_be_of_a_known_type() {
+        let usual =
+            json!({"rawPath": "/vero/x", "body": "{}", "requestContext": {"http": {"method": "POST"}}});
+        let expected = fields(&usual);
+        for (field, odd) in [
+            ("headers", json!(null)),
+            ("headers", json!({"a": 1, "b b": "c"})),
+            ("cookies", json!(5)),
+            ("version", json!({})),
+            ("isBase64Encoded", json!("no")),
+            ("requestContext", json!({"http": {"method": "POST", "path": 5}, "timeEpoch": "x"})),
+            (
+                "requestContext",
+                json!({"http": {"method": "POST"}, "authorizer": {"jwt": {"claims": {"exp": 5}}}}),
+            ),
+            ("requestContext", json!({"http": {"method": "POST"}, "authentication": [5]})),
+        ] {
+            let mut event = usual.clone();
+            event[field] = odd;
+            assert_eq!(fields(&event), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_the_base64_it_should_be_is_kept_as_it_came() {
+        for (text, body) in [
+            ("eyJhIjoxfQ==", &br#"{"a":1}"#[..]),
+            ("", b""),
+            ("{\"a\":1}", b"{\"a\":1}"),
+            ("eyJhIjoxfQ=", b"eyJhIjoxfQ="),
+            ("eyJ=IjoxfQ==", b"eyJ=IjoxfQ=="),
+            ("eyJhIjoxfR==", b"eyJhIjoxfR=="),
+            ("\u{e9}\u{e9}", "\u{e9}\u{e9}".as_bytes()),
+        ] {
+            let event = json!({"rawPath": "/", "body": text, "isBase64Encoded": true,
+                "requestContext": {"http": {"method": "POST"}}});
+            assert_eq!(fields(&event).3, body, "{text}");
+        }
+    }
+
+    #[test]
     fn an_event_of_something_else_asks_for_nothing_that_is_here() {
         for event in [json!(null), json!([]), json!({}), json!({"Records": []}), json!({"rawPath": 5})] {
             assert_eq!(fields(&event), ("GET".into(), "".into(), None, vec![]), "{event}");
@@ -143,7 +204,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_request_is_lost_over_its_head(
-            path in "/?\\PC*|:.*|/a{30000}", query in ".*|[ -~]*|a{70000}", name in "\\PC*", value in ".*", host in ".*", proto in ".*",
+            path in "/?\\PC*|:.*|/a{30000}|/\u{e9}{7900}", query in ".*|[ -~]*|a{70000}|a{15900}", name in "\\PC*", value in ".*", host in ".*", proto in ".*",
         ) {
             let event = json!({"rawPath": path, "rawQueryString": query, "body": "{}",
                 "headers": {name: value, "host": host, "x-forwarded-proto": proto},

@@ -14,7 +14,7 @@ pub use line_splitter::{Line, MAX_LINE};
 pub use object_lines::{NextLine, ObjectLines};
 pub use row::row;
 pub use s3::S3ClientError;
-pub use store::{Object, Store};
+pub use store::{ArchiveObject, Store};
 
 #[cfg(test)]
 pub use line_splitter::gzip;

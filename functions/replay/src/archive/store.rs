@@ -12,9 +12,9 @@ use super::object_lines::ObjectLines;
 use super::s3::{self, S3ClientError};
 
 #[derive(Debug, Clone)]
-pub struct Object(ObjectMeta);
+pub struct ArchiveObject(ObjectMeta);
 
-impl Object {
+impl ArchiveObject {
     pub fn key(&self) -> &str {
         self.0.location.as_ref()
     }
@@ -49,21 +49,25 @@ impl Store {
 
     /// The objects under a prefix that ends with a slash, page by page, in the order of their keys (S3 API reference,
     /// ListObjectsV2); only those after `after`.
-    pub fn list(&self, prefix: &str, after: Option<&str>) -> BoxStream<'static, Result<Object, StoreError>> {
+    pub fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> BoxStream<'static, Result<ArchiveObject, StoreError>> {
         let (prefix, path) = (prefix.to_owned(), Path::from(prefix));
         let objects = match after {
             Some(after) => self.0.list_with_offset(Some(&path), &Path::from(after)),
             None => self.0.list(Some(&path)),
         };
         objects
-            .map_ok(Object)
+            .map_ok(ArchiveObject)
             .map_err(move |error| StoreError::new("cannot list", prefix.as_str(), &error))
             .boxed()
     }
 
-    pub async fn object(&self, key: &str) -> Result<Object, StoreError> {
+    pub async fn object(&self, key: &str) -> Result<ArchiveObject, StoreError> {
         let head = self.0.head(&Path::from(key)).await;
-        head.map(Object).map_err(|error| StoreError::new("cannot find", key, &error))
+        head.map(ArchiveObject).map_err(|error| StoreError::new("cannot find", key, &error))
     }
 
     pub async fn exists(&self, path: &Path) -> Result<bool, StoreError> {
@@ -79,7 +83,7 @@ impl Store {
         put.map(drop).map_err(|error| StoreError::new("cannot write", path.as_ref(), &error))
     }
 
-    pub fn lines(&self, object: Object) -> ObjectLines {
+    pub fn lines(&self, object: ArchiveObject) -> ObjectLines {
         ObjectLines::new(self.client(), object.0)
     }
 }

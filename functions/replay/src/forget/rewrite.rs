@@ -10,7 +10,7 @@ use object_store::{Attributes, GetOptions, ObjectStore as _};
 use tokio::io::AsyncWriteExt as _;
 
 use super::request::ForgetRequest;
-use crate::archive::{Line, NextLine, Object, Store, StoreError, row};
+use crate::archive::{ArchiveObject, Line, NextLine, Store, StoreError, row};
 
 const CANNOT_WRITE: &str = "cannot write";
 
@@ -26,7 +26,7 @@ const PARTS_AT_ONCE: usize = 2;
 pub async fn rewrite(
     request: &ForgetRequest,
     store: &Store,
-    object: &Object,
+    object: &ArchiveObject,
     is_gzip: bool,
 ) -> Result<(), StoreError> {
     let path = Path::from(object.key());
@@ -47,7 +47,7 @@ pub async fn rewrite(
 async fn write_without_user(
     request: &ForgetRequest,
     store: &Store,
-    object: &Object,
+    object: &ArchiveObject,
     mut encoder: Encoder,
     writer: &mut BufWriter,
 ) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use super::progress::ForgetProgress;
 use super::request::ForgetRequest;
 use super::rewrite::rewrite;
-use crate::archive::{DATA, Line, NextLine, Object, Store, StoreError, loggable_key, row};
+use crate::archive::{ArchiveObject, DATA, Line, NextLine, Store, StoreError, loggable_key, row};
 use crate::progress_log::ProgressLog;
 use crate::time_limit::{TaskOutcome, TimeLimit};
 
@@ -56,7 +56,7 @@ struct Scan {
     is_whole: bool,
 }
 
-async fn scan(request: &ForgetRequest, store: &Store, object: &Object) -> Result<Scan, StoreError> {
+async fn scan(request: &ForgetRequest, store: &Store, object: &ArchiveObject) -> Result<Scan, StoreError> {
     let mut scan = Scan { is_whole: true, ..Scan::default() };
     let mut lines = store.lines(object.clone());
     loop {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::archive::{Object, loggable_key};
+use crate::archive::{ArchiveObject, loggable_key};
 
 /// So many types are counted by name, and the others together: senders may send any number of types.
 const MAX_TYPES: usize = 100;
@@ -20,7 +20,7 @@ const OTHER_TYPES: &str = "(other)";
 pub struct ReplayProgress {
     pub run: ReplayId,
     /// Everything before it is on the queue; `None`: nothing is.
-    pub cursor: Option<Cursor>,
+    pub cursor: Option<ArchiveCursor>,
     #[serde(default)]
     pub counts: ReplayCounts,
 }
@@ -32,13 +32,13 @@ impl ReplayProgress {
 
     /// Whether an earlier invocation may have returned this. Whoever invokes brings it, and it is logged.
     pub fn is_valid(&self) -> bool {
-        self.cursor.as_ref().is_none_or(Cursor::is_valid) && self.counts.is_valid()
+        self.cursor.as_ref().is_none_or(ArchiveCursor::is_valid) && self.counts.is_valid()
     }
 
     /// The same, as a log may have it.
     pub fn redacted(&self) -> Self {
         ReplayProgress {
-            cursor: self.cursor.as_ref().map(Cursor::redacted),
+            cursor: self.cursor.as_ref().map(ArchiveCursor::redacted),
             counts: self.counts.redacted(),
             ..self.clone()
         }
@@ -48,7 +48,7 @@ impl ReplayProgress {
 /// Where a replay goes on: everything before this has been done. Objects are read in the order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Cursor {
+pub struct ArchiveCursor {
     /// The key of the object that was being read.
     pub object: String,
     /// If the object has another ETag now, users were forgotten, and none of its lines counts as done.
@@ -57,25 +57,25 @@ pub struct Cursor {
     pub lines: u64,
 }
 
-impl Cursor {
+impl ArchiveCursor {
     fn is_valid(&self) -> bool {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'"' | b'-' | b'/');
         loggable_key(&self.object) == self.object && self.etag.iter().all(|etag| etag.bytes().all(is_plain))
     }
 
     fn redacted(&self) -> Self {
-        Cursor { object: loggable_key(&self.object).to_owned(), ..self.clone() }
+        ArchiveCursor { object: loggable_key(&self.object).to_owned(), ..self.clone() }
     }
 
     pub fn is_beyond_prefix(&self, prefix: &str) -> bool {
         !self.object.starts_with(prefix) && self.object.as_str() > prefix
     }
 
-    pub fn is_beyond(&self, object: &Object) -> bool {
+    pub fn is_beyond(&self, object: &ArchiveObject) -> bool {
         self.object.as_str() > object.key()
     }
 
-    pub fn lines_done(&self, object: &Object) -> u64 {
+    pub fn lines_done(&self, object: &ArchiveObject) -> u64 {
         match self.object == object.key() && self.etag.as_deref() == object.etag() {
             true => self.lines,
             false => 0,
@@ -161,8 +161,8 @@ impl ReplayId {
 mod tests {
     use super::*;
 
-    fn cursor(object: &str) -> Cursor {
-        Cursor { object: object.to_owned(), etag: Some("\"1\"".to_owned()), lines: 7 }
+    fn cursor(object: &str) -> ArchiveCursor {
+        ArchiveCursor { object: object.to_owned(), etag: Some("\"1\"".to_owned()), lines: 7 }
     }
 
     #[test]

@@ -7,13 +7,13 @@ use relay_platform::queue::SendError;
 use serde::Serialize;
 
 use super::athena_result::{self, AthenaResultError};
-use super::progress::{Cursor, ReplayCounts, ReplayProgress};
+use super::progress::{ArchiveCursor, ReplayCounts, ReplayProgress};
 use super::request::{IdFilter, ReplayRequest};
 use super::selection::{SelectedIds, Selection};
-use crate::archive::{Line, NextLine, Object, Store, StoreError, days, partition, row};
+use crate::archive::{ArchiveObject, Line, NextLine, Store, StoreError, days, partition, row};
 use crate::id_hash::IdHash;
 use crate::progress_log::ProgressLog;
-use crate::sender::{MessageQueue, Sender, message};
+use crate::sender::{MessageQueue, QueueSender, message};
 use crate::time_limit::{TaskOutcome, TimeLimit};
 
 /// So many ids of a partition are remembered, so that a row that it has twice is sent once. Beyond that, rows are sent as
@@ -47,7 +47,7 @@ pub async fn run<Q: MessageQueue>(
         request,
         selection: Selection::new(request, ids),
         store,
-        sender: Sender::new(queue, request.max_per_second),
+        sender: QueueSender::new(queue, request.max_per_second),
         seen: HashSet::new(),
         cursor: progress.cursor.clone(),
         counts: progress.counts.clone(),
@@ -92,10 +92,10 @@ struct Replayer<'r, Q> {
     request: &'r ReplayRequest,
     selection: Selection<'r>,
     store: &'r Store,
-    sender: Sender<'r, Q>,
+    sender: QueueSender<'r, Q>,
     seen: HashSet<IdHash>,
     /// Where the run is, and what it has found. Some of it may wait to be sent.
-    cursor: Option<Cursor>,
+    cursor: Option<ArchiveCursor>,
     counts: ReplayCounts,
     /// The same, as far as everything is sent.
     progress: &'r mut ReplayProgress,
@@ -126,7 +126,7 @@ impl<Q: MessageQueue> Replayer<'_, Q> {
         Ok(TaskOutcome::Done)
     }
 
-    async fn replay_object(&mut self, object: &Object) -> Result<TaskOutcome, ReplayError> {
+    async fn replay_object(&mut self, object: &ArchiveObject) -> Result<TaskOutcome, ReplayError> {
         let done = self.cursor.as_ref().map_or(0, |cursor| cursor.lines_done(object));
         let mut lines = self.store.lines(object.clone());
         let mut read = 0;
@@ -146,7 +146,7 @@ impl<Q: MessageQueue> Replayer<'_, Q> {
             }
             self.replay_line(&line);
             let etag = object.etag().map(str::to_owned);
-            self.cursor = Some(Cursor { object: object.key().to_owned(), etag, lines: read });
+            self.cursor = Some(ArchiveCursor { object: object.key().to_owned(), etag, lines: read });
             if self.sender.is_full() {
                 self.flush().await?;
             }

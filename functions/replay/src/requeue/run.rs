@@ -11,7 +11,7 @@ use super::candidate::Candidate;
 use super::ingest_log::{IngestLog, LogError};
 use super::request::RequeueRequest;
 use super::unqueued::{Assembler, UnqueuedWebhook};
-use crate::archive::{Line, NextLine, Object, Store, StoreError, loggable_key, row};
+use crate::archive::{ArchiveObject, Line, NextLine, Store, StoreError, loggable_key, row};
 use crate::id_hash::IdHash;
 use crate::progress_log::ProgressLog;
 use crate::rate_limiter::RateLimiter;
@@ -215,7 +215,7 @@ impl<Q: MessageQueue> Requeuer<'_, Q> {
     /// Those of the wanted ids that an object has.
     async fn ids_in(
         &self,
-        object: Object,
+        object: ArchiveObject,
         wanted: &HashSet<IdHash>,
     ) -> Result<HashSet<IdHash>, RequeueError> {
         let mut ids = HashSet::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use relay_core::archive::{About, row};
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, Response, Target, TransportError};
-use relay_core::destinations::{self, Destination as Row};
+use relay_core::destinations::{self, DestinationRow};
 use relay_platform::firehose::{MAX_RECORD_BYTES, Put, PutError, Stream, calls};
 
 use super::batches::in_batches;
@@ -17,7 +17,7 @@ use crate::event::{Event, ParsedPayload};
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
-const ROW: &Row = destinations::named("archive");
+const ROW: &DestinationRow = destinations::named("archive");
 
 /// Calls in flight, of up to 1 MB each.
 const IN_FLIGHT: usize = 4;
@@ -119,7 +119,7 @@ fn http_status(status: u16, code: &str) -> u16 {
 impl Destination for Archive {
     type Item = String;
 
-    const ROW: &'static Row = ROW;
+    const ROW: &'static DestinationRow = ROW;
 
     fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
         let stream = Stream::new(setup.aws.firehose(), setup.address.to_owned());

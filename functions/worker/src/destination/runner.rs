@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::future::BoxFuture;
 use relay_core::delivery::DeliveryOutcome;
-use relay_core::destinations::Destination as Row;
+use relay_core::destinations::DestinationRow;
 use relay_core::names::Naming;
 use relay_platform::aws::Aws;
 
@@ -31,7 +31,7 @@ pub struct Setup<'s> {
 pub trait Destination: Send + Sync + Sized {
     type Item: Send;
 
-    const ROW: &'static Row;
+    const ROW: &'static DestinationRow;
 
     /// Makes its client; nothing is called yet.
     ///
@@ -65,7 +65,7 @@ pub trait Destination: Send + Sync + Sized {
 
 /// A destination as the worker sees it: a batch's events in, outcomes out.
 pub trait Runner: Send + Sync {
-    fn row(&self) -> &'static Row;
+    fn row(&self) -> &'static DestinationRow;
 
     /// Delivers those of the events that the destination is owed.
     fn run<'a>(
@@ -90,7 +90,7 @@ pub struct DestinationRunner<D> {
 }
 
 impl<D: Destination> Runner for DestinationRunner<D> {
-    fn row(&self) -> &'static Row {
+    fn row(&self) -> &'static DestinationRow {
         D::ROW
     }
 
@@ -157,7 +157,7 @@ impl<D: Destination> DestinationRunner<D> {
 }
 
 /// The parts of a destination that an event is owed to: those that its envelope names, or of a new one the first.
-fn owed(row: &Row, event: &Event<'_>) -> Vec<&'static str> {
+fn owed(row: &DestinationRow, event: &Event<'_>) -> Vec<&'static str> {
     let is_new_to = |part: &str| part == row.name && row.takes(event.envelope.source);
     let parts = row.parts.iter().map(|part| part.name);
     parts.filter(|part| event.names(part).unwrap_or_else(|| is_new_to(part))).collect()

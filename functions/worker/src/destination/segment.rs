@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, Target};
-use relay_core::destinations::{self, Destination as Row};
+use relay_core::destinations::{self, DestinationRow};
 use relay_core::mapping::segment::{TooLarge, batch_body, messages, plan_batches};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
@@ -23,7 +23,7 @@ use crate::event::{Event, ParsedPayload};
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
-const ROW: &Row = destinations::named("segment");
+const ROW: &DestinationRow = destinations::named("segment");
 
 /// Requests in flight. Segment asks its partners to stay under 50 requests a second (Partner sources).
 const IN_FLIGHT: usize = 4;
@@ -99,7 +99,7 @@ impl Segment {
 impl Destination for Segment {
     type Item = Messages;
 
-    const ROW: &'static Row = ROW;
+    const ROW: &'static DestinationRow = ROW;
 
     fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
         let url = format!("{}/v1/batch", setup.address);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, OrderKey, in_order};
-use relay_core::destinations::{self, Destination as Row};
+use relay_core::destinations::{self, DestinationRow};
 use relay_core::mapping::vero_track::{Consent, Tags, VeroRequest, VeroRequests, from_event, from_webhook};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
@@ -18,7 +18,7 @@ use crate::event::{Event, ParsedPayload};
 use crate::secrets::Secrets;
 use crate::start::StartError;
 
-const ROW: &Row = destinations::named("vero_track");
+const ROW: &DestinationRow = destinations::named("vero_track");
 
 /// The part of an event's own request.
 const OWN: &str = ROW.parts[0].name;
@@ -150,7 +150,7 @@ fn give_up(outcomes: &mut Outcomes) {
 impl Destination for VeroTrack {
     type Item = Item;
 
-    const ROW: &'static Row = ROW;
+    const ROW: &'static DestinationRow = ROW;
 
     fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
         let (client, endpoint) = (Client::new(true)?, setup.address.to_owned());

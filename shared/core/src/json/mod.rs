@@ -14,7 +14,7 @@ mod split;
 mod value;
 mod write;
 
-pub use object::{Object, Path};
+pub use object::{FieldPath, Object};
 pub use search::{Unchecked, text_head};
 pub use value::{Json, Kind};
 pub use write::{ObjectWriter, quote, sqs_safe};

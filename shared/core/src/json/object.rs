@@ -7,7 +7,7 @@ use super::value::{Json, Kind};
 use super::write::{ObjectWriter, quote};
 
 /// The place of a field inside a webhook: the keys on the way to it, outermost first.
-pub type Path = &'static [&'static str];
+pub type FieldPath = &'static [&'static str];
 
 /// Room for the fields of most objects.
 const USUAL_FIELDS: usize = 16;

@@ -17,7 +17,7 @@ const STALE: Duration = Duration::from_secs(15 * 60);
 
 /// What the operator has decided for first-party events.
 #[derive(Debug, Clone, Default)]
-pub struct Rules {
+pub struct FirstPartySettings {
     /// Names, properties and filters.
     pub blueprint: Blueprint,
     /// Deletion requests are carried out (`FORWARD_DELETES`), and not only kept.
@@ -46,7 +46,7 @@ pub struct VeroRequests {
 pub fn from_event(
     id: &EventId,
     event: &FirstParty<'_>,
-    rules: &Rules,
+    rules: &FirstPartySettings,
     age: Duration,
 ) -> Result<VeroRequests, DeliveryOutcome> {
     let has_id = event.user.id.is_some();
@@ -221,14 +221,14 @@ mod tests {
     use crate::timestamp::Timestamp;
     use serde_json::{Value, json};
 
-    fn mapped_by(rules: &Rules, event: &str) -> Result<VeroRequests, DeliveryOutcome> {
+    fn mapped_by(rules: &FirstPartySettings, event: &str) -> Result<VeroRequests, DeliveryOutcome> {
         let received_at = Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap();
         let event = FirstParty::read(serde_json::from_str(event).unwrap(), received_at, false).unwrap();
         from_event(&EventId::parse("e1").unwrap(), &event, rules, Duration::ZERO)
     }
 
     fn mapped(event: &str) -> Result<VeroRequests, DeliveryOutcome> {
-        mapped_by(&Rules::default(), event)
+        mapped_by(&FirstPartySettings::default(), event)
     }
 
     fn body(call: &VeroRequest) -> Value {
@@ -237,8 +237,11 @@ mod tests {
         body
     }
 
-    fn with(blueprint: &str) -> Rules {
-        Rules { blueprint: Blueprint::parse(blueprint).unwrap(), ..Rules::default() }
+    fn with(blueprint: &str) -> FirstPartySettings {
+        FirstPartySettings {
+            blueprint: Blueprint::parse(blueprint).unwrap(),
+            ..FirstPartySettings::default()
+        }
     }
 
     #[test]
@@ -320,7 +323,7 @@ mod tests {
             );
             assert!(mapped(&event.replace("ID", &fits)).is_ok() != (not_sent == "delete_request"), "{event}");
         }
-        let forward = Rules { forward_deletes: true, ..Rules::default() };
+        let forward = FirstPartySettings { forward_deletes: true, ..FirstPartySettings::default() };
         let delete = format!(r#"{{"type":"delete","userId":"{long}"}}"#);
         assert_eq!(mapped_by(&forward, &delete), Err(DeliveryOutcome::rejected("id_too_long")));
         let off = format!(r#"{{"type":"page","userId":"{long}","integrations":{{"Vero":false}}}}"#);
@@ -336,7 +339,7 @@ mod tests {
         let event = r#"{"type":"delete","userId":"u","integrations":{"All":false}}"#;
         let kept = Err(DeliveryOutcome::rejected("delete_request"));
         assert_eq!(mapped(event), kept);
-        let forward = Rules { forward_deletes: true, ..Rules::default() };
+        let forward = FirstPartySettings { forward_deletes: true, ..FirstPartySettings::default() };
         let call = mapped_by(&forward, event).unwrap().request;
         assert_eq!((call.endpoint, body(&call)), (Endpoint::Delete, json!({"id": "u"})));
         assert_eq!(mapped_by(&forward, r#"{"type":"delete","anonymousId":"a"}"#), kept);
@@ -351,7 +354,7 @@ mod tests {
             from_event(
                 &EventId::parse("e1").unwrap(),
                 &event,
-                &Rules::default(),
+                &FirstPartySettings::default(),
                 Duration::from_secs(seconds),
             )
             .err()
@@ -406,7 +409,7 @@ mod tests {
     #[test]
     fn consent_has_several_forms() {
         let call = |event: &str| {
-            let rules = Rules { forward_deletes: true, ..Rules::default() };
+            let rules = FirstPartySettings { forward_deletes: true, ..FirstPartySettings::default() };
             mapped_by(&rules, event).unwrap().request.consent()
         };
         let track = |name: &str| format!(r#"{{"type":"track","userId":"u","event":"{name}"}}"#);

@@ -9,7 +9,7 @@ mod request;
 mod tags;
 mod webhook;
 
-pub use first_party::{Rules, VeroRequests, from_event};
+pub use first_party::{FirstPartySettings, VeroRequests, from_event};
 pub use request::{Consent, Endpoint, Skip, VeroRequest};
 pub use tags::Tags;
 pub use webhook::from_webhook;
