@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_type_and_older_shape_has_a_sample() {
+    async fn each_type_has_a_sample() {
         let samples = Sample::all(&Project::find().await.unwrap()).unwrap();
         for webhook_type in MESSAGE_TYPES.iter().chain(&["user_created", "user_updated"]) {
             let name = format!("vero-{}.json", webhook_type.replace('_', "-"));

@@ -31,8 +31,9 @@ pub struct WebhookType {
     pub layout: Layout,
 }
 
-/// Every type that Vero documents (help.getvero.com, "Setting up reporting webhooks"). The names of the first
-/// six that Segment's own Vero source knows, and `Email Sent`, are that source's; a new type is one row.
+/// Every type that Vero documents (help.getvero.com, "Setting up reporting webhooks"). The names of `sent`, `delivered`,
+/// `opened`, `clicked`, `bounced`, `unsubscribed` and `complained` are those of Segment's own Vero source. A new type is
+/// one row here; CONTRIBUTING.md has the other steps.
 pub const WEBHOOK_TYPES: [WebhookType; 12] = [
     row("sent", "Email Sent", Layout::Message),
     row("delivered", "Email Delivered", Layout::Message),

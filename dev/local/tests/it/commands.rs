@@ -31,11 +31,14 @@ const PLACEHOLDERS: [(&str, &str); 3] = [
          --visibility-timeout 0 --query 'Messages[0].ReceiptHandle' --output text)\"",
     ),
     (
-        "ID='…'",
-        "ID=$(aws sqs receive-message --queue-url \"$(output DeadLetterQueueUrl)\" --max-number-of-messages 10 \
+        "EVENT='…'",
+        "EVENT=$(aws sqs receive-message --queue-url \"$(output DeadLetterQueueUrl)\" --max-number-of-messages 10 \
          --visibility-timeout 0 --output json | jq -r '[.Messages[].Body | fromjson? | .id? | strings][0]')",
     ),
 ];
+
+/// What other blocks set in a user's shell: the stack's name, and the id of the event that is looked for.
+const VARIABLES: &str = "STACK=vero-relay EVENT=…";
 
 /// A replay that was given up, as a dead letter.
 const GIVEN_UP_REPLAY: &str = r#"aws sqs send-message --queue-url "$(output DeadLetterQueueUrl)" --message-body \
@@ -183,7 +186,7 @@ impl Shell {
             home: tempfile::tempdir()?,
             // SAM would build anew and ask for buckets of its own.
             before: format!(
-                "set -eo pipefail\n{}\n{}\nsam() {{ :; }}\n",
+                "set -eo pipefail\n{VARIABLES}\n{}\n{}\nsam() {{ :; }}\n",
                 stack.exports(),
                 functions.join("\n")
             ),
