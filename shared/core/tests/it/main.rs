@@ -1,0 +1,9 @@
+//! The core as a whole.
+//!
+//! - [`samples`]: every event of `events/`, as each destination is sent it: reviewed snapshots.
+//! - [`properties`]: what holds for any input.
+//! - [`delivery`]: nothing is lost and nothing is sent twice, whatever the destinations answer.
+
+mod delivery;
+mod properties;
+mod samples;
