@@ -76,7 +76,7 @@ def main():
     plain, packed = lines[0] + lines[1], gzip.compress(lines[2] + lines[3])
     ended, there = run(commands, {"plain": plain, "packed.gz": packed})
     if "4 S3.AccessDenied: Access was denied." not in ended.stdout or ended.returncode:
-        sys.exit(f"no reason is told: {ended}")
+        sys.exit(f"no reason is given: {ended}")
     rows = {folder: sorted(gzip.decompress(rows).decode().splitlines()) for folder, rows in there.items()}
     expected = {
         "data/day=2026-11-21/source=vero": [ROWS[0], ROWS[3]],

@@ -33,9 +33,8 @@ impl MessageQueue for Queue {
 
 /// An envelope as a message, with the attributes that `ingest` gives it.
 pub fn message(envelope: &Envelope<'_>) -> OutboundMessage {
-    let mut attributes = vec![("source", envelope.source.as_str().to_owned())];
-    attributes.extend(envelope.type_attribute().map(|kind| ("type", kind)));
-    OutboundMessage { body: envelope.to_json(), attributes, delay: Duration::ZERO, trace: None }
+    let (body, attributes) = (envelope.to_json(), envelope.attributes());
+    OutboundMessage { body, attributes, delay: Duration::ZERO, trace: None }
 }
 
 /// Sends messages, and after each pause again those that SQS has not acknowledged.

@@ -18,7 +18,7 @@ pub struct Message<'a> {
     pub body: Cow<'a, str>,
 }
 
-/// The id of a message of the batch at hand. Only [`parse`] makes one, so that an answer can only name messages
+/// The id of a message of the batch at hand. Only [`parse`] makes one, so that a response can only name messages
 /// that Lambda asked about: an empty or made-up id would bring the whole batch back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MessageId<'a>(Cow<'a, str>);
@@ -130,7 +130,7 @@ impl<'a> Message<'a> {
 
 /// Lambda's partial batch response: exactly the messages that must come back.
 ///
-/// Lambda takes an answer that it cannot read for a failure of the whole batch, and a misspelt outer key for a
+/// Lambda takes a response that it cannot read for a failure of the whole batch, and a misspelt outer key for a
 /// success of the whole (Lambda developer guide, "Reporting batch item failures"); so there is this one type.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct BatchResponse {

@@ -8,7 +8,7 @@ const TIMEOUT: Duration = Duration::from_secs(25);
 /// The longest that Lambda lets a function run.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Kept for sending back what is owed, and for the answer.
+/// Kept for sending back what is owed, and for the response.
 const SETTLING: Duration = Duration::from_secs(5);
 
 /// When deliveries and when everything must be over.

@@ -52,7 +52,7 @@ impl DeliveryLog {
             .collect()
     }
 
-    /// Writes rows; the answer is how many are not known to be written.
+    /// Writes rows; the result is how many are not known to be written.
     pub async fn write(&self, rows: &[String], deadline: Instant) -> usize {
         let Some(stream) = &self.stream else { return 0 };
         let records = packed(rows);

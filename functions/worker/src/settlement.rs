@@ -150,7 +150,7 @@ impl Settler {
         self.queue.warm_up(WARM_UP).await;
     }
 
-    /// Sends what is dead and what is owed; the answer names the messages that must come back, be it because
+    /// Sends what is dead and what is owed; the result names the messages that must come back, be it because
     /// there was no time for them or because something of theirs could not be sent.
     ///
     /// Of one message dead letters go first: where it comes back because of one, no copy may be under way as well. A
@@ -162,15 +162,7 @@ impl Settler {
         batch_metrics: &mut BatchMetrics,
     ) -> Vec<MessageId<'a>> {
         let deadline = tokio::time::Instant::from_std(budget.ends);
-        let mut owners = Vec::with_capacity(decisions.len());
-        let (mut dead, mut after_dead, mut resend) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, decision) in decisions.into_iter().enumerate() {
-            let Decision { message, comes_back, accepted: done, counted, .. } = decision;
-            let copies = if decision.dead.is_empty() { &mut resend } else { &mut after_dead };
-            copies.extend(decision.resend.into_iter().map(|copy| (index, copy)));
-            dead.extend(decision.dead.into_iter().map(|letter| (index, letter)));
-            owners.push(Owner { message, comes_back, is_unsent: false, done, counted });
-        }
+        let Sorted { mut owners, dead, mut after_dead, resend } = Sorted::of(decisions);
         let unstarted: Vec<&Message<'_>> =
             owners.iter().filter(|owner| owner.comes_back).map(|owner| owner.message).collect();
         let letters_then_copies = async {
@@ -181,26 +173,13 @@ impl Settler {
             sent.extend(send(&self.queue, after_dead, deadline).await);
             sent
         };
-        let ((), mut sent, copies) = tokio::join!(
+        let ((), letters, copies) = tokio::join!(
             self.show_again(&unstarted, deadline),
             letters_then_copies,
             send(&self.queue, resend, deadline),
         );
-        sent.extend(copies);
-        for Sent { owner, destinations, result } in sent {
-            let owner = &mut owners[owner];
-            let may_be_there = match result {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::error!(message_id = %owner.message.id, %error, "could not be put back: the message returns");
-                    batch_metrics.count_unsent();
-                    owner.is_unsent = true;
-                    !matches!(error, SendError::Refused(_))
-                }
-            };
-            if may_be_there {
-                owner.done.extend(destinations);
-            }
+        for sent in letters.into_iter().chain(copies) {
+            owners[sent.owner].take_down(sent, batch_metrics);
         }
         for owner in owners.iter().filter(|owner| owner.is_unsent) {
             // It returns as it was, owed to these too.
@@ -252,6 +231,48 @@ struct Owner<'a> {
     /// The destinations that have the event, or for which it lies or may lie in a queue besides.
     done: Vec<String>,
     counted: Vec<String>,
+}
+
+impl Owner<'_> {
+    /// What became of one of its follow-ups.
+    fn take_down(&mut self, Sent { destinations, result, .. }: Sent, batch_metrics: &mut BatchMetrics) {
+        let may_be_there = match result {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(message_id = %self.message.id, %error, "could not be put back: the message returns");
+                batch_metrics.count_unsent();
+                self.is_unsent = true;
+                !matches!(error, SendError::Refused(_))
+            }
+        };
+        if may_be_there {
+            self.done.extend(destinations);
+        }
+    }
+}
+
+/// What is sent of all messages, each with its owner's index.
+struct Sorted<'a> {
+    owners: Vec<Owner<'a>>,
+    dead: Vec<(usize, FollowUp)>,
+    /// Copies of messages of which dead letters are sent first.
+    after_dead: Vec<(usize, FollowUp)>,
+    resend: Vec<(usize, FollowUp)>,
+}
+
+impl<'a> Sorted<'a> {
+    fn of(decisions: Vec<Decision<'a>>) -> Self {
+        let mut owners = Vec::with_capacity(decisions.len());
+        let (mut dead, mut after_dead, mut resend) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, decision) in decisions.into_iter().enumerate() {
+            let Decision { message, comes_back, accepted: done, counted, .. } = decision;
+            let copies = if decision.dead.is_empty() { &mut resend } else { &mut after_dead };
+            copies.extend(decision.resend.into_iter().map(|copy| (index, copy)));
+            dead.extend(decision.dead.into_iter().map(|letter| (index, letter)));
+            owners.push(Owner { message, comes_back, is_unsent: false, done, counted });
+        }
+        Sorted { owners, dead, after_dead, resend }
+    }
 }
 
 struct Sent {

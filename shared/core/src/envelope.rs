@@ -264,7 +264,7 @@ fn without_repeats(names: Vec<String>) -> Vec<String> {
     names.into_iter().filter(|name| seen.insert(name.clone())).collect()
 }
 
-/// The longest excerpt of a destination's answer in a dead letter, in characters.
+/// The longest excerpt of a destination's response in a dead letter, in characters.
 pub const MAX_EXCERPT: usize = 500;
 
 /// Why an event lies in the dead-letter queue.
@@ -272,9 +272,9 @@ pub const MAX_EXCERPT: usize = 500;
 pub struct DeadLetterReason {
     /// A snake_case code.
     pub reason: &'static str,
-    /// The HTTP status of the destination's answer.
+    /// The HTTP status of the destination's response.
     pub status: Option<u16>,
-    /// The head of the destination's answer; cut to [`MAX_EXCERPT`] when written.
+    /// The head of the destination's response; cut to [`MAX_EXCERPT`] when written.
     pub excerpt: Option<String>,
     /// The payload is only the head of what was sent.
     pub truncated: bool,
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn poison_is_told_from_later_releases() {
+    fn poison_differs_from_later_releases() {
         let array = r#"[1,"e1","vero","2026-11-21T05:04:03.123Z",null,null,{"type":"sent"},null]"#;
         for body in ["", "{}", "[]", "null", "\"x\"", r#"{"version":1}"#, r#"{"version":"1"}"#, array] {
             assert!(matches!(Envelope::parse(body), Err(EnvelopeError::NotAnEnvelope(_))), "{body}");

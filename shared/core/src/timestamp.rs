@@ -44,7 +44,7 @@ impl Timestamp {
     /// What a sender says of an event's time: unix seconds as number or text, milliseconds from 10¹¹ on, or
     /// ISO 8601 (without a zone: UTC). A text is a time as a whole, or it is none. Source: Vero's samples, all of which
     /// have unix seconds, and what Segment's SDKs write.
-    pub fn told_by(value: Json<'_>) -> Option<Self> {
+    pub fn from_json(value: Json<'_>) -> Option<Self> {
         let time = match value.kind() {
             Kind::Number => from_unix(value.get())?,
             Kind::Text => {
@@ -64,8 +64,8 @@ impl Timestamp {
         self.0 >= EARLIEST && latest.is_none_or(|latest| self.0 <= latest)
     }
 
-    /// This time by another clock: of two clocks that showed `there` and `here` at the same moment, this was told
-    /// by the first. `None` beyond the calendar.
+    /// This time by another clock: of two clocks that showed `there` and `here` at the same moment, this was
+    /// stated by the first. `None` beyond the calendar.
     pub fn by_clock(self, there: Timestamp, here: Timestamp) -> Option<Self> {
         self.0.checked_add(here.0 - there.0).map(Timestamp)
     }
@@ -128,8 +128,8 @@ fn from_unix(number: &str) -> Option<OffsetDateTime> {
 mod tests {
     use super::*;
 
-    fn told(json: &str) -> Option<String> {
-        Timestamp::told_by(serde_json::from_str(json).unwrap()).map(Timestamp::iso)
+    fn read(json: &str) -> Option<String> {
+        Timestamp::from_json(serde_json::from_str(json).unwrap()).map(Timestamp::iso)
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
             ("2014", "1970-01-01T00:33:34.000Z"),
             ("20260606", "1970-08-23T11:56:46.000Z"),
         ] {
-            assert_eq!(told(json).as_deref(), Some(expected), "{json}");
+            assert_eq!(read(json).as_deref(), Some(expected), "{json}");
         }
     }
 
@@ -218,14 +218,14 @@ mod tests {
             ("2026-W23", "2026-06-01T00:00:00.000Z"),
             ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000Z"),
         ] {
-            assert_eq!(told(&format!("\"{text}\"")).as_deref(), Some(expected), "{text}");
+            assert_eq!(read(&format!("\"{text}\"")).as_deref(), Some(expected), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_time() {
         for json in ["null", "true", "{}", "[1435016238]", "\"\"", "\" \"", "1e300", "1e999999", "-1e300"] {
-            assert_eq!(told(json), None, "{json}");
+            assert_eq!(read(json), None, "{json}");
         }
         let huge = "9".repeat(400);
         let texts = [
@@ -256,7 +256,7 @@ mod tests {
             "2026-06-06T101527Z|20260606T10:15:27Z|2026-06-06T10:1527Z|2026-0606|202606-06|2026W23-6|2026-W236",
         ];
         for text in texts.iter().flat_map(|texts| texts.split('|')) {
-            assert_eq!(told(&format!("\"{text}\"")), None, "{text}");
+            assert_eq!(read(&format!("\"{text}\"")), None, "{text}");
         }
     }
 
@@ -275,10 +275,10 @@ mod tests {
     #[test]
     fn a_clock_that_is_wrong_can_be_corrected() {
         let time = |text| Timestamp::parse(text).unwrap();
-        let told = time("2026-11-21T05:00:00Z");
-        let corrected = told.by_clock(time("2026-11-21T05:00:10Z"), time("2026-11-21T07:00:12.5Z"));
+        let stated = time("2026-11-21T05:00:00Z");
+        let corrected = stated.by_clock(time("2026-11-21T05:00:10Z"), time("2026-11-21T07:00:12.5Z"));
         assert_eq!(corrected, Some(time("2026-11-21T07:00:02.5Z")));
-        assert_eq!(told.by_clock(time("0001-01-01T00:00:00Z"), time("9999-12-31T00:00:00Z")), None);
+        assert_eq!(stated.by_clock(time("0001-01-01T00:00:00Z"), time("9999-12-31T00:00:00Z")), None);
     }
 
     #[test]

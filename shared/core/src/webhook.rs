@@ -274,7 +274,7 @@ fn read_update<'a>(fields: &mut Object<'a>, email: Option<&str>) -> Content<'a> 
 /// Takes `<type>_at` when it can be believed.
 fn take_time(fields: &mut Object<'_>, kind: Option<&str>, received_at: Timestamp) -> Option<Timestamp> {
     let key = format!("{}_at", kind?);
-    let time = Timestamp::told_by(fields.get(&key)?)?;
+    let time = Timestamp::from_json(fields.get(&key)?)?;
     time.is_believable(received_at).then(|| {
         fields.take(&[&key]);
         time

@@ -35,7 +35,7 @@ pub enum PutError {
     #[error("the connection to Firehose broke")]
     Broken,
     /// Firehose answered with a success that does not say of every record what became of it.
-    #[error("Firehose's answer does not speak of every record")]
+    #[error("Firehose's response does not speak of every record")]
     Unacknowledged,
     /// Firehose refused.
     #[error("Firehose refused: {} ({status})", known::aws_code(code))]
@@ -92,15 +92,15 @@ impl Stream {
         let is_repeated = witness.happened();
         let answer = answer.map_err(|error| explain(error, is_repeated))?;
         let entries = answer.request_responses();
-        let is_told = |entry: &PutRecordBatchResponseEntry| {
+        let is_decided = |entry: &PutRecordBatchResponseEntry| {
             entry.error_code().is_some() || entry.record_id().is_some_and(|id| !id.is_empty())
         };
         let refused = entries.iter().enumerate();
         let refused = refused.filter_map(|(place, entry)| Some((place, entry.error_code()?.to_owned())));
         let refused: Vec<(usize, String)> = refused.collect();
-        let told = (entries.len(), answer.failed_put_count() as usize);
-        // One that contradicts itself has told nothing.
-        match told == (records.len(), refused.len()) && entries.iter().all(is_told) {
+        let spoken_of = (entries.len(), answer.failed_put_count() as usize);
+        // A response that contradicts itself says nothing.
+        match spoken_of == (records.len(), refused.len()) && entries.iter().all(is_decided) {
             true => Ok(Put { refused, is_repeated }),
             false => Err(PutError::Unacknowledged),
         }

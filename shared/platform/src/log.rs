@@ -82,7 +82,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LogLines {
             }
         }
         line.0.push_str("}\n");
-        // Where nobody can be written to, nobody can be told of it.
+        // If the log cannot be written, there is no place to report that.
         let _ = std::io::stdout().lock().write_all(line.0.as_bytes());
     }
 }

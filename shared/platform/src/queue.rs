@@ -264,7 +264,7 @@ impl MessageEntry {
     }
 }
 
-/// As in SQS's answers.
+/// As in SQS's responses.
 fn digest(body: &str) -> String {
     hex::encode(Md5::digest(body))
 }
@@ -331,7 +331,7 @@ mod tests {
     fn an_acknowledgement_has_an_id_and_no_other_digest() {
         let (digest, other) = (digest("hello"), digest("world"));
         assert_eq!(digest, "5d41402abc4b2a76b9719d911017c592");
-        for (id, told, is_one) in [
+        for (id, digest_of_sqs, is_one) in [
             (Some("m"), Some(&*digest), true),
             (Some("m"), Some(&*digest.to_uppercase()), true),
             (Some("m"), None, true),
@@ -341,7 +341,7 @@ mod tests {
             (None, Some(&*digest), false),
             (None, None, false),
         ] {
-            assert_eq!(is_acknowledged(id, told, &digest), is_one, "{id:?} {told:?}");
+            assert_eq!(is_acknowledged(id, digest_of_sqs, &digest), is_one, "{id:?} {digest_of_sqs:?}");
         }
     }
 

@@ -65,7 +65,7 @@ impl SecretSource {
     }
 }
 
-/// Reads secrets, with at most one call to SSM; the answer has their order.
+/// Reads secrets, with at most one call to SSM; the result has their order.
 ///
 /// # Errors
 /// The variables whose parameters cannot be read, do not exist or are empty: whatever needs one must not quietly go

@@ -13,7 +13,7 @@ use crate::log;
 /// runtime.
 ///
 /// # Errors
-/// Exit code 1: it cannot start, which its log and the Runtime API are told, or the runtime has ended.
+/// Exit code 1: it cannot start, which the log and the Runtime API say, or the runtime has ended.
 pub async fn run<F, E: Error + Sync, R>(
     start: impl AsyncFnOnce(&Environment) -> Result<F, E>,
     serve: impl AsyncFnOnce(F) -> Result<(), R>,

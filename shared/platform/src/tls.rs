@@ -11,7 +11,7 @@ use crate::environment::Environment;
 /// Where one file holds all certificate authorities: on Amazon Linux, which Lambda runs, and on Debian and Alpine.
 const BUNDLES: [&str; 2] = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
 
-/// By which OpenSSL, and so everybody, is told to trust others.
+/// The variables by which OpenSSL, and so everybody, can be made to trust other authorities.
 const OVERRIDES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// What every TLS connection is made with. The authorities are read for the first one, which takes milliseconds:

@@ -1,4 +1,4 @@
-//! What a sender is told. Always JSON, with an `error` when the request is refused.
+//! What a sender gets back. Always JSON, with an `error` when the request is refused.
 
 use lambda_http::Body;
 use lambda_http::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};

@@ -1,4 +1,7 @@
 //! The ids and destinations in a result of Athena: a CSV in the archive's bucket.
+//!
+//! It is read line by line, within a bound of memory, as it comes from S3 and is unpacked. The crate `csv` reads from a
+//! blocking source, and would still have to be handed whole records.
 
 use super::parts::PartSet;
 use super::selection::SelectedIds;

@@ -30,7 +30,7 @@ pub(super) struct Archive {
     caller: Caller,
 }
 
-/// Records that the last answer says are not in the stream: their places and AWS's error codes.
+/// Records that the last response says are not in the stream: their places and AWS's error codes.
 type NotTaken = Mutex<Vec<(usize, String)>>;
 
 impl Archive {

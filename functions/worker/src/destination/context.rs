@@ -9,7 +9,7 @@ use relay_core::delivery::{DeliveryError, DeliveryOutcome};
 use crate::budget::Budget;
 use crate::secrets::Secrets;
 
-/// For one request and its answer: long enough for a slow day, and two of them stay under [`FAILING`].
+/// For one request and its response: long enough for a slow day, and two of them stay under [`FAILING`].
 const REQUEST: Duration = Duration::from_secs(4);
 
 /// A destination that does not accept everything holds an invocation no longer than this.
@@ -48,7 +48,7 @@ impl<'i> RunContext<'i> {
         self.calls().entry(name).or_default().made += 1;
     }
 
-    /// Counts an answer that refuses the key.
+    /// Counts a response that refuses the key.
     pub fn count_unauthorized(&self, name: &'static str) {
         self.calls().entry(name).or_default().unauthorized += 1;
     }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{column, line, sequence};
+use super::line::{column, line};
+use super::sequence::sequence;
 use crate::envelope::{Envelope, EventId, Payload, Source};
 use crate::first_party::FirstParty;
 use crate::identity::User;

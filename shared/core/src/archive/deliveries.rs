@@ -1,6 +1,6 @@
 //! The table `deliveries`: what became of events, at each destination.
 
-use super::{column, line};
+use super::line::{column, line};
 use crate::delivery::{DeliveryOutcome, MAX_ATTEMPTS, tries_before};
 use crate::envelope::Envelope;
 use crate::json::ObjectWriter;

@@ -11,7 +11,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub enum Admission {
     /// As usual.
     Open,
-    /// Once, to see whether it is back; the rest waits for that answer.
+    /// Once, to see whether it is back; the rest waits for that response.
     Trial,
     /// Not now.
     Paused,

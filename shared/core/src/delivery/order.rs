@@ -16,7 +16,7 @@ pub struct OrderKey {
 }
 
 /// Arranges events into lines, each to be worked off in order, all of them side by side. Whoever shares a user is in
-/// one line. The answer holds every index once.
+/// one line. The result holds every index once.
 pub fn in_order(keys: &[OrderKey]) -> Vec<Vec<usize>> {
     // Each event belongs to a set, named by one of its members; an alias joins the sets of two users.
     let mut set_of: Vec<usize> = (0..keys.len()).collect();

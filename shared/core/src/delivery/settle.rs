@@ -72,37 +72,11 @@ pub fn settle(tries: Tries, outcomes: Vec<(String, DeliveryOutcome)>, random: f6
     if may_return && waits && outcomes.iter().all(|(_, outcome)| idle(outcome)) {
         return Settlement::Return;
     }
-    let (mut tried, mut asked, mut paused, mut not_started, mut dead) =
-        (vec![], vec![], vec![], vec![], vec![]);
-    let mut longest = Duration::ZERO;
+    let mut sorted = Sorted::default();
     for (name, outcome) in outcomes {
-        match outcome {
-            DeliveryOutcome::Accepted { .. } | DeliveryOutcome::Skipped(_) => (),
-            DeliveryOutcome::NotStarted => not_started.push(name),
-            DeliveryOutcome::Paused => paused.push(name),
-            DeliveryOutcome::Rejected(error) => {
-                let attempt = attempt + u32::from(error.status.is_some());
-                dead.push(Undeliverable { destination: name, cause: error.into(), attempt });
-            }
-            DeliveryOutcome::Retry(error) | DeliveryOutcome::Misconfigured(error) => {
-                match error.retry_after {
-                    _ if attempt + 1 == MAX_ATTEMPTS => {
-                        dead.push(Undeliverable {
-                            destination: name,
-                            cause: error.into(),
-                            attempt: attempt + 1,
-                        });
-                    }
-                    // A destination that asks for a longer wait does not make the others wait.
-                    Some(wait) if wait > usual => {
-                        longest = longest.max(wait);
-                        asked.push(name);
-                    }
-                    _ => tried.push(name),
-                }
-            }
-        }
+        sorted.add(name, outcome, attempt, usual);
     }
+    let Sorted { tried, asked, longest, paused, not_started, dead } = sorted;
     let copies = [
         (tried, attempt + 1, usual),
         (asked, attempt + 1, delay(attempt + 1, Some(longest), random)),
@@ -115,6 +89,46 @@ pub fn settle(tries: Tries, outcomes: Vec<(String, DeliveryOutcome)>, random: f6
         .map(|(destinations, attempt, delay)| Resend { destinations, attempt, delay })
         .collect();
     Settlement::Acknowledge { resend, dead }
+}
+
+/// An event's destinations by what follows.
+#[derive(Default)]
+struct Sorted {
+    tried: Vec<String>,
+    /// They asked for a longer wait than usual, the longest of which is `longest`: the others do not wait for them.
+    asked: Vec<String>,
+    longest: Duration,
+    paused: Vec<String>,
+    not_started: Vec<String>,
+    dead: Vec<Undeliverable>,
+}
+
+impl Sorted {
+    /// `attempt` counts the tries before this one; `usual` is the delay before the next.
+    fn add(&mut self, name: String, outcome: DeliveryOutcome, attempt: u32, usual: Duration) {
+        match outcome {
+            DeliveryOutcome::Accepted { .. } | DeliveryOutcome::Skipped(_) => (),
+            DeliveryOutcome::NotStarted => self.not_started.push(name),
+            DeliveryOutcome::Paused => self.paused.push(name),
+            DeliveryOutcome::Rejected(error) => {
+                let attempt = attempt + u32::from(error.status.is_some());
+                self.dead.push(Undeliverable { destination: name, cause: error.into(), attempt });
+            }
+            DeliveryOutcome::Retry(error) | DeliveryOutcome::Misconfigured(error) => {
+                match error.retry_after {
+                    _ if attempt + 1 == MAX_ATTEMPTS => {
+                        let attempt = attempt + 1;
+                        self.dead.push(Undeliverable { destination: name, cause: error.into(), attempt });
+                    }
+                    Some(wait) if wait > usual => {
+                        self.longest = self.longest.max(wait);
+                        self.asked.push(name);
+                    }
+                    _ => self.tried.push(name),
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

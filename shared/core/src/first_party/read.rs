@@ -29,7 +29,7 @@ pub enum Invalid {
 }
 
 impl Invalid {
-    /// A snake_case code for dead letters, logs and answers.
+    /// A snake_case code for dead letters, logs and responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Invalid::NotAnObject => "not_an_object",
@@ -171,7 +171,7 @@ fn read_user(kind: CallType, fields: &mut Object<'_>) -> User {
 /// Segment's formula, by our own clock: the event's time is off by as much as the sender's clock was at the moment
 /// of sending (Common spec, "Timestamps"). What comes through Segment has been corrected there.
 fn read_time(fields: &mut Object<'_>, received_at: Timestamp, through_segment: bool) -> Timestamp {
-    let mut time = |key| present(fields, &[key]).and_then(Timestamp::told_by);
+    let mut time = |key| present(fields, &[key]).and_then(Timestamp::from_json);
     let Some(happened_at) = time("timestamp") else { return received_at };
     // Only Segment writes `receivedAt`.
     let is_corrected = through_segment || time("receivedAt").is_some();
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_events_are_told_from_good_ones() {
+    fn invalid_events_have_their_reason() {
         for (json, reason) in [
             ("[]", "not_an_object"),
             ("{}", "no_type"),

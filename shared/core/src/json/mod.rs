@@ -15,6 +15,6 @@ mod value;
 mod write;
 
 pub use object::{FieldPath, Object};
-pub use search::{Unchecked, text_head};
+pub use search::Unchecked;
 pub use value::{Json, Kind};
 pub use write::{ObjectWriter, quote, sqs_safe};

@@ -197,7 +197,7 @@ pub fn batch_body<'m>(messages: impl Iterator<Item = &'m str>, sent_at: &str) ->
 }
 
 /// Splits events into as few requests as Segment's limits allow, in order. `sizes` are, for each event, its
-/// messages' count and bytes; the answer holds the index after each request's last event.
+/// messages' count and bytes; the result holds the index after each request's last event.
 pub fn plan_batches(sizes: impl Iterator<Item = (usize, usize)>) -> Vec<usize> {
     let mut ends = Vec::new();
     let (mut messages, mut bytes, mut end) = (0, BATCH_FRAME, 0);

@@ -20,9 +20,9 @@ fn received_at() -> Timestamp {
     Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap()
 }
 
-fn told_by(text: &str) -> Option<Timestamp> {
+fn parsed(text: &str) -> Option<Timestamp> {
     let json = json!(text).to_string();
-    Timestamp::told_by(serde_json::from_str(&json).unwrap())
+    Timestamp::from_json(serde_json::from_str(&json).unwrap())
 }
 
 fn naming() -> Naming {
@@ -220,7 +220,7 @@ proptest! {
 
     #[test]
     fn a_text_is_one_time_as_a_whole((text, expected) in time_text()) {
-        prop_assert_eq!(told_by(&text), expected, "{}", text);
+        prop_assert_eq!(parsed(&text), expected, "{}", text);
     }
 
     /// What is no time, whatever part of it could be one, is not used up.
@@ -235,7 +235,7 @@ proptest! {
         let text = [&text[..place], &odd, &text[place..]].concat();
         let webhook = json!({"type": "opened", "opened_at": text}).to_string();
         let read = Webhook::read(serde_json::from_str(&webhook).unwrap(), received_at());
-        let believed = told_by(&text).filter(|told| told.is_believable(received_at()));
+        let believed = parsed(&text).filter(|time| time.is_believable(received_at()));
         prop_assert_eq!(read.time, believed.unwrap_or(received_at()));
         let rest = read.rest.map(|rest| serde_json::from_str::<Value>(&rest).unwrap());
         prop_assert_eq!(rest, believed.is_none().then(|| json!({"opened_at": text})));
@@ -244,7 +244,7 @@ proptest! {
     /// Whatever is put behind a time, unless it is more of it, makes it none.
     #[test]
     fn nothing_follows_a_time((text, _) in time_text(), odd in "[-T:.,+x/]") {
-        prop_assert_eq!(told_by(&(text + &odd)), None);
+        prop_assert_eq!(parsed(&(text + &odd)), None);
     }
 
     #[test]
