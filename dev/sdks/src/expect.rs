@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_of_now_or_as_told() {
+    fn a_time_is_of_now_or_as_sent() {
         let dated = |sent: &str| Call {
             method: "POST".into(),
             path: "/api/v2/events/track".into(),

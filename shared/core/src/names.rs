@@ -163,7 +163,7 @@ impl EventNames {
 /// assert_eq!(naming.event(Some("opened"), Some("sms")), "Newsletter Opened");
 /// // Without a name of the operator's, the channel stands in the place of `Email`.
 /// assert_eq!(naming.event(Some("clicked"), Some("sms")), "SMS Link Clicked");
-/// assert_eq!(naming.event(Some("link_previewed"), None), "Vero Link Previewed");
+/// assert_eq!(naming.event(Some("of_tomorrow"), None), "Vero Of Tomorrow");
 /// assert!(!naming.is_tracked(Some("sent")));
 /// // A campaign that is set off by an event of ours would go round in circles.
 /// assert!(naming.is_own("newsletter_opened", None));

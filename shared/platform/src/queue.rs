@@ -265,7 +265,7 @@ impl Entry {
 
 /// As in SQS's answers.
 fn digest(body: &str) -> String {
-    Md5::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Md5::digest(body))
 }
 
 /// Whether SQS says that it has a message, and the one that was sent: the digest may be missing, but not another.

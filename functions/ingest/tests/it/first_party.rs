@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use harness::{Fault, UrlAnswer, When};
+use harness::{
+    BROWSER_KEY, CANARY, Fault, SEGMENT_TOKEN, UrlAnswer, WEBHOOK_TOKEN, WRITE_KEY, When, basic, digest,
+};
 use serde_json::{Value, json};
 
-use crate::setup::{
-    BROWSER_KEY, SEGMENT_TOKEN, SITE, Setup, WEBHOOK_TOKEN, WRITE_KEY, basic, bodies, digest, setup,
-    setup_with,
-};
+use crate::setup::{SITE, Setup, setup, setup_with};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -60,7 +59,7 @@ async fn every_path_and_every_place_of_the_key() {
         sent += 1;
     }
     assert_eq!(setup.counts(), (sent, 0));
-    assert!(bodies(&setup.queue).iter().all(|envelope| {
+    assert!(setup.queue.bodies().iter().all(|envelope| {
         envelope["source"] == "segment"
             && !envelope.to_string().contains(WRITE_KEY)
             && envelope["type"].is_null()
@@ -83,13 +82,13 @@ async fn each_route_has_its_own_tokens() {
         ("/v1/track".to_owned(), vec![("authorization", basic(SEGMENT_TOKEN))]),
         (format!("/vero/{SEGMENT_TOKEN}"), vec![]),
         ("/v1/track".to_owned(), vec![("authorization", basic(WEBHOOK_TOKEN))]),
-        ("/v1/track".to_owned(), vec![("authorization", basic("SPY-UNKNOWN"))]),
+        ("/v1/track".to_owned(), vec![("authorization", basic("CANARY-UNKNOWN"))]),
         ("/v1/track".to_owned(), vec![]),
-        ("/v1/track".to_owned(), vec![("authorization", "Bearer SPY".to_owned())]),
+        ("/v1/track".to_owned(), vec![("authorization", "Bearer CANARY".to_owned())]),
     ] {
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer = setup.ask("POST", &path, &headers, br#"{"event":"SPY"}"#).await;
+        let answer = setup.ask("POST", &path, &headers, br#"{"event":"CANARY"}"#).await;
         assert_eq!(answer.status, 401, "{path}");
         assert!(answer.json()["error"].is_string());
     }
@@ -97,7 +96,7 @@ async fn each_route_has_its_own_tokens() {
     assert_eq!((&answer["success"], &answer["code"]), (&json!(false), &json!("unauthorized")));
     assert!(answer["message"].is_string() && answer["error"].is_string());
     assert_eq!(setup.counts(), (0, 0));
-    assert!(!setup.ingest.logs().concat().contains("SPY"));
+    assert!(!setup.ingest.logs().concat().contains(CANARY));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +206,7 @@ async fn a_bad_event_is_kept_and_takes_no_other_along() {
     ] {
         let answer = setup.sdk(WRITE_KEY, path, &body).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some(code)), "{path}");
-        let kept = bodies(&setup.dead).pop().unwrap();
+        let kept = setup.dead.bodies().pop().unwrap();
         assert_eq!((&kept["id"], &kept["reason"]), (&answer.json()["id"], &json!(code)));
     }
     let headers = [("authorization", basic(WRITE_KEY))];
@@ -382,7 +381,7 @@ async fn what_a_known_key_sends_is_kept_wherever_it_names_the_key() {
             let answer = setup.ask("POST", "/v1/batch", headers, &body(WRITE_KEY)).await;
             assert_eq!((answer.status, answer.json()["code"].as_str()), (status, Some(code)), "{headers:?}");
             kept += 1;
-            let letters = bodies(&setup.dead);
+            let letters = setup.dead.bodies();
             assert_eq!(letters.len(), kept, "{code}");
             assert_eq!(
                 (&letters[kept - 1]["id"], &letters[kept - 1]["reason"]),
@@ -390,7 +389,7 @@ async fn what_a_known_key_sends_is_kept_wherever_it_names_the_key() {
             );
         }
         assert_eq!(setup.ask("POST", "/v1/batch", &[], &body(BROWSER_KEY)).await.status, status, "{code}");
-        assert_eq!(setup.ask("POST", "/v1/batch", &[], &body("SPY-UNKNOWN")).await.status, 401, "{code}");
+        assert_eq!(setup.ask("POST", "/v1/batch", &[], &body("CANARY-UNKNOWN")).await.status, 401, "{code}");
     }
     assert_eq!(setup.counts(), (0, kept), "of nobody else");
 }
@@ -406,7 +405,7 @@ async fn whoever_has_no_key_has_nothing_unpacked() {
     let keys = format!("{{{}}}", vec![r#""a":1"#; 900_000].join(","));
     for (body, path) in [(&spaces[..], "/v1/batch"), (&deep, "/v1/t"), (keys.as_bytes(), "/v1/b")] {
         assert_eq!(setup.ask("POST", path, &[], &gzip(body)).await.status, 413, "{path}");
-        let key = basic("SPY-UNKNOWN");
+        let key = basic("CANARY-UNKNOWN");
         assert_eq!(setup.ask("POST", path, &[("authorization", &key)], &gzip(body)).await.status, 401);
     }
     let bomb = gzip(&spaces);
@@ -422,7 +421,7 @@ async fn whoever_has_no_key_has_nothing_unpacked() {
 async fn what_was_not_queued_is_asked_for_again() {
     let setup = setup().await;
     let batch: Vec<Value> =
-        (0..25).map(|number| json!({"type": "page", "userId": "SPY-USER", "messageId": number})).collect();
+        (0..25).map(|number| json!({"type": "page", "userId": "CANARY-USER", "messageId": number})).collect();
     setup.sqs.fail(Fault::EntryFailure { entries: vec![3], sender_fault: false }, When::first(1));
     assert!(
         is_success(&setup.sdk(WRITE_KEY, "/v1/batch", &json!({"batch": batch})).await),
@@ -434,10 +433,10 @@ async fn what_was_not_queued_is_asked_for_again() {
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
     assert_eq!(answer.json()["code"], "not_queued");
     let ids: std::collections::HashSet<String> =
-        bodies(&setup.queue).iter().map(|body| body["id"].as_str().unwrap().to_owned()).collect();
+        setup.queue.bodies().iter().map(|body| body["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids.len(), 25, "the second try made the same ids");
     let logs = setup.ingest.logs().concat();
-    assert!(!logs.contains("unqueued_webhook") && !logs.contains("SPY"), "{logs}");
+    assert!(!logs.contains("unqueued_webhook") && !logs.contains(CANARY), "{logs}");
 }
 
 /// As many as a Webhooks destination sends at once, and as large as a Function URL takes.
@@ -453,7 +452,7 @@ async fn many_events_keep_their_places() {
     assert!(is_success(&setup.segment(&Value::from(vec![event; 500]).to_string(), None).await));
     assert_eq!(setup.counts(), (500, 0));
     let mut places: Vec<u64> =
-        bodies(&setup.queue).iter().map(|body| body["place"].as_u64().unwrap_or(0)).collect();
+        setup.queue.bodies().iter().map(|body| body["place"].as_u64().unwrap_or(0)).collect();
     places.sort_unstable();
     assert!(places.iter().copied().eq(0..500));
 }
@@ -471,14 +470,14 @@ async fn the_answer_comes_in_time_however_much_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lesser_faults_of_the_configuration_are_told_and_lose_nothing() {
+async fn lesser_faults_of_the_configuration_are_logged_and_lose_nothing() {
     let faulty = [("WRITE_KEY_SHA256", "hush"), ("CORS_ORIGINS", "*")];
     let setup = setup_with(&faulty).await;
     assert!(is_success(&setup.segment(r#"{"type":"page"}"#, None).await));
     let logs = setup.ingest.logs().concat();
     assert!(logs.contains("WRITE_KEY_SHA256") && logs.contains("CORS_ORIGINS"), "{logs}");
     assert!(!logs.contains("hush"));
-    // A key in two lists: the public one counts, and the operator is told.
+    // A key in two lists: the public one counts, and the log says so.
     let digest = digest(BROWSER_KEY);
     let setup = setup_with(&[("WRITE_KEY_SHA256", &digest)]).await;
     let key = basic(BROWSER_KEY);

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use harness::{Behaviour, Fault, FunctionError, Receiver, UrlAnswer, When, url_event};
+use harness::{
+    BROWSER_KEY, Behaviour, CANARY, Fault, FunctionError, Receiver, SEGMENT_TOKEN, UrlAnswer, WEBHOOK_TOKEN,
+    WRITE_KEY, When, basic, digest, url_event,
+};
 use serde_json::{Value, json};
 
-use crate::setup::{
-    BROWSER_KEY, SEGMENT_TOKEN, SHARED_SECRET, SITE, Setup, WEBHOOK_TOKEN, WRITE_KEY, basic, digest, setup,
-    setup_with,
-};
+use crate::setup::{SHARED_SECRET, SITE, Setup, setup, setup_with};
 
 const TRACE: &str = "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1";
 
@@ -25,7 +25,7 @@ impl Setup {
 }
 
 /// An answer, its status, and the reason and counts of its line.
-type Told<'c> = (UrlAnswer, u16, &'c str, &'c [(&'c str, u64)]);
+type Refused<'c> = (UrlAnswer, u16, &'c str, &'c [(&'c str, u64)]);
 
 /// Method, path, headers and body of a request, and status and headers of its answer.
 type Asked<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], &'c [u8], u16, &'c [&'c str]);
@@ -50,7 +50,7 @@ async fn what_did_not_go_well_costs_one_line() {
     let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(300_000));
     let many: Vec<Value> = (0..500).map(|number| json!(number)).collect();
     let forbidden = json!({"batch": [{"type": "page"}, {"type": "identify"}, {"type": "delete"}, 5]});
-    let cases: [Told<'_>; 8] = [
+    let cases: [Refused<'_>; 8] = [
         (setup.vero(b"not JSON").await, 400, "not_json", &[("Refused", 1)]),
         (setup.vero(large.as_bytes()).await, 413, "too_large", &[("Refused", 1), ("Truncated", 1)]),
         (
@@ -68,13 +68,13 @@ async fn what_did_not_go_well_costs_one_line() {
         (setup.sdk(BROWSER_KEY, "/v1/batch", &forbidden).await, 200, "not_allowed", &[("Refused", 3)]),
         (setup.sdk(WRITE_KEY, "/v1/batch", &json!({})).await, 400, "no_batch", &[("Refused", 1)]),
         (
-            setup.sdk("SPY-UNKNOWN", "/v1/batch", &json!({})).await,
+            setup.sdk("CANARY-UNKNOWN", "/v1/batch", &json!({})).await,
             401,
             "unauthorized",
             &[("Unauthorized", 1)],
         ),
         (
-            setup.ask("POST", "/vero/SPY-UNKNOWN", &[], b"SPY").await,
+            setup.ask("POST", "/vero/CANARY-UNKNOWN", &[], b"CANARY").await,
             401,
             "unauthorized",
             &[("Unauthorized", 1)],
@@ -93,7 +93,7 @@ async fn what_did_not_go_well_costs_one_line() {
     }
     // What an unauthorized caller can cause is small.
     assert!(lines.iter().rev().take(2).all(|line| line.to_string().len() < 400 && line.get("id").is_none()));
-    assert!(!setup.ingest.logs().concat().contains("SPY"));
+    assert!(!setup.ingest.logs().concat().contains(CANARY));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,10 +108,10 @@ async fn what_sqs_does_not_take_is_counted() {
     setup.sqs.fail(Fault::Throttle, When::always().queue("dead"));
     assert_eq!(setup.vero(b"not JSON").await.status, 503);
     let lines = setup.new_lines(&mut seen);
-    let told: Vec<_> = lines.iter().map(|line| (counts(line), line["reason"].as_str())).collect();
+    let logged: Vec<_> = lines.iter().map(|line| (counts(line), line["reason"].as_str())).collect();
     let unqueued = |count| ("Unqueued".to_owned(), count);
     assert_eq!(
-        told,
+        logged,
         [
             (BTreeMap::from([unqueued(1)]), None),
             (BTreeMap::from([unqueued(1)]), None),
@@ -254,9 +254,9 @@ async fn gives_nothing_away(fault: Option<Fault>, signed: bool) {
         format!("/vero/{WEBHOOK_TOKEN}"),
         format!("/segment/{SEGMENT_TOKEN}"),
         "/v1/batch".to_owned(),
-        "/vero/SPY-UNKNOWN".to_owned(),
+        "/vero/CANARY-UNKNOWN".to_owned(),
     ] {
-        for (key, body) in [WRITE_KEY, BROWSER_KEY, "SPY-UNKNOWN"].iter().zip(&bodies) {
+        for (key, body) in [WRITE_KEY, BROWSER_KEY, "CANARY-UNKNOWN"].iter().zip(&bodies) {
             let headers = [("authorization", basic(key)), ("x-signature", "5099".repeat(10))];
             let headers: Vec<(&str, &str)> =
                 headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -270,7 +270,7 @@ async fn gives_nothing_away(fault: Option<Fault>, signed: bool) {
     let lines: Vec<String> = lines.map(|line| line.to_string()).collect();
     assert!(lines.len() >= 7, "{lines:?}");
     for line in lines {
-        assert!(!line.contains('@') && !line.contains("SPY"), "{line}");
+        assert!(!line.contains('@') && !line.contains(CANARY), "{line}");
         assert!(secrets.iter().chain(&texts).all(|text| !line.contains(text.as_str())), "{line}");
     }
 }
@@ -278,7 +278,7 @@ async fn gives_nothing_away(fault: Option<Fault>, signed: bool) {
 /// Words of others wherever they can come in: error codes of SQS, of its entries and of SSM, and a caller's headers.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_others_say_is_logged_word_for_word() {
-    const FOREIGN: &str = "SPY-ana@example.org";
+    const FOREIGN: &str = "CANARY-ana@example.org";
     let aws = Receiver::start().await.unwrap();
     let refusal = json!({"__type": format!("com.amazonaws.sqs#{FOREIGN}"), "message": FOREIGN}).to_string();
     let refusal = Behaviour::answer(400, refusal)
@@ -312,7 +312,7 @@ async fn nothing_that_others_say_is_logged_word_for_word() {
     let lines = setup.ingest.log_entries().into_iter().filter(|line| line["message"] != "unqueued_webhook");
     let lines: Vec<String> = lines.map(|line| line.to_string()).collect();
     assert!(lines.len() >= 6, "{lines:?}");
-    assert!(lines.iter().all(|line| !line.contains("SPY") && !line.contains('@')), "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains(CANARY) && !line.contains('@')), "{lines:?}");
 }
 
 /// Every sample of the repository that somebody posts.

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Fault, FunctionError, UrlAnswer, When, url_event};
+use harness::{CANARY, Fault, FunctionError, UrlAnswer, WEBHOOK_TOKEN, When, digest, url_event};
 use serde_json::{Value, json};
 
-use crate::setup::{self, Setup, WEBHOOK_TOKEN, bodies, digest};
+use crate::setup::{self, Setup};
 
 /// With the route for webhooks alone.
 async fn setup() -> Setup {
@@ -130,24 +130,25 @@ async fn odd_requests_have_their_answers_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_not_the_base64_it_should_be_costs_its_request_alone() {
     let setup = setup().await;
-    let mut event = url_event("POST", &format!("/vero/{WEBHOOK_TOKEN}"), "", &[], b"SPY not base64!", false);
+    let mut event =
+        url_event("POST", &format!("/vero/{WEBHOOK_TOKEN}"), "", &[], b"CANARY not base64!", false);
     event["isBase64Encoded"] = json!(true);
     let response = setup.ingest.invoke(&event).await;
     assert!(matches!(response, Err(FunctionError::Reported(_))), "{response:?}");
     assert_eq!(setup.vero(b"{}").await.status, 202);
-    assert!(!setup.ingest.logs().concat().contains("SPY"));
+    assert!(!setup.ingest.logs().concat().contains(CANARY));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unauthorized_request_leaves_no_trace() {
     let setup = setup().await;
-    for path in ["/vero/SPY-TOKEN-0123456789012345678901234567890", "/vero", "/vero/"] {
-        let answer = ask(&setup, "POST", path, "", br#"{"secret":"SPY-BODY"}"#, false).await;
+    for path in ["/vero/CANARY-TOKEN-0123456789012345678901234567890", "/vero", "/vero/"] {
+        let answer = ask(&setup, "POST", path, "", br#"{"secret":"CANARY-BODY"}"#, false).await;
         assert_eq!(answer.status, 401);
         assert!(answer.json()["error"].is_string());
     }
     assert!(setup.queue.messages().is_empty() && setup.dead.messages().is_empty());
-    assert!(!setup.ingest.logs().concat().contains("SPY"));
+    assert!(!setup.ingest.logs().concat().contains(CANARY));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +161,7 @@ async fn what_is_no_webhook_is_kept_and_refused() {
         assert_eq!(answer.status, 400, "{body:?}");
         let answer = answer.json();
         assert!(answer["error"].is_string());
-        let kept = bodies(&setup.dead);
+        let kept = setup.dead.bodies();
         assert_eq!(kept.len(), index + 1);
         assert_eq!(kept[index]["id"], answer["id"]);
         assert!(kept[index]["reason"].is_string() && kept[index]["payload_base64"].is_string());
@@ -174,7 +175,7 @@ async fn a_too_large_webhook_keeps_its_head() {
     let answer = setup.vero(format!(r#"{{"a":"{}"}}"#, "x".repeat(300_000)).as_bytes()).await;
     assert_eq!(answer.status, 413);
     assert!(answer.json()["error"].as_str().unwrap().contains("256 KiB"));
-    let [kept] = &bodies(&setup.dead)[..] else { panic!("one dead letter") };
+    let [kept] = &setup.dead.bodies()[..] else { panic!("one dead letter") };
     assert_eq!(kept["truncated"], true);
 }
 
@@ -252,9 +253,9 @@ async fn what_a_batch_s_answer_does_not_speak_of_is_not_queued() {
     ] {
         let setup = setup().await;
         setup.sqs.fail(Fault::Answer(200, answer), When::always().operation("SendMessageBatch"));
-        let told = setup.vero(br#"[{"n":0},{"n":1},{"n":2}]"#).await;
-        assert_eq!(told.status, 503, "{answer}");
-        let ids = told.json()["ids"].clone();
+        let refused = setup.vero(br#"[{"n":0},{"n":1},{"n":2}]"#).await;
+        assert_eq!(refused.status, 503, "{answer}");
+        let ids = refused.json()["ids"].clone();
         let lines = setup.ingest.log_entries();
         let lines = lines.iter().filter(|line| line["message"] == "unqueued_webhook");
         let logged: Vec<&Value> = lines.map(|line| &line["id"]).collect();
@@ -290,7 +291,7 @@ async fn a_passing_fault_is_ridden_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_in_the_configuration_are_told_and_strictness_loses_no_webhook() {
+async fn faults_in_the_configuration_are_logged_and_strictness_loses_no_webhook() {
     for (name, value) in
         [("QUEUE_URL", ""), ("DEAD_LETTER_QUEUE_URL", "queue"), ("WEBHOOK_TOKEN_SHA256", "hush")]
     {

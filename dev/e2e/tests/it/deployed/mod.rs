@@ -37,7 +37,7 @@ async fn what_is_created_is_locked_down_and_watched() -> Result<()> {
 
     deployed.has_safe_queues().await?;
     deployed.has_a_safe_archive().await?;
-    deployed.has_one_door().await?;
+    deployed.has_one_way_in().await?;
     deployed.feeds_the_worker_from_the_queue().await?;
     deployed.logs_where_it_should("30").await?;
     deployed.raises_alarms().await?;
@@ -243,7 +243,7 @@ impl Deployed {
     }
 
     /// The Function URL, which anybody may call, and no other way to call ingest.
-    async fn has_one_door(&self) -> Result<()> {
+    async fn has_one_way_in(&self) -> Result<()> {
         assert_eq!(self.url().await?["AuthType"], "NONE");
         let path = format!("/2015-03-31/functions/{}/policy", self.names["Ingest"]);
         let policy = parsed(&self.stack.lambda("GET", &path, None).await?["Policy"])?;

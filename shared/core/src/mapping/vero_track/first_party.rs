@@ -1,21 +1,19 @@
-//! A first-party event as calls of Vero's API.
+//! A first-party event as requests of Vero's API.
 
 use std::time::Duration;
 
-use super::{Consent, Endpoint, Skip, VeroRequest, extras, fitting, known};
+use super::request::{Endpoint, Skip, VeroRequest, extras, fitting, known, one_of, with_id};
+use super::tags::{Tags, read_tags};
 use crate::blueprint::{Blueprint, Filtered, MESSAGE_ID};
 use crate::delivery::DeliveryOutcome;
 use crate::envelope::EventId;
 use crate::first_party::{Call, Device, FirstParty, Integration, Surface};
-use crate::identity::{self, User, VERO_TEXT_LIMIT, is_too_long};
-use crate::json::{Json, Kind, Object, ObjectWriter};
+use crate::identity::{User, VERO_TEXT_LIMIT};
+use crate::json::{Json, Object, ObjectWriter};
 
-/// A wish for messages that could not be delivered for so long may have been taken back meanwhile. A wish for none
-/// never grows stale.
+/// A resubscribe that could not be delivered for so long may have been taken back meanwhile. An unsubscribe never grows
+/// stale.
 const STALE: Duration = Duration::from_secs(15 * 60);
-
-/// Who has this tag gets no messages (Vero, "How unsubscribes are managed in Vero 2.0").
-const UNSUBSCRIBED_TAG: &str = "unsubscribed";
 
 /// What the operator has decided for first-party events.
 #[derive(Debug, Clone, Default)]
@@ -37,17 +35,6 @@ pub struct VeroRequests {
     pub users: Vec<String>,
     /// The ids and addresses of whom the tags are about.
     pub tagged: Vec<String>,
-}
-
-/// What an event says of its user's tags.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tags {
-    /// Nothing.
-    None,
-    /// Which to add or to remove.
-    Edit(VeroRequest),
-    /// Nothing that can be understood, or for nobody whom Vero takes.
-    Malformed,
 }
 
 /// What is to be done for an event: the same at every attempt, since Vero drops a repeated event by its name,
@@ -227,68 +214,9 @@ fn parsed(object: Option<Json<'_>>) -> Object<'_> {
     object.and_then(Object::parse).unwrap_or_default()
 }
 
-/// Vero wants either, not both, where it is not about a channel (github.com/getvero/vero-php, client.php).
-fn one_of(user: User) -> User {
-    match user.id {
-        Some(id) => with_id(&id),
-        None => user,
-    }
-}
-
-fn with_id(id: &str) -> User {
-    User { id: Some(id.to_owned()), email: None }
-}
-
-/// Understands the option `tags` in Segment's form, `{action, values, id?}`, and in RudderStack's, `{add, remove}`.
-fn read_tags(tags: Option<Json<'_>>, user: &User) -> Tags {
-    let Some(tags) = tags else { return Tags::None };
-    let Some(form) = Object::parse(tags) else { return Tags::Malformed };
-    let said = |key: &str| form.get(key).filter(|value| value.kind() != Kind::Null);
-    let lists = match (said("action").map(Json::as_str), said("values")) {
-        (None, None) => [("add", said("add")), ("remove", said("remove"))],
-        (Some(Some(action)), values @ Some(_)) => match action.trim().to_ascii_lowercase().as_str() {
-            "add" => [("add", values), ("remove", None)],
-            "remove" => [("add", None), ("remove", values)],
-            _ => return Tags::Malformed,
-        },
-        _ => return Tags::Malformed,
-    };
-    if lists.iter().all(|(_, list)| list.is_none()) {
-        return Tags::Malformed;
-    }
-    let mut fields = ObjectWriter::new();
-    let mut withdraws = false;
-    for (key, list) in lists {
-        let Some(list) = list else { continue };
-        let texts: Option<Vec<Json<'_>>> = serde_json::from_str(list.get()).ok();
-        match texts.filter(|texts| texts.iter().all(|text| text.kind() == Kind::Text)) {
-            Some(texts) if texts.is_empty() => (),
-            Some(texts) => {
-                withdraws |= key == "add" && texts.into_iter().any(is_unsubscribed_tag);
-                fields.raw(key, list.get());
-            }
-            None => return Tags::Malformed,
-        }
-    }
-    if fields.is_empty() {
-        return Tags::None;
-    }
-    let user = match said("id").and_then(identity::id) {
-        Some(id) if is_too_long(&id) => return Tags::Malformed,
-        Some(id) => with_id(&id),
-        None => one_of(user.clone()),
-    };
-    let consent = withdraws.then_some(Consent::Withdrawn);
-    Tags::Edit(VeroRequest { consent, ..VeroRequest::new(Endpoint::EditTags, user, fields) })
-}
-
-/// Nobody says how Vero compares tags: what may be the tag counts as it.
-fn is_unsubscribed_tag(tag: Json<'_>) -> bool {
-    identity::trimmed(tag).is_some_and(|tag| tag.eq_ignore_ascii_case(UNSUBSCRIBED_TAG))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::request::Consent;
     use super::*;
     use crate::timestamp::Timestamp;
     use serde_json::{Value, json};
@@ -464,40 +392,6 @@ mod tests {
     }
 
     #[test]
-    fn tags_in_both_forms() {
-        let tags = |tags: &str| {
-            let json =
-                format!(r#"{{"type":"page","userId":"u","integrations":{{"vero":{{"tags":{tags}}}}}}}"#);
-            mapped(&json).unwrap().tags
-        };
-        for (form, expected) in [
-            (r#"{"action":"add","values":["a","b"]}"#, json!({"id": "u", "add": ["a", "b"]})),
-            (r#"{"action":"Remove","values":["a"],"id":7}"#, json!({"id": "7", "remove": ["a"]})),
-            (r#"{"add":["a"],"remove":["b"]}"#, json!({"id": "u", "add": ["a"], "remove": ["b"]})),
-            (r#"{"add":[],"remove":["b"]}"#, json!({"id": "u", "remove": ["b"]})),
-        ] {
-            let Tags::Edit(call) = tags(form) else { panic!("{form}") };
-            assert_eq!((call.endpoint, body(&call)), (Endpoint::EditTags, expected));
-        }
-        for nothing in ["null", r#"{"add":[],"remove":[]}"#, r#"{"action":"add","values":[]}"#] {
-            assert_eq!(tags(nothing), Tags::None, "{nothing}");
-        }
-        for malformed in [
-            "[]",
-            "{}",
-            r#""a""#,
-            r#"{"action":"set","values":["a"]}"#,
-            r#"{"action":"add"}"#,
-            r#"{"values":["a"]}"#,
-            r#"{"action":"add","values":"a"}"#,
-            r#"{"add":[1]}"#,
-            r#"{"add":{"a":1}}"#,
-        ] {
-            assert_eq!(tags(malformed), Tags::Malformed, "{malformed}");
-        }
-    }
-
-    #[test]
     fn a_user_is_known_by_id_and_by_address() {
         let users = |event: &str| mapped(event).unwrap().users;
         let event =
@@ -550,5 +444,39 @@ mod tests {
         let requests = mapped(r#"{"type":"alias","previousId":"old","userId":"new"}"#).unwrap();
         assert_eq!(requests.users, ["new", "old"]);
         assert_eq!(body(&requests.request), json!({"id": "old", "new_id": "new"}));
+    }
+
+    #[test]
+    fn tags_in_both_forms() {
+        let tags = |tags: &str| {
+            let json =
+                format!(r#"{{"type":"page","userId":"u","integrations":{{"vero":{{"tags":{tags}}}}}}}"#);
+            mapped(&json).unwrap().tags
+        };
+        for (form, expected) in [
+            (r#"{"action":"add","values":["a","b"]}"#, json!({"id": "u", "add": ["a", "b"]})),
+            (r#"{"action":"Remove","values":["a"],"id":7}"#, json!({"id": "7", "remove": ["a"]})),
+            (r#"{"add":["a"],"remove":["b"]}"#, json!({"id": "u", "add": ["a"], "remove": ["b"]})),
+            (r#"{"add":[],"remove":["b"]}"#, json!({"id": "u", "remove": ["b"]})),
+        ] {
+            let Tags::Edit(call) = tags(form) else { panic!("{form}") };
+            assert_eq!((call.endpoint, body(&call)), (Endpoint::EditTags, expected));
+        }
+        for nothing in ["null", r#"{"add":[],"remove":[]}"#, r#"{"action":"add","values":[]}"#] {
+            assert_eq!(tags(nothing), Tags::None, "{nothing}");
+        }
+        for malformed in [
+            "[]",
+            "{}",
+            r#""a""#,
+            r#"{"action":"set","values":["a"]}"#,
+            r#"{"action":"add"}"#,
+            r#"{"values":["a"]}"#,
+            r#"{"action":"add","values":"a"}"#,
+            r#"{"add":[1]}"#,
+            r#"{"add":{"a":1}}"#,
+        ] {
+            assert_eq!(tags(malformed), Tags::Malformed, "{malformed}");
+        }
     }
 }

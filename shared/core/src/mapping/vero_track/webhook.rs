@@ -1,6 +1,6 @@
 //! A webhook as a request to `/events/track`.
 
-use super::{Endpoint, Skip, VeroRequest, extras, known};
+use super::request::{Endpoint, Skip, VeroRequest, extras, known};
 use crate::delivery::DeliveryOutcome;
 use crate::envelope::EventId;
 use crate::identity::VERO_TEXT_LIMIT;
