@@ -1,7 +1,7 @@
 //! HTTP/1.1 over connections that are kept for the next request: for the AWS SDK, whose own client brings HTTP/2, proxies
-//! and a second look at every certificate, which cost a cold start more than all the rest of it. Up to the first response,
-//! with its webhook on the queue, `ingest` took 21,375,412 instructions with the SDK's client and 2,592,160 with this one;
-//! its stripped binary had 5,717,696 bytes and 4,928,800 (measured when this file was written).
+//! and a second look at every certificate, which cost a cold start more than all the rest of it.
+//! Up to its first answer `ingest` took 21.4 million instructions with that client and 2.6 million with this one, and its
+//! binary had 5.7 and 4.9 MB (docs/architecture.md, "Decisions: speed and size").
 //!
 //! Between invocations Lambda freezes the process, and the other side closes what is idle. After that each kept
 //! connection is reset at its next request, as if the other side were down. So none is kept longer than its time by the
