@@ -21,7 +21,7 @@ mod enqueue;
 pub mod first_party;
 pub mod http;
 mod id;
-mod limits;
+pub mod limits;
 pub mod queue_entry;
 pub mod rejection;
 mod segment;
