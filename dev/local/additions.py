@@ -73,7 +73,8 @@ async def note_call(method, path, headers, body, query, request, dispatch=app._d
             call = json.dumps({"function": function, "action": action, "resource": resource})
             if call not in noted:
                 noted.add(call)
-                print(f"CALL {call}", flush=True)
+                # In one write: another thread logs to the same file.
+                print(f"CALL {call}\n", end="", flush=True)
     return await dispatch(method, path, headers, body, query, request)
 
 

@@ -15,7 +15,7 @@ use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Request, RequestExt};
 use relay_platform::trace::TraceHeader;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 /// The most bytes of a path or query. A URL of `http` has 64 KB, in which a byte of the path takes up to three and one of
@@ -46,15 +46,19 @@ pub fn read(event: &RawValue) -> LambdaRequest {
 /// The fields that are looked at here, whatever stands in the other ones, and the headers that HTTP allows.
 fn only_what_is_needed(event: &RawValue) -> Option<ApiGatewayV2httpRequest> {
     let mut event: Value = serde_json::from_str(event.get()).ok()?;
-    let mut headers = event["headers"].as_object().cloned().unwrap_or_default();
+    let mut field = |pointer: &str| event.pointer_mut(pointer).map(Value::take).unwrap_or_default();
+    let mut headers = match field("/headers") {
+        Value::Object(headers) => headers,
+        _ => Map::new(),
+    };
     headers.retain(|name, value| {
         HeaderName::from_bytes(name.as_bytes()).is_ok()
             && value.as_str().is_some_and(|value| HeaderValue::from_str(value).is_ok())
     });
-    let mut text = |field: &str| Some(event[field].take()).filter(Value::is_string);
-    let (path, query, body) = (text("rawPath"), text("rawQueryString"), text("body"));
-    let is_base64_encoded = event["isBase64Encoded"].as_bool().unwrap_or(false);
-    let method = event["requestContext"]["http"]["method"].take();
+    let mut text = |pointer: &str| Some(field(pointer)).filter(Value::is_string);
+    let (path, query, body) = (text("/rawPath"), text("/rawQueryString"), text("/body"));
+    let method = text("/requestContext/http/method");
+    let is_base64_encoded = field("/isBase64Encoded").as_bool().unwrap_or(false);
     serde_json::from_value(json!({
         "rawPath": path, "rawQueryString": query, "headers": headers, "body": body,
         "isBase64Encoded": is_base64_encoded, "requestContext": {"http": {"method": method}},
@@ -196,7 +200,13 @@ mod tests {
 
     #[test]
     fn an_event_of_something_else_asks_for_nothing_that_is_here() {
-        for event in [json!(null), json!([]), json!({}), json!({"Records": []}), json!({"rawPath": 5})] {
+        let odd = [
+            json!({"requestContext": [5], "headers": [1]}),
+            json!("a"),
+            json!({"requestContext": {"http": [2]}}),
+        ];
+        let usual = [json!(null), json!([]), json!({}), json!({"Records": []}), json!({"rawPath": 5})];
+        for event in usual.into_iter().chain(odd) {
             assert_eq!(fields(&event), ("GET".into(), "".into(), None, vec![]), "{event}");
         }
     }
