@@ -37,7 +37,7 @@ pub struct Settings {
     /// Send to Segment itself, not to a stand-in
     #[arg(long, value_name = "KEY")]
     pub segment_write_key: Option<String>,
-    /// Segment's base URL, for the EU https://events.eu1.segmentapis.com
+    /// Segment's base URL, for the EU `https://events.eu1.segmentapis.com`
     #[arg(long, value_name = "URL", requires = "segment_write_key")]
     pub segment_endpoint: Option<String>,
     /// Send to Vero itself, not to a stand-in
