@@ -228,8 +228,9 @@ impl Repeats {
     }
 }
 
-/// For the SDK.
-pub(crate) fn client(connect: Duration, idle: Duration) -> SharedHttpClient {
+/// A client for the AWS SDK: `connect` is the time for a connection with TLS, `idle` how long one is kept for the next
+/// request, by the wall clock.
+pub fn client(connect: Duration, idle: Duration) -> SharedHttpClient {
     let shared = SharedHttpConnector::new(Http::new(connect, idle));
     http_client_fn(move |_, _| shared.clone())
 }

@@ -11,7 +11,7 @@
 pub mod aws;
 pub mod environment;
 pub mod firehose;
-mod http;
+pub mod http;
 pub mod known;
 pub mod log;
 pub mod metrics;

@@ -1,0 +1,223 @@
+//! `relay letters`: dead letters.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Done;
+use super::event::printable_json;
+use crate::cloud::{Cloud, Received};
+use crate::console::{BOLD, Console, DIM, RED, styled, table};
+use crate::error::Error;
+use crate::model::letter::{Letter, bare_id, count};
+use crate::model::state::Stack;
+use crate::model::time::At;
+use crate::options::{Letters, LettersDelete, LettersList, LettersRedrive, LettersShow, Selection};
+
+pub(super) async fn run(cloud: &Cloud, console: Console, options: &Letters) -> Done {
+    let stack = cloud.describe().await?;
+    match options {
+        Letters::List(options) => list(cloud, console, &stack, options).await,
+        Letters::Show(options) => show(cloud, console, &stack, options).await,
+        Letters::Redrive(options) => redrive(cloud, console, &stack, options).await,
+        Letters::Delete(options) => delete(cloud, console, &stack, options).await,
+    }
+}
+
+fn output(stack: &Stack, name: &str) -> Result<String, Error> {
+    let value = stack.output(name).map(str::to_owned);
+    value.ok_or_else(|| Error::Refused(format!("the stack has no output {name}")))
+}
+
+async fn list(cloud: &Cloud, console: Console, stack: &Stack, options: &LettersList) -> Done {
+    let url = output(stack, "DeadLetterQueueUrl")?;
+    let letters = console.wait("Reading dead letters", cloud.look_at_letters(&url, options.limit)).await?;
+    let total = letters.len();
+    let now = At::now();
+    let letters: Vec<Letter> =
+        letters.into_iter().filter(|letter| options.selection.takes(letter, now)).collect();
+    let document = json!({"letters": letters, "counts": count(&letters), "looked_at": total});
+    console.show(&document, || {
+        if letters.is_empty() {
+            return console.say(format!("no dead letters ({total} looked at)"));
+        }
+        let rows = letters.iter().map(|letter| {
+            vec![
+                letter.name().to_owned(),
+                letter.received_at.map(|at| at.to_string()).unwrap_or_default(),
+                letter.kind.clone().unwrap_or_default(),
+                letter.destination(),
+                letter.reason.clone(),
+                letter.status.map(|status| status.to_string()).unwrap_or_default(),
+                letter.attempt.to_string(),
+            ]
+        });
+        console.say(table(&["id", "received", "type", "destination", "reason", "status", "tries"], rows));
+        console.say("");
+        for row in count(&letters) {
+            console.say(format!("{:>6}  {} to {}", row.count, styled(RED, &row.reason), row.destination));
+        }
+        console.say(styled(DIM, "docs/runbook.md#reasons says what each reason means, and what to do."));
+        if total == options.limit {
+            console.say(styled(DIM, format!("There may be more: --limit is {total}.")));
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(cloud: &Cloud, console: Console, stack: &Stack, options: &LettersShow) -> Done {
+    let url = output(stack, "DeadLetterQueueUrl")?;
+    let id = bare_id(&options.id);
+    let letters = console.wait("Reading dead letters", cloud.look_at_letters(&url, 10_000)).await?;
+    let letters: Vec<Letter> =
+        letters.into_iter().filter(|one| one.name() == id || one.message_id == id).collect();
+    if letters.is_empty() {
+        return Err(Error::NotFound(format!("there is no dead letter of {id}")));
+    }
+    let whole = |letter: &Letter| {
+        let mut document = serde_json::to_value(letter).unwrap_or_default();
+        if options.show_addresses {
+            document["body"] = letter.body.clone();
+        }
+        document
+    };
+    let documents: Vec<serde_json::Value> = letters.iter().map(whole).collect();
+    console.show(&documents, || {
+        for document in &documents {
+            console.say(printable_json(document));
+        }
+        if !options.show_addresses {
+            console.say(styled(
+                DIM,
+                "--show-addresses also shows the event, and what the destination said of it.",
+            ));
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A selection that is nothing selects nothing: who means all says so.
+fn needs_condition(selection: &Selection, all: bool) -> Result<(), Error> {
+    if selection.is_empty() && !all {
+        return Err(Error::Refused(
+            "say which: --all, or --id, --reason, --destination, --older-than, --newer-than".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+async fn redrive(cloud: &Cloud, console: Console, stack: &Stack, options: &LettersRedrive) -> Done {
+    needs_condition(&options.selection, options.all)?;
+    let url = output(stack, "DeadLetterQueueUrl")?;
+    if options.dry_run {
+        let now = At::now();
+        let letters = console.wait("Reading dead letters", cloud.look_at_letters(&url, 10_000)).await?;
+        let letters: Vec<Letter> =
+            letters.into_iter().filter(|one| options.selection.takes(one, now)).collect();
+        console.show(&json!({"would_redrive": letters.len(), "counts": count(&letters)}), || {
+            console.say(format!("{} dead letters would be redriven", letters.len()));
+            for row in count(&letters) {
+                console.say(format!("{:>6}  {} to {}", row.count, row.reason, row.destination));
+            }
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.all
+        && let Some(moved) = move_all(cloud, console, stack, &url).await?
+    {
+        console.show(&json!({"redriven": moved}), || {
+            console.say(format!("{moved} dead letters are on the queue again"))
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let live = output(stack, "QueueUrl")?;
+    let replay = stack.output("ReplayQueueUrl");
+    let (now, mut moved, mut left) = (At::now(), 0, 0);
+    let work = cloud.go_through_letters(&url, async |batch| {
+        let (wanted, mut others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|one| options.selection.takes(&one.letter, now));
+        let (replays, events): (Vec<_>, Vec<_>) =
+            wanted.into_iter().partition(|one: &Received| one.letter.is_replay);
+        for (to, letters) in [(Some(live.as_str()), events), (replay, replays)] {
+            let count = letters.len();
+            let refused = match to {
+                Some(to) if count > 0 => cloud.move_letters(&url, to, letters).await?,
+                // A stack that has no archive any more has nothing that could go on with a replay.
+                _ => letters,
+            };
+            moved += count - refused.len();
+            left += refused.len();
+            others.extend(refused);
+        }
+        Ok(others)
+    });
+    console.wait("Redriving", work).await?;
+    console.show(&json!({"redriven": moved, "left": left}), || {
+        console.say(format!("{} dead letters are on the queue again", styled(BOLD, moved.to_string())));
+        if left > 0 {
+            console.say(format!("{left} stay where they are: SQS did not take them, or they are a replay and there is no archive"));
+        }
+    })?;
+    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Has SQS move all letters; `None` if it cannot do it, or some must go elsewhere.
+async fn move_all(cloud: &Cloud, console: Console, stack: &Stack, url: &str) -> Result<Option<u64>, Error> {
+    const LOOKED_AT: usize = 100;
+    let sample = cloud.look_at_letters(url, LOOKED_AT).await?;
+    // A few are moved as quickly one by one; and a replay goes back to a queue of its own.
+    if sample.len() < LOOKED_AT || sample.iter().any(|letter| letter.is_replay) {
+        return Ok(None);
+    }
+    // SQS moves no letter that is hidden.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let (from, to) = (output(stack, "DeadLetterQueueArn")?, output(stack, "QueueArn")?);
+    if cloud.start_move(&from, &to).await?.is_none() {
+        return Ok(None);
+    }
+    let wait = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            match cloud.move_progress(&from).await? {
+                (status, moved) if status == "COMPLETED" => return Ok(Some(moved)),
+                (status, moved) if status == "FAILED" || status == "CANCELLED" => {
+                    return Err(Error::Refused(format!(
+                        "SQS has moved {moved} letters, and then stopped ({status}); the others stay where they are"
+                    )));
+                }
+                _ => (),
+            }
+        }
+    };
+    console.wait("SQS moves the letters", wait).await
+}
+
+async fn delete(cloud: &Cloud, console: Console, stack: &Stack, options: &LettersDelete) -> Done {
+    needs_condition(&options.selection, options.all)?;
+    let url = output(stack, "DeadLetterQueueUrl")?;
+    let now = At::now();
+    let letters = console.wait("Reading dead letters", cloud.look_at_letters(&url, 10_000)).await?;
+    let letters: Vec<Letter> = letters.into_iter().filter(|one| options.selection.takes(one, now)).collect();
+    if letters.is_empty() {
+        return Err(Error::NotFound("no dead letter meets these conditions".to_owned()));
+    }
+    for row in count(&letters) {
+        console.say(format!("{:>6}  {} to {}", row.count, row.reason, row.destination));
+    }
+    console.ask(&format!("Delete {} dead letters for good?", letters.len()), &options.consent)?;
+    // Only those that were shown.
+    let shown: std::collections::HashSet<&str> = letters.iter().map(|one| one.message_id.as_str()).collect();
+    let mut deleted = 0;
+    let work = cloud.go_through_letters(&url, async |batch| {
+        let (wanted, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|one| shown.contains(one.letter.message_id.as_str()));
+        cloud.delete_letters(&url, &wanted).await?;
+        deleted += wanted.len();
+        Ok(others)
+    });
+    console.wait("Deleting", work).await?;
+    console
+        .show(&json!({"deleted": deleted}), || console.say(format!("{deleted} dead letters are deleted")))?;
+    Ok(ExitCode::SUCCESS)
+}

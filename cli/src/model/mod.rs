@@ -1,0 +1,9 @@
+//! What commands show and judge, without I/O: a stack's state, its figures, dead letters, log lines, an event's story.
+
+pub mod figures;
+pub mod known;
+pub mod letter;
+pub mod log_line;
+pub mod state;
+pub mod story;
+pub mod time;

@@ -1,0 +1,445 @@
+//! The story of an event: what came, what it was mapped to, each try, and where it is now. Made of what the archive, the
+//! logs and the dead-letter queue have; it says what it cannot know.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use relay_core::blueprint::Blueprint;
+use relay_core::delivery::{DeliveryOutcome, MAX_DELAY};
+use relay_core::destinations::{self, Access, DestinationRow};
+use relay_core::envelope::{Envelope, Payload, Source};
+use relay_core::first_party::FirstParty;
+use relay_core::mapping::segment;
+use relay_core::mapping::vero_track::{FirstPartySettings, Tags, VeroRequest, from_event, from_webhook};
+use relay_core::names::{EventNames, Naming, TrackTypes};
+use relay_core::webhook::Webhook;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::figures::prefix;
+use super::known::Known;
+use super::letter::Letter;
+use super::log_line::LogLine;
+use super::state::Stack;
+use super::time::At;
+
+/// A row of the delivery log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The part of a destination.
+    pub part: String,
+    /// `accepted`, `skipped` or `dead`.
+    pub outcome: String,
+    /// Why it was skipped or is dead.
+    pub reason: Option<String>,
+    /// HTTP's status of the last response.
+    pub status: Option<u64>,
+    /// The number of the try.
+    pub attempt: Option<u64>,
+    /// When it became known.
+    pub at: At,
+}
+
+/// All that was found of an event.
+#[derive(Debug)]
+pub struct Evidence {
+    /// Its id.
+    pub id: String,
+    /// Its envelope, from wherever it was found.
+    pub envelope: Option<String>,
+    /// Whether it is among the events of the archive; unknown without one.
+    pub archived: Known<bool>,
+    /// Its rows of the delivery log; unknown without an archive.
+    pub deliveries: Known<Vec<Delivery>>,
+    /// The lines of the logs that name it.
+    pub lines: Known<Vec<LogLine>>,
+    /// Its dead letters.
+    pub letters: Known<Vec<Letter>>,
+    /// The mapping of first-party events.
+    pub blueprint: Blueprint,
+}
+
+/// The story of an event.
+#[derive(Debug, Serialize)]
+pub struct Story {
+    /// Its id.
+    pub id: String,
+    /// Where it came from: `vero` or `segment`.
+    pub source: Option<&'static str>,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// When it was received.
+    pub received_at: Option<At>,
+    /// What became of it at each part of a destination.
+    pub destinations: Vec<DestinationStory>,
+    /// What is not known, and why.
+    pub unknown: Vec<String>,
+    /// The envelope whole; only when addresses are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Value>,
+}
+
+/// What became of an event at a part of a destination.
+#[derive(Debug, Serialize)]
+pub struct DestinationStory {
+    /// The part's name.
+    pub name: &'static str,
+    /// Where the event is now.
+    pub state: State,
+    /// What it was mapped to: the requests' names, such as `track Email Opened`.
+    pub mapped_to: Vec<String>,
+    /// The requests whole, without keys; only when addresses are asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<Value>,
+    /// Each try that is known, in the order of time.
+    pub attempts: Vec<Attempt>,
+}
+
+/// Where an event is, seen from a part of a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum State {
+    /// The destination has it.
+    Accepted {
+        /// Since when.
+        at: At,
+    },
+    /// It was not meant for the destination.
+    Skipped {
+        /// Why not.
+        reason: String,
+    },
+    /// It waits for its next try.
+    Owed {
+        /// The latest time of the next try.
+        next_try_before: At,
+        /// Why the last one failed.
+        reason: String,
+    },
+    /// The destination is paused, and the event waits.
+    Paused,
+    /// It is in the dead-letter queue.
+    DeadLetter {
+        /// Why.
+        reason: String,
+    },
+    /// It was a dead letter, and is none any more: somebody has redriven or deleted it.
+    WasDeadLetter {
+        /// Why.
+        reason: String,
+    },
+    /// The destination is off.
+    Off,
+    /// Not known.
+    Unknown {
+        /// What it may be.
+        may_be: &'static str,
+    },
+}
+
+impl State {
+    /// Whether nothing more will happen by itself.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, State::Owed { .. } | State::Paused | State::Unknown { .. })
+    }
+
+    /// In words.
+    pub fn text(&self, now: At) -> String {
+        match self {
+            State::Accepted { at } => format!("accepted at {at}"),
+            State::Skipped { reason } => format!("skipped: {reason}"),
+            State::Owed { next_try_before, reason } if *next_try_before > now => {
+                let wait = super::time::for_people(next_try_before.since(now));
+                format!("owed ({reason}); it is tried again within {wait}")
+            }
+            State::Owed { reason, .. } => format!("owed ({reason}); its next try is due"),
+            State::Paused => "paused; it waits until the destination is resumed".to_owned(),
+            State::DeadLetter { reason } => format!("dead letter: {reason}"),
+            State::WasDeadLetter { reason } => {
+                format!("was a dead letter ({reason}) and is none any more: redriven or deleted")
+            }
+            State::Off => "the destination is off".to_owned(),
+            State::Unknown { may_be } => format!("not known: {may_be}"),
+        }
+    }
+}
+
+/// A try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// When its end became known.
+    pub at: At,
+    /// The number of the try.
+    pub attempt: Option<u64>,
+    /// `accepted`, `skipped`, `owed` or `dead`.
+    pub outcome: String,
+    /// Why it was not accepted.
+    pub reason: Option<String>,
+    /// HTTP's status.
+    pub status: Option<u64>,
+}
+
+/// Tells the story of what was found; `show_addresses` puts the event and the requests in.
+pub fn tell(evidence: &Evidence, stack: &Stack, now: At, show_addresses: bool) -> Story {
+    let parsed = evidence.envelope.as_deref().and_then(|text| Some((text, Envelope::parse(text).ok()?)));
+    let envelope = parsed.as_ref().map(|(_, envelope)| envelope);
+    let mut mapped = envelope.map(|envelope| map(envelope, stack, &evidence.blueprint)).unwrap_or_default();
+    let mut story = Story {
+        id: evidence.id.clone(),
+        source: envelope.map(|envelope| envelope.source.as_str()),
+        kind: envelope.and_then(Envelope::type_attribute),
+        received_at: envelope.map(|envelope| At(envelope.received_at)).or(At::of_id(&evidence.id)),
+        destinations: Vec::new(),
+        unknown: unknown(evidence),
+        envelope: None,
+    };
+    for row in &destinations::ALL {
+        for part in row.parts {
+            let is_first = part.name == row.name;
+            let attempts = attempts(evidence, part.name);
+            let is_wanted = envelope.is_none_or(|envelope| part.sources.contains(&envelope.source));
+            let mapping = mapped.remove(part.name);
+            // Tags are owed only where there are any.
+            if !is_wanted || (!is_first && attempts.is_empty() && mapping.is_none()) {
+                continue;
+            }
+            let (mapped_to, requests) = mapping.map_or_else(Default::default, Mapping::into_shown);
+            let state = state(evidence, stack, row, part.name, &attempts, now);
+            let requests = if show_addresses { requests } else { Vec::new() };
+            story.destinations.push(DestinationStory {
+                name: part.name,
+                state,
+                mapped_to,
+                requests,
+                attempts,
+            });
+        }
+    }
+    if show_addresses {
+        story.envelope = parsed.and_then(|(text, _)| serde_json::from_str(text).ok());
+    }
+    story
+}
+
+fn unknown(evidence: &Evidence) -> Vec<String> {
+    let sources = [
+        ("the archive's row of the event", evidence.archived.why_not()),
+        ("the delivery log", evidence.deliveries.why_not()),
+        ("the logs", evidence.lines.why_not()),
+        ("the dead letters", evidence.letters.why_not()),
+    ];
+    let mut unknown: Vec<String> =
+        sources.into_iter().filter_map(|(source, why)| Some(format!("{source}: {}", why?))).collect();
+    if evidence.envelope.is_none() {
+        unknown
+            .push("what was received and what it was mapped to: its envelope is in none of these".to_owned());
+    }
+    unknown
+}
+
+fn attempts(evidence: &Evidence, part: &str) -> Vec<Attempt> {
+    let mut attempts: Vec<Attempt> = Vec::new();
+    for row in evidence.deliveries.yes().into_iter().flatten().filter(|row| row.part == part) {
+        attempts.push(Attempt {
+            at: row.at,
+            attempt: row.attempt,
+            outcome: row.outcome.clone(),
+            reason: row.reason.clone(),
+            status: row.status,
+        });
+    }
+    for line in evidence.lines.yes().into_iter().flatten() {
+        let outcome = match line.message.as_str() {
+            "still owed" => "owed",
+            "skipped" => "skipped",
+            message if message.starts_with("to the dead-letter queue") => "dead",
+            _ => continue,
+        };
+        // The delivery log has what is final, too.
+        let is_known = attempts.iter().any(|other| {
+            other.outcome == outcome && (other.attempt == line.attempt || line.attempt.is_none())
+        });
+        if line.destination.as_deref() == Some(part) && !is_known {
+            attempts.push(Attempt {
+                at: line.at,
+                attempt: line.attempt,
+                outcome: outcome.to_owned(),
+                reason: line.reason.clone(),
+                status: line.status,
+            });
+        }
+    }
+    attempts.sort_by_key(|attempt| attempt.at);
+    attempts
+}
+
+/// The longest wait for the next try, and the time that an event takes through the queue.
+const SLACK: Duration = Duration::from_secs(120);
+
+fn state(
+    evidence: &Evidence,
+    stack: &Stack,
+    row: &DestinationRow,
+    part: &str,
+    attempts: &[Attempt],
+    now: At,
+) -> State {
+    let letters = evidence.letters.yes().map(Vec::as_slice).unwrap_or_default();
+    let letter = letters
+        .iter()
+        .find(|letter| letter.destinations.iter().any(|name| name == part) || letter.destinations.is_empty());
+    if let Some(letter) = letter {
+        return State::DeadLetter { reason: letter.reason.clone() };
+    }
+    let accepted = attempts.iter().rev().find(|attempt| attempt.outcome == "accepted");
+    if let Some(accepted) = accepted {
+        return State::Accepted { at: accepted.at };
+    }
+    let reason = |attempt: &Attempt| attempt.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+    match attempts.last() {
+        Some(last) if last.outcome == "skipped" => return State::Skipped { reason: reason(last) },
+        Some(last) if last.outcome == "dead" => return State::WasDeadLetter { reason: reason(last) },
+        _ => (),
+    }
+    if is_off(stack, row) {
+        return State::Off;
+    }
+    if stack.paused().any(|paused| paused == row.name) {
+        return State::Paused;
+    }
+    match attempts.last() {
+        Some(last) => {
+            let next_try_before = At::from_ms(last.at.ms() + (MAX_DELAY + SLACK).as_millis() as i64);
+            // A further failure would have left a line.
+            if now > next_try_before && evidence.deliveries.yes().is_none() {
+                return State::Unknown {
+                    may_be: "no failure since its last try, so it was most likely accepted; without an archive there is no proof",
+                };
+            }
+            State::Owed { next_try_before, reason: reason(last) }
+        }
+        None if evidence.deliveries.yes().is_some() => State::Unknown {
+            may_be: "it waits in the queue, or the delivery log does not have its row yet (up to 15 minutes)",
+        },
+        None => State::Unknown {
+            may_be: "no failure is known, so it was accepted or skipped, or it still waits; without an archive there is no record",
+        },
+    }
+}
+
+/// Whether a destination is off, by the parameter that switches it on.
+pub fn is_off(stack: &Stack, row: &DestinationRow) -> bool {
+    let value = stack.parameter(&switch_parameter(row));
+    value.is_empty() || value == "false"
+}
+
+/// The template's parameter that switches a destination on: named after the variable of its key, or after itself.
+pub fn switch_parameter(row: &DestinationRow) -> String {
+    match &row.access {
+        Access::Api { key, .. } => format!("{}Parameter", prefix(&key.name.to_lowercase())),
+        Access::Stream { .. } => prefix(row.name),
+    }
+}
+
+/// The template's parameter with a destination's base URL; `None` if it has none.
+pub fn endpoint_parameter(row: &DestinationRow) -> Option<String> {
+    match &row.access {
+        Access::Api { endpoint, .. } => Some(prefix(&endpoint.name.to_lowercase())),
+        Access::Stream { .. } => None,
+    }
+}
+
+/// What a part is sent.
+enum Mapping {
+    Requests(Vec<(String, Value)>),
+    None(String),
+}
+
+impl Mapping {
+    fn into_shown(self) -> (Vec<String>, Vec<Value>) {
+        match self {
+            Mapping::Requests(requests) => requests.into_iter().unzip(),
+            Mapping::None(why) => (vec![why], Vec::new()),
+        }
+    }
+
+    fn nothing(outcome: &DeliveryOutcome) -> Self {
+        Mapping::None(match outcome {
+            DeliveryOutcome::Skipped(reason) => format!("nothing: {reason}"),
+            DeliveryOutcome::Rejected(error) => format!("nothing: {}", error.reason),
+            _ => "nothing".to_owned(),
+        })
+    }
+
+    fn vero(requests: &[&VeroRequest]) -> Self {
+        let shown = requests.iter().map(|request| {
+            let mut body: Value = serde_json::from_str(&request.body("…")).unwrap_or_default();
+            if let Some(fields) = body.as_object_mut() {
+                fields.remove("auth_token");
+            }
+            let event = body["event_name"].as_str().map(|name| format!(" {name}")).unwrap_or_default();
+            (format!("{}{event}", request.endpoint.path()), body)
+        });
+        Mapping::Requests(shown.collect())
+    }
+}
+
+fn map(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> BTreeMap<&'static str, Mapping> {
+    let mut mapped = BTreeMap::new();
+    let Payload::Object(payload) = envelope.payload else { return mapped };
+    match envelope.source {
+        Source::Vero => {
+            let naming = naming(stack);
+            let webhook = Webhook::read(payload, envelope.received_at);
+            let to_segment = match segment::messages(&envelope.id, &webhook, &naming) {
+                Ok(messages) => {
+                    Mapping::Requests(messages.iter().map(|message| of_segment(message)).collect())
+                }
+                Err(error) => Mapping::None(format!("nothing: {error}")),
+            };
+            mapped.insert("segment", to_segment);
+            let to_vero = match from_webhook(&envelope.id, &webhook, &naming) {
+                Ok(request) => Mapping::vero(&[&request]),
+                Err(outcome) => Mapping::nothing(&outcome),
+            };
+            mapped.insert("vero_track", to_vero);
+        }
+        Source::Segment => {
+            let settings = FirstPartySettings {
+                blueprint: blueprint.clone(),
+                forward_deletes: stack.parameter("ForwardDeletes") == "true",
+            };
+            let Ok(event) = FirstParty::read(payload, envelope.received_at, envelope.through_segment) else {
+                return mapped;
+            };
+            match from_event(&envelope.id, &event, &settings, Duration::ZERO) {
+                Ok(requests) => {
+                    mapped.insert("vero_track", Mapping::vero(&[&requests.request]));
+                    if let Tags::Edit(tags) = &requests.tags {
+                        mapped.insert("vero_tags", Mapping::vero(&[tags]));
+                    }
+                }
+                Err(outcome) => {
+                    mapped.insert("vero_track", Mapping::nothing(&outcome));
+                }
+            }
+        }
+    }
+    mapped
+}
+
+fn of_segment(message: &str) -> (String, Value) {
+    let message: Value = serde_json::from_str(message).unwrap_or_default();
+    let event = message["event"].as_str().map(|name| format!(" {name}")).unwrap_or_default();
+    (format!("{}{event}", message["type"].as_str().unwrap_or("message")), message)
+}
+
+fn naming(stack: &Stack) -> Naming {
+    let given = |name| Some(stack.parameter(name)).filter(|value| !value.is_empty());
+    Naming::new(
+        given("EventNames").and_then(|json| EventNames::parse(json).ok()).unwrap_or_default(),
+        given("VeroTrackTypes").and_then(|list| TrackTypes::parse(list).ok()).unwrap_or_default(),
+        stack.parameter("SuppressLoops") != "false",
+    )
+}
