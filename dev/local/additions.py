@@ -1,4 +1,4 @@
-"""What MiniStack lacks or gets wrong of what is needed here, and a note of each call that a function makes;
+"""What MiniStack lacks or gets wrong of what is needed here, and a note of each call of a function or of relay;
 `supervise.py` puts it in before the start."""
 
 import json
@@ -50,6 +50,19 @@ def filter_of_logs(pattern, other=cloudwatch_logs._compile_filter_pattern):
     return finds
 
 
+def with_numbers(provision):
+    """A template's number parameters stay texts there, and the poller of SQS cannot compare a text with a number."""
+
+    def provision_with_numbers(*arguments):
+        for properties in arguments:
+            scaling = properties.get("ScalingConfig") if isinstance(properties, dict) else None
+            if scaling:
+                scaling["MaximumConcurrency"] = int(scaling["MaximumConcurrency"])
+        return provision(*arguments)
+
+    return provision_with_numbers
+
+
 def key_of_its_own(function, credentials=lambda_svc.execution_credentials):
     """An access key with the function's name, by which its calls are recognised among others'."""
     return credentials(function) | {"AWS_ACCESS_KEY_ID": function["FunctionName"]}
@@ -59,14 +72,20 @@ noted = set()
 
 
 async def note_call(method, path, headers, body, query, request, dispatch=app._dispatch_service_request):
-    """Writes what a function asks for into the log, once: by whom, and IAM's names of the action and the resource."""
+    """Writes what a function, or the command relay, asks for into the log, once: by whom, and IAM's names of the action
+    and the resource."""
     function = router.extract_access_key_id(headers, query)
-    if function in lambda_svc._functions:
+    if function in lambda_svc._functions or function == "relay":
         what = method, path, headers, body, query
         service = router.detect_service(method, path, headers, query)
         action = iam_actions.extract_iam_action(service, *what)
+        # Calls in CBOR, which CloudWatch alone gets, are named by their paths.
+        action = action or f"cloudwatch:{path.rpartition('/')[2]}"
         where = router.extract_region(headers), responses.get_account_id()
-        resources = [iam_actions.extract_resource_arn(service, *what, *where)]
+        if function == "relay":
+            resources = ["*"]  # as in its policy in the docs; a call in CBOR cannot be read for more
+        else:
+            resources = [iam_actions.extract_resource_arn(service, *what, *where)]
         if action == "ssm:GetParameters":
             resources = [f"arn:aws:ssm:{':'.join(where)}:parameter{name}" for name in json.loads(body)["Names"]]
         for resource in resources:
@@ -81,6 +100,8 @@ async def note_call(method, path, headers, body, query, request, dispatch=app._d
 app._dispatch_service_request = note_call
 cloudwatch_logs._compile_filter_pattern = filter_of_logs
 lambda_svc.execution_credentials = key_of_its_own
+event_source = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
+event_source |= {action: with_numbers(event_source[action]) for action in ("create", "update")}
 provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {
     "create": create_named_query,
     "delete": lambda query, properties: athena._delete_named_query({"NamedQueryId": query}),

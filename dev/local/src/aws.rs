@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, bail};
 use hyper::Method;
 use hyper::body::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::http::{self, Request};
 
@@ -62,22 +62,6 @@ impl Cloud {
     pub(crate) async fn lambda(&self, method: Method, path: &str, body: Bytes) -> Result<Value> {
         let answer = self.call("lambda", method, path, &[], body).await?;
         serde_json::from_slice(&answer).with_context(|| format!("Lambda answered no JSON to {path}"))
-    }
-
-    /// MiniStack keeps a template's number parameters as text, and its SQS poller cannot compare text with a
-    /// number. This sets every event source's concurrency again, as the number that the template says.
-    pub(crate) async fn repair_event_sources(&self) -> Result<()> {
-        const PATH: &str = "/2015-03-31/event-source-mappings/";
-        let list = self.lambda(Method::GET, PATH, Bytes::new()).await?;
-        for source in list["EventSourceMappings"].as_array().into_iter().flatten() {
-            let id = source["UUID"].as_str().unwrap_or_default();
-            let limit = &source["ScalingConfig"]["MaximumConcurrency"];
-            if let Some(limit) = limit.as_str().and_then(|text| text.parse::<u64>().ok()) {
-                let update = json!({"ScalingConfig": {"MaximumConcurrency": limit}}).to_string();
-                self.lambda(Method::PUT, &format!("{PATH}{id}"), update.into()).await?;
-            }
-        }
-        Ok(())
     }
 
     async fn call(

@@ -115,9 +115,7 @@ async fn change(cloud: &Cloud, action: &str, template: &str, parameters: &Parame
         form.extend([(key.as_str(), *name), (value.as_str(), *setting)]);
     }
     cloud.cloudformation(action, &form).await?;
-    let stack = wait(cloud).await?;
-    cloud.repair_event_sources().await?;
-    Ok(stack)
+    wait(cloud).await
 }
 
 /// Waits until the stack is complete, and gives CloudFormation's description of it.

@@ -33,4 +33,5 @@ pub use journal::{Delivery, Destination, Journal};
 pub use logs::Logs;
 pub use options::Options;
 pub use project::Project;
+pub use receivers::{SEGMENT_WRITE_KEY, VERO_AUTH_TOKEN};
 pub use stack::{Settings, Stack};

@@ -87,7 +87,7 @@ async fn relay(stack: &Stack, options: &Options) -> Result<ExitCode> {
              \nSegment SDKs       host {host}, write key {key}\n\
              Segment webhooks   {segment}\n\
              for example        curl -d @events/segment-track.json {segment}\n\
-             \nCtrl-C stops everything.\n\nFor the AWS CLI and `cargo lambda` in another terminal:\n{exports}\n",
+             \nCtrl-C stops everything.\n\nIn another terminal  cargo relay --local status\n\nFor `cargo lambda` in another terminal:\n{exports}\n",
             url = stack.webhook_url(),
             host = stack.host(),
             key = stack.write_key(),

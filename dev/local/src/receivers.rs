@@ -11,9 +11,9 @@ use crate::http::{self, Request, Response};
 use crate::journal::{Delivery, Destination, Journal};
 
 /// The write key that the stand-in of Segment accepts.
-pub(crate) const SEGMENT_WRITE_KEY: &str = "local-segment-write-key";
+pub const SEGMENT_WRITE_KEY: &str = "local-segment-write-key";
 /// The auth token that the stand-in of Vero accepts.
-pub(crate) const VERO_AUTH_TOKEN: &str = "local-vero-auth-token";
+pub const VERO_AUTH_TOKEN: &str = "local-vero-auth-token";
 
 /// The calls of Vero's Track API, below `/api/v2/`.
 const VERO_CALLS: [(&str, &str); 7] = [

@@ -25,6 +25,8 @@ use crate::receivers::{self, SEGMENT_WRITE_KEY, VERO_AUTH_TOKEN};
 
 const SEGMENT_PARAMETER: &str = "/vero-relay/segment-write-key";
 const VERO_PARAMETER: &str = "/vero-relay/vero-auth-token";
+/// Where a running stack says how it is reached, in the folder of what `cargo local` keeps.
+const RUNNING: &str = "running.json";
 /// What MiniStack is installed from.
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 
@@ -102,7 +104,21 @@ impl Stack {
             .collect();
         let stack = Stack { journal, logs: Logs::new(cloud), watched, address, secrets, outputs, ministack };
         stack.healthy().await?;
+        stack.announce(&project)?;
         Ok(stack)
+    }
+
+    /// Says where everything is, for `relay --local`. The last stack that started is the one.
+    fn announce(&self, project: &Project) -> Result<()> {
+        let running = json!({
+            "pid": std::process::id(),
+            "aws": format!("http://{}", self.ministack.cloud.0),
+            "region": REGION,
+            "url": self.host(),
+            "token": self.secrets.webhook_token,
+        });
+        let file = project.state.join(RUNNING);
+        fs::write(&file, running.to_string()).with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// The token that webhooks come with.
@@ -135,8 +151,7 @@ impl Stack {
         &self.secrets.write_key
     }
 
-    /// Shell lines that let other programs use this stack: the AWS CLI, and functions by `cargo lambda`. Of the CLI's
-    /// versions the first reads no `AWS_REGION`, and for SQS obeys no address but that of its option.
+    /// Shell lines that let functions by `cargo lambda` use this stack.
     pub fn exports(&self) -> String {
         let Outputs { queue_url, dead_letter_queue_url, archive_bucket, replay_queue_url, .. } =
             &self.outputs;
@@ -144,7 +159,6 @@ impl Stack {
         format!(
             "  export AWS_ENDPOINT_URL=http://{address} AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION} \
              AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test\n  \
-             aws() {{ command aws --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"; }}\n  \
              export QUEUE_URL={queue_url} DEAD_LETTER_QUEUE_URL={dead_letter_queue_url}\n  \
              export REPLAY_QUEUE_URL={replay_queue_url} ARCHIVE_BUCKET={archive_bucket} \
              INGEST_LOG_GROUP=/aws/lambda/{}-ingest",
@@ -156,8 +170,6 @@ impl Stack {
     pub fn errors(&self) -> Vec<String> {
         let log = fs::read_to_string(&self.ministack.log).unwrap_or_default();
         let errors = log.lines().filter_map(|line| Some(line.split_once(" ERROR [")?.1));
-        // That one is repaired, see `Cloud::repair_event_sources`.
-        let errors = errors.filter(|error| !error.contains("'>=' not supported"));
         let mut distinct: Vec<String> = errors.map(|error| format!("[{error}")).collect();
         distinct.dedup();
         distinct.split_off(distinct.len().saturating_sub(5))
