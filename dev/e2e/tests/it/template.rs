@@ -29,6 +29,13 @@ impl Template {
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
+/// `relay status` shows it.
+#[test]
+fn the_stack_says_its_release() -> Result<()> {
+    assert_eq!(Template::read()?.0["Outputs"]["Release"]["Value"], env!("CARGO_PKG_VERSION"));
+    Ok(())
+}
+
 #[test]
 fn a_batch_whose_worker_died_comes_back_soon_and_not_too_soon() -> Result<()> {
     let template = Template::read()?;
