@@ -1,208 +1,158 @@
-//! The docs' commands for SQS, Logs, Athena and S3, typed into a shell as they are: with the lines that `cargo local`
-//! prints for it, and the AWS CLI of PyPI, which the docs install. Needs bash and jq.
+//! The docs' commands of `relay`, as they stand there, against the template on this machine: the built binary, with
+//! `--local` and without questions.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use local::{Project, Settings, Stack, install, samples};
+use local::{Project, SEGMENT_WRITE_KEY, Settings, Stack, VERO_AUTH_TOKEN, samples};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::{DEADLINE_AFTER, ONE_AT_A_TIME};
 
-const AWS_CLI: &str = include_str!("../../requirements-awscli.txt");
+/// What stands for something of the user's own.
+const USER_ID: &str = "01935f3a-0000-7000-8000-000000000001";
 
-/// What makes a block one of these: a call of such a service, or of a function that the docs make of such calls.
-const COMMANDS: [&str; 8] =
-    ["aws sqs ", "aws logs ", "aws athena ", "aws s3 ", "aws s3api ", "query \"", "replay '", "saved "];
-
-/// Blocks with these words are left out.
-const SKIPPED: [(&str, &str); 2] = [
-    ("message-move-task", "no local SQS knows these calls; the tests move letters by receiving and sending"),
-    ("find errors", ".ci/put_back.py runs it, over a folder in place of the bucket"),
+/// Commands that are left out here.
+const SKIPPED: [(&str, &str); 3] = [
+    ("--stop", "it would keep the function from running while others need it"),
+    ("--stack", "there is one stack here"),
+    ("--finish", "the test of the rotation runs it"),
 ];
 
-/// What stands for something of the user's own; and nobody waits here until a letter is shown again.
-const PLACEHOLDERS: [(&str, &str); 3] = [
-    ("--visibility-timeout 60", "--visibility-timeout 0"),
-    (
-        "--receipt-handle \"…\"",
-        "--receipt-handle \"$(aws sqs receive-message --queue-url \"$(output DeadLetterQueueUrl)\" \
-         --visibility-timeout 0 --query 'Messages[0].ReceiptHandle' --output text)\"",
-    ),
-    (
-        "EVENT='…'",
-        "EVENT=$(aws sqs receive-message --queue-url \"$(output DeadLetterQueueUrl)\" --max-number-of-messages 10 \
-         --visibility-timeout 0 --output json | jq -r '[.Messages[].Body | fromjson? | .id? | strings][0]')",
-    ),
+/// Asks for consent, unless `--yes`; here nobody can be asked.
+const ASKS: [&str; 9] = [
+    "relay replay",
+    "relay forget",
+    "relay requeue",
+    "relay letters delete",
+    "relay misplaced restore",
+    "relay set",
+    "relay pause",
+    "relay resume",
+    "relay token rotate",
 ];
 
-/// What other blocks set in a user's shell: the stack's name, and the id of the event that is looked for.
-const VARIABLES: &str = "STACK=vero-relay EVENT=…";
-
-/// A replay that was given up, as a dead letter.
-const GIVEN_UP_REPLAY: &str = r#"aws sqs send-message --queue-url "$(output DeadLetterQueueUrl)" --message-body \
-    '{"request":{"from":"2026-11-20","to":"2026-11-21","destinations":["segment"],"dry_run":true}}'"#;
-
-/// Words of blocks, and what such a block prints here.
-const PRINTS: [(&str, &str); 10] = [
-    ("select type, count(distinct id)", "opened,3"),
-    ("saved funnel", "campaign_id"),
-    ("\"destinations\":[\"segment\"]}'", "\"sent\":"),
-    ("saved reconciliation", "\"matched\":"),
-    ("\"forget\"", "\"rows\":"),
-    ("{id, reason: (.reason // .by_worker)", "\"reason\":\"not_json\""),
-    ("replay \"$(jq -r .Body", "\"matched\":"),
-    ("MessageBody: .Body}", "\"MessageId\":"),
-    ("unqueued_webhook", "\"MessageId\":"),
-    ("get-queue-attributes", "\"QueueArn\": \"arn:aws:sqs:us-east-1:000000000000:vero-relay-"),
+/// Words of commands, and what such a command prints here.
+const PRINTS: [(&str, &str); 12] = [
+    ("relay status", "vero-relay in cargo local"),
+    ("relay letters list", "not_json"),
+    ("relay letters redrive --all", "dead letters are on the queue again"),
+    ("relay letters delete", "deleted"),
+    ("relay event 0", "accepted"),
+    ("relay events --user 123", "opened"),
+    ("relay query \"select type", "opened"),
+    ("relay query funnel", "CAMPAIGN_ID"),
+    ("relay send", "accepted"),
+    ("relay token new", "digest"),
+    ("relay forget", "rows"),
+    ("relay pause segment", "waits in the queue"),
 ];
 
 #[tokio::test]
-async fn the_docs_commands_work_with_the_cli_that_the_docs_install() -> Result<()> {
+async fn the_docs_commands_work() -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().await;
     let project = Project::find().await?;
-    let mut blocks = Vec::new();
+    let [relay] = harness::build(["relay"], "dev").await?;
+    let mut commands = Vec::new();
     for page in pages(&project.root)? {
-        blocks.extend(shell_blocks(&fs::read_to_string(&page)?));
+        commands.extend(commands_of(&fs::read_to_string(&page)?));
     }
-    let functions: Vec<String> = blocks.iter().flat_map(|block| functions(block)).collect();
-    blocks.retain(|block| COMMANDS.iter().any(|command| calls(block, command)));
     for (words, reason) in SKIPPED {
-        ensure!(blocks.iter().any(|block| block.contains(words)), "nothing to skip has {words}");
-        blocks.retain(|block| !block.contains(words));
-        println!("NOT RUN: the block with {words}, since {reason}");
+        ensure!(commands.iter().any(|command| command.contains(words)), "nothing to skip has {words}");
+        commands.retain(|command| !command.contains(words));
+        println!("NOT RUN: commands with {words}, since {reason}");
     }
-    for block in &mut blocks {
-        for (placeholder, value) in PLACEHOLDERS {
-            *block = block.replace(placeholder, value);
-        }
-    }
-    // They take away what the others need: the letters, then the queues.
-    let takes_away = ["purge-queue", "sam delete"];
-    blocks.sort_by_key(|block| takes_away.iter().position(|words| block.contains(words)));
+    let mut seen = HashSet::new();
+    commands.retain(|command| seen.insert(command.clone()));
+    // They take away what the others need.
+    let takes_away = ["letters redrive", "letters delete", "forget"];
+    commands.sort_by_key(|command| takes_away.iter().position(|words| command.contains(words)));
 
     let stack = Stack::start(&Settings::default()).await?;
     let posted = samples::post(&stack, samples::Sample::all(&project)?).await;
     stack.archived(posted.len(), DEADLINE_AFTER).await?;
-    // One is redriven, one is deleted alone.
-    for _ in 0..3 {
-        ensure!(stack.post("not JSON").await.is_err(), "what is no JSON is refused");
-    }
-    let unqueued = samples::log_unqueued(&stack).await?;
+    let id = stack.post(r#"{"type":"opened","user":{"id":123}}"#).await?;
+    stack.deliveries(&id, 2, DEADLINE_AFTER).await;
+    ensure!(stack.post("not JSON").await.is_err(), "what is no JSON is refused");
+    samples::log_unqueued(&stack).await?;
 
-    let shell = Shell::open(&project, &stack, &functions).await?;
-    shell.run(GIVEN_UP_REPLAY).await?;
     let mut printed = Vec::new();
-    for block in &blocks {
-        println!("\n{block}");
-        let output = shell.run(block).await?;
-        println!("{output}");
-        printed.push((block, output));
+    for command in &commands {
+        let output = run(&relay, &project.root, &command.replace(USER_ID, &id)).await?;
+        println!("\n{command}\n{output}");
+        printed.push((command, output));
+        if command.contains("redrive") {
+            // What was no JSON comes back, for the others.
+            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        }
     }
     for (words, expected) in PRINTS {
         let (_, output) = printed
             .iter()
-            .find(|(block, _)| block.contains(words))
-            .with_context(|| format!("no block with {words} was run"))?;
+            .find(|(command, _)| command.starts_with(words))
+            .with_context(|| format!("no command with {words} was run"))?;
         assert!(output.contains(expected), "{words} does not print {expected}: {output}");
     }
-    assert_eq!(stack.deliveries(&unqueued, 2, DEADLINE_AFTER).await.len(), 2, "what was in the log arrives");
     Ok(())
+}
+
+/// What a command prints. It may find that something is wrong or not there, which the docs' examples are about.
+async fn run(relay: &Path, root: &Path, command: &str) -> Result<String> {
+    let mut line = command.replacen("relay ", "\"$RELAY\" --local ", 1);
+    if ASKS.iter().any(|asks| command.starts_with(asks)) && !command.contains("--dry-run") {
+        line.push_str(" --yes");
+    }
+    if command.starts_with("relay tail") && !command.contains("--no-follow") {
+        line.push_str(" --no-follow");
+    }
+    let mut bash = Command::new("bash");
+    bash.arg("-c").arg(format!("exec 2>&1\n{line}")).current_dir(root).env("RELAY", relay);
+    // What is asked for on the terminal comes from there.
+    bash.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = bash.spawn()?;
+    let mut stdin = child.stdin.take().context("no input")?;
+    let key = if command.ends_with("segment") { SEGMENT_WRITE_KEY } else { VERO_AUTH_TOKEN };
+    stdin.write_all(format!("{key}\n").as_bytes()).await?;
+    drop(stdin);
+    let output = tokio::time::timeout(DEADLINE_AFTER, child.wait_with_output()).await;
+    let output = output.with_context(|| command.to_owned())??;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let code = output.status.code();
+    let is_done = text.contains("has these values already");
+    ensure!(is_done || matches!(code, Some(0 | 4 | 5)), "{command}\n\nfails with {code:?}:\n{text}");
+    Ok(text)
 }
 
 /// The README and, below docs/, each page.
 fn pages(root: &Path) -> Result<Vec<PathBuf>> {
-    let (mut pages, mut folders) = (vec![root.join("README.md")], vec![root.join("docs")]);
-    while let Some(folder) = folders.pop().filter(|folder| folder.is_dir()) {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
-                pages.push(path);
-            }
-        }
+    let mut pages = vec![root.join("README.md")];
+    for entry in fs::read_dir(root.join("docs"))? {
+        pages.extend(
+            Some(entry?.path()).filter(|path| path.extension().is_some_and(|extension| extension == "md")),
+        );
     }
     pages.sort();
     Ok(pages)
 }
 
-/// The blocks that are for a shell; in a list, without its indentation.
-fn shell_blocks(page: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        if let Some(indentation) = line.strip_suffix("```sh").filter(|start| start.trim().is_empty()) {
-            let block = lines.by_ref().take_while(|line| line.trim() != "```");
-            let block: Vec<&str> = block.map(|line| line.strip_prefix(indentation).unwrap_or(line)).collect();
-            blocks.push(block.join("\n"));
+/// The commands of `relay` in the blocks that are for a shell.
+fn commands_of(page: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut is_shell = false;
+    for line in page.lines().map(str::trim) {
+        if line.starts_with("```") {
+            is_shell = line == "```sh";
+        } else if is_shell {
+            let line = line.split(" #").next().unwrap_or_default().trim();
+            let line = line
+                .strip_prefix("cargo relay --local ")
+                .map_or(line.to_owned(), |rest| format!("relay {rest}"));
+            commands.extend(Some(line).filter(|line| line.starts_with("relay ")));
         }
     }
-    blocks
-}
-
-/// Whether a block has the command, and not as the end of another word.
-fn calls(block: &str, command: &str) -> bool {
-    let before = |place: usize| block[..place].chars().next_back().unwrap_or(' ');
-    block.match_indices(command).any(|(place, _)| !before(place).is_alphanumeric() && before(place) != '-')
-}
-
-/// The functions that a block defines.
-fn functions(block: &str) -> Vec<String> {
-    let mut functions = Vec::new();
-    let mut lines = block.lines();
-    while let Some(line) = lines.next() {
-        let name = line.split_once("() {").map_or("", |(name, _)| name);
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            continue;
-        }
-        let mut function = line.to_owned();
-        while !function.ends_with('}') {
-            let Some(line) = lines.next() else { break };
-            function = format!("{function}\n{line}");
-        }
-        functions.push(function);
-    }
-    functions
-}
-
-/// A user's shell, in the repository's folder.
-struct Shell {
-    path: String,
-    root: PathBuf,
-    home: tempfile::TempDir,
-    before: String,
-}
-
-impl Shell {
-    async fn open(project: &Project, stack: &Stack, functions: &[String]) -> Result<Shell> {
-        let python = install::venv(&project.target.join("local/awscli"), AWS_CLI, "the AWS CLI").await?;
-        let programs = python.parent().context("an interpreter without a folder")?;
-        let path = harness::variable("PATH").context("no PATH")?;
-        Ok(Shell {
-            path: format!("{}:{}", programs.display(), path.display()),
-            root: project.root.clone(),
-            home: tempfile::tempdir()?,
-            // SAM would build anew and ask for buckets of its own.
-            before: format!(
-                "set -eo pipefail\n{VARIABLES}\n{}\n{}\nsam() {{ :; }}\n",
-                stack.exports(),
-                functions.join("\n")
-            ),
-        })
-    }
-
-    /// What a block prints, if each of its commands succeeds.
-    async fn run(&self, block: &str) -> Result<String> {
-        let mut bash = Command::new("bash");
-        bash.arg("-c").arg(format!("exec 2>&1\n{}{block}", self.before)).current_dir(&self.root);
-        // Nothing of whoever runs the test.
-        bash.env_clear().env("PATH", &self.path).env("HOME", self.home.path()).kill_on_drop(true);
-        let output =
-            tokio::time::timeout(DEADLINE_AFTER, bash.output()).await.context(block.to_owned())??;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(output.status.success(), "{block}\n\nfails: {}\n{text}", output.status);
-        Ok(text)
-    }
+    commands
 }

@@ -1,7 +1,9 @@
-//! What only tests ask of the deployed stack: the docs' commands ([`commands`]) and the roles' rights ([`permissions`]).
+//! What only tests ask of the deployed stack: the docs' commands ([`commands`]), the command `relay` ([`relay`]) and the
+//! roles' rights ([`permissions`]).
 
 mod commands;
 mod permissions;
+mod relay;
 
 use std::time::Duration;
 
