@@ -10,7 +10,6 @@ mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use local::{Project, Service, Settings, Stack};
