@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
 
 /// Why a command did not do what it was asked for. Holds no secret, and of events only ids.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,8 @@ impl Error {
                 (SdkError::DispatchFailure(_), _) => {
                     format!("no answer ({})", root(&error))
                 }
-                _ if code.is_empty() => DisplayErrorContext(&error).to_string(),
+                // Never the response itself, which may hold keys or events.
+                _ if code.is_empty() => root(&error),
                 _ => code.clone(),
             };
             Error::Aws { call, problem, advice: advice(&code, &root(&error)), code }
@@ -88,7 +89,10 @@ fn advice(code: &str, cause: &str) -> &'static str {
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
             ". Log in again (aws sso login, or new keys), and check this machine's clock"
         }
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "SignatureDoesNotMatch" => {
+        "RequestTimeTooSkewed" | "InvalidSignatureException" | "SignatureDoesNotMatch" => {
+            ". If it speaks of a time, set this machine's clock; otherwise the credentials are not valid"
+        }
+        "UnrecognizedClientException" | "InvalidClientTokenId" => {
             ". The credentials are not valid; is it the right --profile?"
         }
         "AccessDenied" | "AccessDeniedException" | "AuthorizationError" => {

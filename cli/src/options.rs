@@ -83,6 +83,8 @@ pub enum Command {
     Resume(Destinations),
     /// Change parameters of the stack, and keep the others
     Set(Set),
+    /// Set back what was changed by hand, so that the stack is as its template says
+    Repair(Consent),
     /// Query the archive
     Query(Query),
     /// Send events of the archive again
@@ -294,7 +296,7 @@ pub enum Token {
 Examples:
   relay token rotate               1. makes a token and has both accepted
                                    2. you change the URL in Vero, and wait a day
-  relay token rotate --finish      3. only the new one is accepted")]
+  relay token rotate --finish      3. only the token that you give is accepted")]
     Rotate(TokenRotate),
 }
 
@@ -303,7 +305,7 @@ pub struct TokenRotate {
     /// Which one
     #[arg(value_enum, default_value_t = Way::Vero)]
     pub way: Way,
-    /// Have the older tokens refused from now on
+    /// Have every token refused but the one that you give; asks for it
     #[arg(long)]
     pub finish: bool,
     #[command(flatten)]

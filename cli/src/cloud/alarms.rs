@@ -13,11 +13,20 @@ impl Cloud {
     /// # Errors
     /// If CloudWatch does not answer.
     pub async fn alarms(&self, stack: &Stack) -> Result<Vec<Alarm>, Error> {
-        let call =
-            self.cloudwatch().describe_alarms().alarm_name_prefix(format!("{}-", self.stack)).send().await;
-        let answer = call.map_err(Error::aws("CloudWatch DescribeAlarms"))?;
-        let mut alarms: Vec<Alarm> = answer
-            .metric_alarms()
+        let client = self.cloudwatch();
+        let (mut found, mut token) = (Vec::new(), None);
+        loop {
+            // Stacks whose names begin alike share the prefix, so that there may be many.
+            let call = client.describe_alarms().alarm_name_prefix(format!("{}-", self.stack));
+            let page = call.set_next_token(token.take()).send().await;
+            let page = page.map_err(Error::aws("CloudWatch DescribeAlarms"))?;
+            found.extend(page.metric_alarms.unwrap_or_default());
+            token = page.next_token;
+            if token.is_none() {
+                break;
+            }
+        }
+        let mut alarms: Vec<Alarm> = found
             .iter()
             .filter_map(|alarm| {
                 let own = alarm.alarm_name()?;
@@ -45,7 +54,9 @@ impl Cloud {
     pub async fn subscribers(&self, topic_arn: &str) -> Result<Vec<Subscriber>, Error> {
         let call = Client::new(&self.config).list_subscriptions_by_topic().topic_arn(topic_arn).send().await;
         let answer = call.map_err(Error::aws("SNS ListSubscriptionsByTopic"))?;
-        let subscribers = answer.subscriptions().iter().map(|subscription| Subscriber {
+        let present = answer.subscriptions().iter();
+        let present = present.filter(|subscription| subscription.subscription_arn() != Some("Deleted"));
+        let subscribers = present.map(|subscription| Subscriber {
             protocol: subscription.protocol().unwrap_or_default().to_owned(),
             is_confirmed: subscription.subscription_arn().is_some_and(|arn| arn.starts_with("arn:")),
         });

@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -164,6 +164,11 @@ impl Cloud {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&bucket)
+            .with_retry(RetryConfig {
+                max_retries: 3,
+                retry_timeout: Duration::from_secs(20),
+                ..RetryConfig::default()
+            })
             .with_region(&self.region)
             .with_access_key_id(credentials.access_key_id())
             .with_secret_access_key(credentials.secret_access_key());

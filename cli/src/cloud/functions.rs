@@ -27,7 +27,8 @@ impl Cloud {
             client.get_function_recursion_config().function_name(name).send(),
         );
         let configuration = configuration.map_err(Error::aws("Lambda GetFunctionConfiguration"))?;
-        let reserved = concurrency.ok().and_then(|answer| answer.reserved_concurrent_executions());
+        let concurrency = concurrency.map_err(Error::aws("Lambda GetFunctionConcurrency"))?;
+        let reserved = concurrency.reserved_concurrent_executions();
         // The stand-in of `cargo local` leaves this setting out of what it creates.
         let recursion = recursion.ok().filter(|_| self.local.is_none());
         let recursion = recursion.and_then(|answer| Some(answer.recursive_loop()?.as_str() == "Terminate"));
@@ -65,6 +66,15 @@ impl Cloud {
         })
     }
 
+    /// Has a queue feed its function again.
+    ///
+    /// # Errors
+    /// If Lambda does not answer.
+    pub async fn enable_event_source(&self, id: &str) -> Result<(), Error> {
+        let call = self.lambda().update_event_source_mapping().uuid(id).enabled(true).send().await;
+        call.map(drop).map_err(Error::aws("Lambda UpdateEventSourceMapping"))
+    }
+
     /// A function's URL, and who may call it.
     ///
     /// # Errors
@@ -76,8 +86,10 @@ impl Cloud {
             client.get_policy().function_name(name).send(),
         );
         let url = url.map_err(Error::aws("Lambda GetFunctionUrlConfig"))?;
-        // A function without a policy answers 404.
-        let policy = policy.ok().and_then(|answer| serde_json::from_str::<Value>(answer.policy()?).ok());
+        let policy = match policy.map_err(Error::aws("Lambda GetPolicy")) {
+            Err(error) if error.code() == "ResourceNotFoundException" => None,
+            policy => policy?.policy().and_then(|policy| serde_json::from_str::<Value>(policy).ok()),
+        };
         let statements = policy.as_ref().and_then(|policy| policy["Statement"].as_array());
         let is_public = |statement: &&Value| {
             statement["Effect"] == "Allow"

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::Cloud;
 use crate::error::Error;
 use crate::model::letter::Letter;
+use crate::model::time::At;
 
 /// The most messages of a batch (SQS developer guide, "Message quotas").
 const BATCH: usize = 10;
@@ -22,6 +23,20 @@ const BATCH_BYTES: usize = 900_000;
 const LOOK: i32 = 10;
 /// How long letters are hidden that may be moved or deleted, in seconds.
 const WORK: i32 = 60;
+
+/// After so many batches of letters that were seen before, there are no others.
+const RETURNED: usize = 300;
+
+/// What was seen of the dead-letter queue.
+#[derive(Debug)]
+pub struct Look {
+    /// In the order of receipt.
+    pub letters: Vec<Letter>,
+    /// How many there are, by SQS's own count, which may be a minute old.
+    pub total: usize,
+    /// None was missed, by that count.
+    pub is_complete: bool,
+}
 
 /// A letter that is hidden from others until it is moved, deleted or released.
 #[derive(Debug, Clone)]
@@ -39,26 +54,32 @@ impl Cloud {
     ///
     /// # Errors
     /// If SQS does not answer.
-    pub async fn look_at_letters(&self, url: &str, limit: usize) -> Result<Vec<Letter>, Error> {
+    pub async fn look_at_letters(&self, url: &str, limit: usize) -> Result<Look, Error> {
         let total = self.queue(url).await?.messages() as usize;
         let mut letters: HashMap<String, Letter> = HashMap::new();
         // Somebody else's look may hide some of them.
-        let deadline = Instant::now() + Duration::from_secs(LOOK as u64 + 5);
+        let patience = Duration::from_secs(LOOK as u64 + 5);
+        let mut deadline = Instant::now() + patience;
         while letters.len() < total.min(limit) && Instant::now() < deadline {
             let batch = self.receive(url, LOOK).await?;
             if batch.is_empty() {
                 sleep(Duration::from_millis(200)).await;
             }
-            letters.extend(batch.into_iter().map(|one| (one.letter.message_id.clone(), one.letter)));
+            for one in batch {
+                if letters.insert(one.letter.message_id.clone(), one.letter).is_none() {
+                    deadline = Instant::now() + patience;
+                }
+            }
         }
+        let is_complete = letters.len() >= total;
         let mut letters: Vec<Letter> = letters.into_values().collect();
         letters.sort_by(|a, b| (a.received_at, a.name()).cmp(&(b.received_at, b.name())));
         letters.truncate(limit);
-        Ok(letters)
+        Ok(Look { letters, total, is_complete })
     }
 
     /// Goes through the queue once: each letter is given to `take`, a batch at a time, and those that it gives back are
-    /// shown to others again.
+    /// shown to others again. Gives how many letters it has not met, by SQS's own count.
     ///
     /// # Errors
     /// If SQS does not answer, or `take` fails. Then letters that nobody has moved are shown again after a minute.
@@ -66,21 +87,26 @@ impl Cloud {
         &self,
         url: &str,
         mut take: impl AsyncFnMut(Vec<Received>) -> Result<Vec<Received>, Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         self.wait_for_hidden(url).await?;
-        let (mut seen, mut kept, mut idle) = (HashSet::new(), Vec::new(), 0);
-        // An empty answer may be of a few of SQS's servers only.
-        while idle < 3 {
+        let total = self.queue(url).await?.messages() as usize;
+        let (mut seen, mut kept) = (HashSet::new(), HashMap::new());
+        let (mut empty, mut old) = (0, 0);
+        // An empty answer may be of a few of SQS's servers only. What was seen comes back after a minute, so that a long
+        // way through the queue meets it again.
+        while empty < 3 && old < RETURNED {
             let batch = self.receive(url, WORK).await?;
-            let (new, old): (Vec<_>, Vec<_>) =
+            empty = if batch.is_empty() { empty + 1 } else { 0 };
+            let (new, again): (Vec<_>, Vec<_>) =
                 batch.into_iter().partition(|one| seen.insert(one.letter.message_id.clone()));
-            idle = if new.is_empty() { idle + 1 } else { 0 };
-            kept.extend(old);
+            kept.extend(again.into_iter().map(|one| (one.letter.message_id.clone(), one)));
+            old = if new.is_empty() { old + 1 } else { 0 };
             if !new.is_empty() {
-                kept.extend(take(new).await?);
+                kept.extend(take(new).await?.into_iter().map(|one| (one.letter.message_id.clone(), one)));
             }
         }
-        self.release(url, &kept).await
+        self.release(url, &kept.into_values().collect::<Vec<_>>()).await?;
+        Ok(total.saturating_sub(seen.len()))
     }
 
     async fn wait_for_hidden(&self, url: &str) -> Result<(), Error> {
@@ -199,18 +225,34 @@ impl Cloud {
         }
     }
 
-    /// How far SQS is with its latest move: its status, and how many letters it has moved.
+    /// How far SQS is with the move that was started last: its status, how many letters it has moved, and why it stopped.
     ///
     /// # Errors
     /// If SQS does not answer.
-    pub async fn move_progress(&self, from_arn: &str) -> Result<(String, u64), Error> {
-        let call = self.sqs().list_message_move_tasks().source_arn(from_arn).max_results(1).send().await;
+    pub async fn move_progress(&self, from_arn: &str) -> Result<MoveProgress, Error> {
+        let call = self.sqs().list_message_move_tasks().source_arn(from_arn).max_results(10).send().await;
         let answer = call.map_err(Error::aws("SQS ListMessageMoveTasks"))?;
-        let task = answer.results().first();
-        let status = task.and_then(|task| task.status()).unwrap_or("unknown");
-        let moved = task.map_or(0, |task| task.approximate_number_of_messages_moved());
-        Ok((status.to_owned(), moved.max(0) as u64))
+        let task = answer.results().iter().max_by_key(|task| task.started_timestamp());
+        Ok(MoveProgress {
+            status: task.and_then(|task| task.status()).unwrap_or("unknown").to_owned(),
+            moved: task.map_or(0, |task| task.approximate_number_of_messages_moved()).max(0) as u64,
+            started: task.map(|task| At::from_ms(task.started_timestamp())),
+            failure: task.and_then(|task| task.failure_reason()).map(str::to_owned),
+        })
     }
+}
+
+/// How far SQS is with a move.
+#[derive(Debug)]
+pub struct MoveProgress {
+    /// SQS's word: `RUNNING`, `COMPLETED` or another.
+    pub status: String,
+    /// How many letters it has moved.
+    pub moved: u64,
+    /// When it began.
+    pub started: Option<At>,
+    /// Why it stopped.
+    pub failure: Option<String>,
 }
 
 /// Batches as large as SQS takes them.

@@ -10,8 +10,6 @@ use crate::error::Error;
 /// What `cargo local` says of itself, in `target/local/running.json` of the repository.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Local {
-    /// The process.
-    pub pid: u32,
     /// The URL of its stand-in for AWS.
     pub aws: String,
     /// The stand-in's region.

@@ -8,7 +8,7 @@ use crate::model::log_line::LogLine;
 use crate::model::time::At;
 
 /// So many pages at most: each has up to 1 MB, and CloudWatch looks through a range of the log for each.
-const PAGES: usize = 50;
+const PAGES: usize = 2_000;
 
 /// A function's log group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -61,6 +61,13 @@ impl Cloud {
             if token.is_none() {
                 break;
             }
+        }
+        if token.is_some() {
+            // Half a log would be taken for the whole.
+            return Err(Error::Refused(format!(
+                "the log of {} since {since} is too long to be read: ask for a shorter time",
+                group.name()
+            )));
         }
         // A stand-in may not know every pattern.
         lines.retain(|line| field.is_none_or(|(name, text)| line.fields[name] == text));

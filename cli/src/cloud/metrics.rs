@@ -18,6 +18,9 @@ use crate::model::time::At;
 /// The most queries of one call (GetMetricData).
 const QUERIES: usize = 500;
 
+/// The period of counts. CloudWatch keeps it for two months.
+const SHORT: Duration = Duration::from_secs(300);
+
 /// A metric, and how its values are put together.
 #[derive(Debug, Clone)]
 pub struct Series {
@@ -180,23 +183,33 @@ impl Cloud {
                 Box::new(move |f, value| of_part(f, &|p| p.p99_ms = Some(value))),
             ));
         }
-        let series: Vec<Series> = wanted.iter().map(|(series, _)| series.clone()).collect();
-        let values = self.series(&series, now.before(span), now, span.max(Duration::from_secs(60))).await?;
+        // CloudWatch may begin its periods at other times than `since`. Short ones add up to the span whatever it does;
+        // a percentile is of one period.
+        let (counts, times): (Vec<_>, Vec<_>) =
+            wanted.iter().partition(|(series, _)| series.statistic == "Sum");
+        let of = |some: &[&(Series, Put)]| some.iter().map(|(series, _)| series.clone()).collect::<Vec<_>>();
+        let (of_counts, of_times) = (of(&counts), of(&times));
+        let since = now.before(span);
+        let (summed, measured) = tokio::try_join!(
+            self.series(&of_counts, since, now, SHORT),
+            self.series(&of_times, since, now, span),
+        )?;
         let mut figures =
             Figures { from: "metrics".to_owned(), parts: BTreeMap::new(), ..Figures::default() };
-        for ((series, put), values) in wanted.iter().zip(values) {
-            // A span can touch two periods: counts add up, and of times the larger is shown.
-            let values = values.into_iter().map(|(_, value)| value);
-            let value = match series.statistic.as_str() {
-                "Sum" => values.reduce(|a, b| a + b),
-                _ => values.reduce(f64::max),
-            };
-            if let Some(value) = value {
-                put(&mut figures, value.round().max(0.0) as u64);
+        for ((_, put), values) in counts.iter().zip(summed) {
+            put(&mut figures, rounded(values.into_iter().map(|(_, value)| value).sum()));
+        }
+        for ((_, put), values) in times.iter().zip(measured) {
+            if let Some(most) = values.into_iter().map(|(_, value)| value).reduce(f64::max) {
+                put(&mut figures, rounded(most));
             }
         }
         Ok(figures)
     }
+}
+
+fn rounded(value: f64) -> u64 {
+    value.round().max(0.0) as u64
 }
 
 fn query(place: usize, series: &Series, period: Duration) -> MetricDataQuery {

@@ -23,10 +23,11 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 
 pub use archive::Table;
-pub use letters::Received;
+pub use letters::{Look, Received};
 pub use local::Local;
 pub use logs::Group;
 pub use metrics::Series;
+pub use stack::ChangeSet;
 
 use crate::error::Error;
 use crate::options::Target;

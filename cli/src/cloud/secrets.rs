@@ -10,12 +10,17 @@ use super::Cloud;
 use crate::error::Error;
 use crate::model::known::Known;
 use crate::model::state::{Secret, Stack};
+use crate::model::time::At;
 
 /// The template's parameter that names the blueprint.
 pub const BLUEPRINT: &str = "BlueprintParameter";
 
 /// Of the shared secret each line is one.
 const SHARED_SECRET: &str = "SegmentSharedSecretParameter";
+
+fn requeued_until(stack: &Stack) -> String {
+    format!("/{}/requeued-until", stack.name)
+}
 
 fn has_blanks(parameter: &str, value: &str) -> bool {
     let is_blank = |c: char| c.is_whitespace() && !(c == '\n' && parameter == SHARED_SECRET);
@@ -93,6 +98,44 @@ impl Cloud {
         }
         let text = self.read_secret(name).await?;
         Blueprint::parse(&text).map_err(|error| Error::Refused(format!("the blueprint in {name}: {error}")))
+    }
+
+    /// Until when the log's webhooks were queued by hand; for stacks without an archive.
+    ///
+    /// # Errors
+    /// If SSM does not answer.
+    pub async fn requeued_until(&self, stack: &Stack) -> Result<Option<At>, Error> {
+        match self.read_secret(&requeued_until(stack)).await {
+            Ok(text) => Ok(serde_json::from_value(text.into()).ok()),
+            Err(error) if error.code() == "ParameterNotFound" => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes that the log's webhooks up to a time were queued by hand.
+    ///
+    /// # Errors
+    /// If SSM does not take it.
+    pub async fn set_requeued_until(&self, stack: &Stack, at: At) -> Result<(), Error> {
+        self.store_text(&requeued_until(stack), &at.to_string()).await
+    }
+
+    /// The names of the stack's other secrets that have this value.
+    ///
+    /// # Errors
+    /// If SSM does not answer.
+    pub async fn same_as(&self, stack: &Stack, name: &str, value: &str) -> Result<Vec<String>, Error> {
+        let others = stack.parameters.iter().filter(|(parameter, _)| parameter.ends_with("Parameter"));
+        let others =
+            others.map(|(_, other)| other.clone()).filter(|other| !other.is_empty() && other != name);
+        let others: Vec<String> = others.collect();
+        if others.is_empty() {
+            return Ok(Vec::new());
+        }
+        let call = self.ssm().get_parameters().set_names(Some(others)).with_decryption(true).send().await;
+        let answer = call.map_err(Error::aws("SSM GetParameters"))?;
+        let same = answer.parameters().iter().filter(|other| other.value() == Some(value));
+        Ok(same.filter_map(|other| other.name().map(str::to_owned)).collect())
     }
 
     /// Stores a secret, encrypted by the key that encrypts it now.

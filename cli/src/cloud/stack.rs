@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_cloudformation::Client;
-use aws_sdk_cloudformation::types::{Capability, ChangeSetStatus, ChangeSetType, Parameter, StackStatus};
+use aws_sdk_cloudformation::types::{
+    Capability, ChangeSetStatus, ChangeSetType, DeploymentMode, Parameter, StackStatus,
+};
 use tokio::time::{Instant, sleep};
 
 use super::Cloud;
@@ -62,7 +64,11 @@ impl Cloud {
             Error::NotFound(format!("CloudFormation describes no stack {} in {}", self.stack, self.region))
         })?;
         let parameters = stack.parameters().iter().filter_map(|parameter| {
-            Some((parameter.parameter_key()?.to_owned(), parameter.parameter_value()?.to_owned()))
+            let name = parameter.parameter_key()?;
+            // An address, which nobody has asked for.
+            let is_address = name == "AlarmEmail" && parameter.parameter_value() != Some("");
+            let value = if is_address { "(an address)" } else { parameter.parameter_value()? };
+            Some((name.to_owned(), value.to_owned()))
         });
         let outputs = stack
             .outputs()
@@ -103,6 +109,31 @@ impl Cloud {
         stack: &Stack,
         values: &BTreeMap<String, String>,
     ) -> Result<ChangeSet, Error> {
+        self.prepare_by(stack, values, None).await
+    }
+
+    /// Prepares to set back what was changed by hand; `None` if nothing was.
+    ///
+    /// # Errors
+    /// If CloudFormation does not answer.
+    pub async fn prepare_repair(&self, stack: &Stack) -> Result<Option<ChangeSet>, Error> {
+        let revert = Some(DeploymentMode::RevertDrift);
+        match self.prepare_by(stack, &BTreeMap::new(), revert).await {
+            Err(Error::Refused(reason))
+                if reason.contains("contain changes") || reason.contains("No updates") =>
+            {
+                Ok(None)
+            }
+            set => set.map(Some),
+        }
+    }
+
+    async fn prepare_by(
+        &self,
+        stack: &Stack,
+        values: &BTreeMap<String, String>,
+        mode: Option<DeploymentMode>,
+    ) -> Result<ChangeSet, Error> {
         let client = self.cloudformation();
         let parameters = stack.parameters.keys().map(|name| {
             let parameter = Parameter::builder().parameter_key(name);
@@ -120,7 +151,8 @@ impl Cloud {
             .set_parameters(Some(parameters.collect()))
             .capabilities(Capability::CapabilityIam)
             .capabilities(Capability::CapabilityAutoExpand)
-            .description("relay: a change of parameters")
+            .set_deployment_mode(mode)
+            .description("by the command relay")
             .send()
             .await
             .map_err(Error::aws("CloudFormation CreateChangeSet"))?;
@@ -170,6 +202,7 @@ impl Cloud {
     /// If CloudFormation rolled it back.
     pub async fn carry_out(&self, set: &ChangeSet) -> Result<(), Error> {
         let client = self.cloudformation();
+        let before = self.describe().await?.changed_at;
         let execute =
             client.execute_change_set().change_set_name(&set.id).stack_name(&self.stack).send().await;
         execute.map_err(Error::aws("CloudFormation ExecuteChangeSet"))?;
@@ -179,7 +212,9 @@ impl Cloud {
             let call = client.describe_stacks().stack_name(&self.stack).send().await;
             let described = call.map_err(Error::aws("CloudFormation DescribeStacks"))?;
             let stack = described.stacks().first();
-            let status = stack.and_then(|stack| stack.stack_status());
+            let changed_at =
+                stack.and_then(|stack| stack.last_updated_time()?.to_millis().ok()).map(At::from_ms);
+            let status = stack.and_then(|stack| stack.stack_status()).filter(|_| changed_at != before);
             match status {
                 Some(StackStatus::UpdateComplete | StackStatus::UpdateCompleteCleanupInProgress) => {
                     return Ok(());

@@ -123,7 +123,7 @@ impl Cloud {
 
     async fn letters(&self, stack: &Stack) -> Known<Vec<crate::model::state::LetterCount>> {
         let Some(url) = stack.output("DeadLetterQueueUrl") else { return Known::default() };
-        self.look_at_letters(url, LETTERS).await.map(|letters| letter::count(&letters)).into()
+        self.look_at_letters(url, LETTERS).await.map(|look| letter::count(&look.letters)).into()
     }
 
     /// Webhooks that the log of the last day has and the queue had not, each once.
@@ -143,7 +143,7 @@ impl Cloud {
         let named = named.into_iter().filter_map(|name| Some((name, stack.resources.get(name)?)));
         let looks =
             named.map(async |(name, stream)| (name.to_owned(), self.stream_state(stream).await.into()));
-        let misplaced = async { self.bucket(stack).await?.keys("errors", 1_000).await };
+        let misplaced = async { self.bucket(stack).await?.keys("errors/data", 1_000).await };
         let (streams, misplaced) = tokio::join!(join_all(looks), misplaced);
         let misplaced_objects = misplaced.map(|keys| keys.len() as u64).into();
         Some(Archive { streams: streams.into_iter().collect(), misplaced_objects })

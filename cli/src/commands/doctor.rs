@@ -18,10 +18,14 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Doctor) -> Do
     let state = console.wait("Looking at the stack", cloud.state()).await?;
     let found = findings(&state);
     let unknown = unknown(&state);
-    if options.send {
-        send::check(cloud, console, &state.stack).await?;
+    let check = match options.send {
+        true => Some(send::check(cloud, console, &state.stack).await),
+        false => None,
+    };
+    let mut document = json!({"findings": found, "unknown": unknown, "checks": checks().count()});
+    if let Some(Ok(stories)) = &check {
+        document["check"] = json!(stories);
     }
-    let document = json!({"findings": found, "unknown": unknown, "checks": checks().count()});
     console.show(&document, || {
         found.iter().for_each(|finding| print(console, finding));
         for (what, why) in &unknown {
@@ -31,6 +35,9 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Doctor) -> Do
             console.say(format!("{} {} checks, nothing is wrong", styled(GREEN, "ok"), checks().count()));
         }
     })?;
+    if let Some(check) = check {
+        check?;
+    }
     Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
@@ -76,6 +83,8 @@ fn unknown(state: &StackState) -> Vec<(String, String)> {
             note(name, stream.why_not());
         }
     }
+    let of_aws = state.last_hour.yes().filter(|hour| hour.from == "log" && !state.stack.is_local);
+    note("errors, throttles and ages", of_aws.map(|_| "CloudWatch has no metrics of the stack's"));
     note("the KMS key", state.kms_key.as_ref().and_then(|key| key.why_not()));
     unknown
 }

@@ -10,7 +10,7 @@ use crate::cloud::{Cloud, Group};
 use crate::console::{BOLD, Console, DIM, GREEN, RED, YELLOW, printable, styled};
 use crate::error::Error;
 use crate::model::known::Known;
-use crate::model::letter::{bare_id, is_plain};
+use crate::model::letter::{Letter, bare_id, is_plain};
 use crate::model::state::Stack;
 use crate::model::story::{Delivery, Evidence, State, Story, tell};
 use crate::model::time::At;
@@ -30,9 +30,11 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Event) -> Don
         )));
     }
     let stack = cloud.describe().await?;
-    let evidence = console.wait("Looking for the event", gather(cloud, &stack, id)).await;
+    let evidence = console.wait("Looking for the event", gather(cloud, &stack, id, true)).await;
     let story = tell(&evidence, &stack, At::now(), options.show_addresses);
-    let is_found = story.source.is_some() || story.destinations.iter().any(|one| !one.attempts.is_empty());
+    let is_found = story.source.is_some()
+        || evidence.letters.yes().is_some_and(|letters| !letters.is_empty())
+        || story.destinations.iter().any(|one| !one.attempts.is_empty());
     console.show(&story, || print(console, &story))?;
     if is_found {
         return Ok(ExitCode::SUCCESS);
@@ -48,8 +50,8 @@ fn where_to_look(stack: &Stack) -> &'static str {
     }
 }
 
-/// Everything that can be known of an event.
-pub(super) async fn gather(cloud: &Cloud, stack: &Stack, id: &str) -> Evidence {
+/// Everything that can be known of an event; of dead letters only if they are to be looked at, which hides them.
+pub(super) async fn gather(cloud: &Cloud, stack: &Stack, id: &str, with_letters: bool) -> Evidence {
     let since = At::of_id(id).map_or(At::now().before(LOOK_BACK), |at| at.before(Duration::from_secs(60)));
     let (row, deliveries, worker, ingest, letters, blueprint) = tokio::join!(
         row(cloud, stack, id),
@@ -57,12 +59,23 @@ pub(super) async fn gather(cloud: &Cloud, stack: &Stack, id: &str) -> Evidence {
         cloud.log_lines(Group::Worker, since, Some(("id", id))),
         cloud.log_lines(Group::Ingest, since, Some(("id", id))),
         async {
+            if !with_letters {
+                return Err(Error::Refused("not looked at yet".to_owned()));
+            }
             let url = stack.output("DeadLetterQueueUrl").unwrap_or_default();
             cloud.look_at_letters(url, LETTERS).await
         },
         cloud.blueprint(stack),
     );
-    let letters = letters.map(|all| all.into_iter().filter(|letter| letter.name() == id).collect::<Vec<_>>());
+    let letters = letters.and_then(|look| {
+        let is_of_event = |letter: &Letter| letter.name() == id || letter.message_id == id;
+        let (looked_at, total) = (look.letters.len(), look.total);
+        let own: Vec<Letter> = look.letters.into_iter().filter(is_of_event).collect();
+        if own.is_empty() && !look.is_complete {
+            return Err(Error::Refused(format!("only {looked_at} of {total} were looked at")));
+        }
+        Ok(own)
+    });
     let lines = worker.and_then(|worker| Ok(worker.into_iter().chain(ingest?).collect::<Vec<_>>()));
     // A letter's body is an envelope, too; and a webhook in the log has its parts.
     let of_row = row.as_ref().ok().and_then(Clone::clone);
@@ -177,7 +190,7 @@ pub(super) fn printable_json(value: &serde_json::Value) -> String {
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a destination's archive is known; used by those who wait for an event's end.
+/// Whether nothing more will happen by itself. The archive may take a quarter of an hour.
 pub(super) fn is_settled(story: &Story) -> bool {
     !story.destinations.is_empty()
         && story.destinations.iter().all(|one| one.state.is_final() || one.name == "archive")

@@ -128,7 +128,7 @@ async fn of_letters_and_log(cloud: &Cloud, stack: &Stack, options: &Events) -> R
             })
     };
     let asks_for_user = options.user.is_some() || options.email.is_some();
-    for letter in letters {
+    for letter in letters.letters {
         let payload = &letter.body["payload"];
         let user = if payload["user"].is_object() {
             payload["user"].clone()

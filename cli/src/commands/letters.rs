@@ -7,13 +7,16 @@ use serde_json::json;
 
 use super::Done;
 use super::event::printable_json;
-use crate::cloud::{Cloud, Received};
+use crate::cloud::{Cloud, Look, Received};
 use crate::console::{BOLD, Console, DIM, RED, styled, table};
 use crate::error::Error;
 use crate::model::letter::{Letter, bare_id, count};
 use crate::model::state::Stack;
 use crate::model::time::At;
 use crate::options::{Letters, LettersDelete, LettersList, LettersRedrive, LettersShow, Selection};
+
+/// As many as there may be.
+const ALL: usize = usize::MAX;
 
 pub(super) async fn run(cloud: &Cloud, console: Console, options: &Letters) -> Done {
     let stack = cloud.describe().await?;
@@ -32,15 +35,17 @@ fn output(stack: &Stack, name: &str) -> Result<String, Error> {
 
 async fn list(cloud: &Cloud, console: Console, stack: &Stack, options: &LettersList) -> Done {
     let url = output(stack, "DeadLetterQueueUrl")?;
-    let letters = console.wait("Reading dead letters", cloud.look_at_letters(&url, options.limit)).await?;
-    let total = letters.len();
+    let look = console.wait("Reading dead letters", cloud.look_at_letters(&url, options.limit)).await?;
+    let Look { letters, total, is_complete } = look;
+    let looked_at = letters.len();
     let now = At::now();
     let letters: Vec<Letter> =
         letters.into_iter().filter(|letter| options.selection.takes(letter, now)).collect();
-    let document = json!({"letters": letters, "counts": count(&letters), "looked_at": total});
+    let document =
+        json!({"letters": letters, "counts": count(&letters), "looked_at": looked_at, "total": total});
     console.show(&document, || {
         if letters.is_empty() {
-            return console.say(format!("no dead letters ({total} looked at)"));
+            return console.say(format!("no dead letters ({looked_at} of {total} looked at)"));
         }
         let rows = letters.iter().map(|letter| {
             vec![
@@ -59,8 +64,11 @@ async fn list(cloud: &Cloud, console: Console, stack: &Stack, options: &LettersL
             console.say(format!("{:>6}  {} to {}", row.count, styled(RED, &row.reason), row.destination));
         }
         console.say(styled(DIM, "docs/runbook.md#reasons says what each reason means, and what to do."));
-        if total == options.limit {
-            console.say(styled(DIM, format!("There may be more: --limit is {total}.")));
+        if !is_complete {
+            console.say(styled(
+                DIM,
+                format!("{looked_at} of {total} were looked at: --limit, or others hold them."),
+            ));
         }
     })?;
     Ok(ExitCode::SUCCESS)
@@ -69,11 +77,14 @@ async fn list(cloud: &Cloud, console: Console, stack: &Stack, options: &LettersL
 async fn show(cloud: &Cloud, console: Console, stack: &Stack, options: &LettersShow) -> Done {
     let url = output(stack, "DeadLetterQueueUrl")?;
     let id = bare_id(&options.id);
-    let letters = console.wait("Reading dead letters", cloud.look_at_letters(&url, 10_000)).await?;
+    let look = console.wait("Reading dead letters", cloud.look_at_letters(&url, ALL)).await?;
+    let (looked_at, total) = (look.letters.len(), look.total);
     let letters: Vec<Letter> =
-        letters.into_iter().filter(|one| one.name() == id || one.message_id == id).collect();
+        look.letters.into_iter().filter(|one| one.name() == id || one.message_id == id).collect();
     if letters.is_empty() {
-        return Err(Error::NotFound(format!("there is no dead letter of {id}")));
+        return Err(Error::NotFound(format!(
+            "no dead letter is of {id}; {looked_at} of {total} were looked at"
+        )));
     }
     let whole = |letter: &Letter| {
         let mut document = serde_json::to_value(letter).unwrap_or_default();
@@ -112,9 +123,9 @@ async fn redrive(cloud: &Cloud, console: Console, stack: &Stack, options: &Lette
     let url = output(stack, "DeadLetterQueueUrl")?;
     if options.dry_run {
         let now = At::now();
-        let letters = console.wait("Reading dead letters", cloud.look_at_letters(&url, 10_000)).await?;
+        let letters = console.wait("Reading dead letters", cloud.look_at_letters(&url, ALL)).await?;
         let letters: Vec<Letter> =
-            letters.into_iter().filter(|one| options.selection.takes(one, now)).collect();
+            letters.letters.into_iter().filter(|one| options.selection.takes(one, now)).collect();
         console.show(&json!({"would_redrive": letters.len(), "counts": count(&letters)}), || {
             console.say(format!("{} dead letters would be redriven", letters.len()));
             for row in count(&letters) {
@@ -152,9 +163,12 @@ async fn redrive(cloud: &Cloud, console: Console, stack: &Stack, options: &Lette
         }
         Ok(others)
     });
-    console.wait("Redriving", work).await?;
-    console.show(&json!({"redriven": moved, "left": left}), || {
+    let unseen = console.wait("Redriving", work).await?;
+    console.show(&json!({"redriven": moved, "left": left, "unseen": unseen}), || {
         console.say(format!("{} dead letters are on the queue again", styled(BOLD, moved.to_string())));
+        if unseen > 0 {
+            console.say(format!("{unseen} others were not met, by SQS's count: run it again in a minute"));
+        }
         if left > 0 {
             console.say(format!("{left} stay where they are: SQS did not take them, or they are a replay and there is no archive"));
         }
@@ -164,26 +178,39 @@ async fn redrive(cloud: &Cloud, console: Console, stack: &Stack, options: &Lette
 
 /// Has SQS move all letters; `None` if it cannot do it, or some must go elsewhere.
 async fn move_all(cloud: &Cloud, console: Console, stack: &Stack, url: &str) -> Result<Option<u64>, Error> {
-    const LOOKED_AT: usize = 100;
-    let sample = cloud.look_at_letters(url, LOOKED_AT).await?;
     // A few are moved as quickly one by one; and a replay goes back to a queue of its own.
-    if sample.len() < LOOKED_AT || sample.iter().any(|letter| letter.is_replay) {
+    const FEW: usize = 100;
+    let look = console.wait("Reading dead letters", cloud.look_at_letters(url, ALL)).await?;
+    if look.total < FEW || !look.is_complete || look.letters.iter().any(|letter| letter.is_replay) {
         return Ok(None);
     }
     // SQS moves no letter that is hidden.
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    console.wait("Waiting until the letters can be moved", tokio::time::sleep(Duration::from_secs(11))).await;
     let (from, to) = (output(stack, "DeadLetterQueueArn")?, output(stack, "QueueArn")?);
+    let begun = At::now().before(Duration::from_secs(60));
     if cloud.start_move(&from, &to).await?.is_none() {
         return Ok(None);
     }
     let wait = async {
         loop {
             tokio::time::sleep(Duration::from_secs(2)).await;
-            match cloud.move_progress(&from).await? {
-                (status, moved) if status == "COMPLETED" => return Ok(Some(moved)),
-                (status, moved) if status == "FAILED" || status == "CANCELLED" => {
+            let progress = cloud.move_progress(&from).await?;
+            // One that ended before is not the one.
+            if progress.started.is_none_or(|started| started < begun) {
+                if At::now().since(begun) > Duration::from_secs(180) {
+                    return Err(Error::Refused(
+                        "SQS does not tell of the move; `relay status` counts the letters".to_owned(),
+                    ));
+                }
+                continue;
+            }
+            match progress.status.as_str() {
+                "COMPLETED" => return Ok(Some(progress.moved)),
+                "FAILED" | "CANCELLED" => {
                     return Err(Error::Refused(format!(
-                        "SQS has moved {moved} letters, and then stopped ({status}); the others stay where they are"
+                        "SQS has moved {} letters and then stopped ({}); the others stay where they are",
+                        progress.moved,
+                        progress.failure.as_deref().unwrap_or(&progress.status)
                     )));
                 }
                 _ => (),
@@ -197,8 +224,9 @@ async fn delete(cloud: &Cloud, console: Console, stack: &Stack, options: &Letter
     needs_condition(&options.selection, options.all)?;
     let url = output(stack, "DeadLetterQueueUrl")?;
     let now = At::now();
-    let letters = console.wait("Reading dead letters", cloud.look_at_letters(&url, 10_000)).await?;
-    let letters: Vec<Letter> = letters.into_iter().filter(|one| options.selection.takes(one, now)).collect();
+    let letters = console.wait("Reading dead letters", cloud.look_at_letters(&url, ALL)).await?;
+    let letters: Vec<Letter> =
+        letters.letters.into_iter().filter(|one| options.selection.takes(one, now)).collect();
     if letters.is_empty() {
         return Err(Error::NotFound("no dead letter meets these conditions".to_owned()));
     }

@@ -10,12 +10,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use relay_core::archive::Archived;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::Done;
 use crate::cloud::Cloud;
 use crate::console::{Console, DIM, printable, styled};
 use crate::error::Error;
-use crate::model::time::At;
 use crate::options::{Consent, Misplaced};
 
 /// So many objects at once.
@@ -76,28 +76,38 @@ async fn restore(cloud: &Cloud, console: Console, consent: &Consent) -> Done {
     );
     console.ask(&format!("Put the rows of {} objects back?", keys.len()), consent)?;
     let work = async {
-        let mut rows = 0;
-        for (number, key) in keys.iter().enumerate() {
-            let folders = sorted(&bucket.text(key).await?).map_err(|line| {
-                Error::Refused(format!(
-                    "line {line} of s3://{}/{key} has no row that belongs anywhere; this object and those after it stay",
-                    bucket.name
-                ))
-            })?;
+        let (mut rows, mut odd) = (0, Vec::new());
+        for key in &keys {
+            let folders = match sorted(&bucket.text(key).await?) {
+                Ok(folders) => folders,
+                Err(line) => {
+                    odd.push(format!(
+                        "line {line} of s3://{}/{key} has no row that belongs anywhere",
+                        bucket.name
+                    ));
+                    continue;
+                }
+            };
             for (folder, lines) in folders {
                 rows += lines.len();
-                let name = format!("data/{folder}/from-errors-{}-{number}.gz", At::now().ms());
+                // Of the same name when it is done again: it replaces itself.
+                let name =
+                    format!("data/{folder}/from-errors-{}.gz", &hex::encode(Sha256::digest(key))[..16]);
                 bucket.put(&name, packed(&lines)?).await?;
             }
             bucket.delete(key).await?;
         }
-        Ok::<_, Error>(rows)
+        Ok::<_, Error>((rows, odd))
     };
-    let rows = console.wait("Putting rows back", work).await?;
-    console.show(&json!({"objects": keys.len(), "rows": rows}), || {
-        console.say(format!("{rows} rows of {} objects are in their places", keys.len()));
+    let (rows, odd) = console.wait("Putting rows back", work).await?;
+    console.show(&json!({"objects": keys.len() - odd.len(), "rows": rows, "left": odd}), || {
+        console.say(format!("{rows} rows of {} objects are in their places", keys.len() - odd.len()));
+        odd.iter().for_each(|odd| console.say(format!("{odd}; the object stays")));
+        if keys.len() == OBJECTS {
+            console.say("There may be more: run it again.");
+        }
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if odd.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The rows of an object of Firehose's, by folder; or the number of the first line that has none.

@@ -11,6 +11,7 @@ mod metrics;
 mod misplaced;
 mod parameters;
 mod query;
+mod repair;
 mod replay;
 mod requeue;
 mod send;
@@ -27,35 +28,26 @@ use crate::console::{Console, RED, styled};
 use crate::error::Error;
 use crate::options::{Command, Options};
 
-/// As shells say of an interrupted program.
-const INTERRUPTED: u8 = 130;
-
 /// How a command ended that did what it was asked for.
 type Done = Result<ExitCode, Error>;
 
 /// Runs a command, and says how it ended: docs/relay.md lists the exit codes.
 pub async fn run(options: Options) -> ExitCode {
     let console = Console { json: options.json };
-    let done = tokio::select! {
-        done = command(options, console) => done,
-        _ = tokio::signal::ctrl_c() => return ExitCode::from(INTERRUPTED),
-    };
-    done.unwrap_or_else(|error| {
+    command(options, console).await.unwrap_or_else(|error| {
         anstream::eprintln!("{} {error}", styled(RED, "error:"));
         ExitCode::from(error.exit_code())
     })
 }
 
 async fn command(options: Options, console: Console) -> Done {
-    let command = match options.command {
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Options::command(), "relay", &mut std::io::stdout());
-            return Ok(ExitCode::SUCCESS);
-        }
-        command => command,
-    };
+    if let Command::Completions { shell } = options.command {
+        clap_complete::generate(shell, &mut Options::command(), "relay", &mut std::io::stdout());
+        return Ok(ExitCode::SUCCESS);
+    }
     let cloud = &Cloud::connect(&options.target).await?;
-    match command {
+    match options.command {
+        Command::Completions { .. } => Ok(ExitCode::SUCCESS),
         Command::Status => status::run(cloud, console).await,
         Command::Doctor(options) => doctor::run(cloud, console, &options).await,
         Command::Tail(options) => tail::run(cloud, console, &options).await,
@@ -68,6 +60,7 @@ async fn command(options: Options, console: Console) -> Done {
         Command::Blueprint(options) => blueprint::run(cloud, console, &options).await,
         Command::Pause(options) => parameters::pause(cloud, console, &options).await,
         Command::Resume(options) => parameters::resume(cloud, console, &options).await,
+        Command::Repair(consent) => repair::run(cloud, console, &consent).await,
         Command::Set(options) => parameters::set(cloud, console, &options).await,
         Command::Query(options) => query::run(cloud, console, &options).await,
         Command::Replay(options) => replay::run(cloud, console, &options).await,
@@ -75,6 +68,5 @@ async fn command(options: Options, console: Console) -> Done {
         Command::Requeue(options) => requeue::run(cloud, console, &options).await,
         Command::Misplaced(options) => misplaced::run(cloud, console, &options).await,
         Command::Metrics(options) => metrics::run(cloud, console, &options).await,
-        Command::Completions { .. } => Ok(ExitCode::SUCCESS),
     }
 }

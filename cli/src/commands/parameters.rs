@@ -7,7 +7,7 @@ use relay_core::destinations;
 use serde_json::json;
 
 use super::Done;
-use crate::cloud::Cloud;
+use crate::cloud::{ChangeSet, Cloud};
 use crate::console::{Console, DIM, RED, styled};
 use crate::error::Error;
 use crate::model::state::Stack;
@@ -104,15 +104,25 @@ pub(super) async fn change(
         return Err(Error::Refused("the stack has these values already".to_owned()));
     }
     let set = console.wait("CloudFormation prepares the change", cloud.prepare(stack, values)).await?;
+    confirm(cloud, console, &set, consent).await
+}
+
+/// Shows a change set, asks, and carries it out.
+pub(super) async fn confirm(
+    cloud: &Cloud,
+    console: Console,
+    set: &ChangeSet,
+    consent: &Consent,
+) -> Result<(), Error> {
     for change in &set.changes {
         let replaced = if change.replacement == "True" { styled(RED, ", made anew") } else { String::new() };
         console.say(styled(DIM, format!("  {} {}{replaced}", change.action, change.resource)));
     }
     if let Err(no) = console.ask("Make this change?", consent) {
-        cloud.discard(&set).await;
+        cloud.discard(set).await;
         return Err(no);
     }
-    console.wait("CloudFormation makes the change", cloud.carry_out(&set)).await
+    console.wait("CloudFormation makes the change", cloud.carry_out(set)).await
 }
 
 fn shown(value: &str) -> &str {

@@ -81,14 +81,13 @@ impl Plan {
             return Err(Error::NotFound("nothing in the archive meets these conditions".to_owned()));
         }
         console.ask(self.question, consent)?;
-        let begun = At::now();
         let report = console.wait("The function is at it", cloud.invoke(function, &self.request)).await?;
         let report = if report["continues"] == true {
             console.say(format!(
                 "It goes on by itself, and `relay` follows it; Ctrl-C does not stop it. So far: {}",
                 in_words(&report)
             ));
-            console.wait("The function goes on by itself", self.end(cloud, begun)).await?
+            self.end(cloud, console, At::now()).await?
         } else {
             report
         };
@@ -96,17 +95,39 @@ impl Plan {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Waits until the function logs the task's end.
-    async fn end(&self, cloud: &Cloud, begun: At) -> Result<Value, Error> {
-        loop {
-            let lines = cloud.log_lines(Group::Replay, begun, Some(("message", "done"))).await?;
-            if let Some(line) = lines.iter().find(|line| line.fields["job"] == self.job) {
-                return Ok(line.fields.clone());
-            }
+    /// Follows the task by what the function logs of it, up to its end.
+    async fn end(&self, cloud: &Cloud, console: Console, mut since: At) -> Result<Value, Error> {
+        let deadline = At::now().ms() + PATIENCE.as_millis() as i64;
+        let mut failures = 0;
+        while At::now().ms() < deadline {
             tokio::time::sleep(Duration::from_secs(5)).await;
+            let lines = match cloud.log_lines(Group::Replay, since, Some(("job", self.job))).await {
+                Ok(lines) => lines,
+                // The task goes on whether or not somebody can look.
+                Err(error) if failures > 10 => return Err(error),
+                Err(_) => {
+                    failures += 1;
+                    continue;
+                }
+            };
+            failures = 0;
+            for line in lines.iter().filter(|line| line.fields["dry_run"] != true) {
+                since = At::from_ms(line.at.ms() + 1);
+                if line.message == "done" {
+                    return Ok(line.fields.clone());
+                }
+                console.say(styled(DIM, format!("{}: {}", line.message, in_words(&line.fields))));
+            }
         }
+        Err(Error::Refused(
+            "the log has not told of its end: LogLevel may be above info, or it has stopped; `relay letters list` and `relay tail --function replay --since 4h` tell more"
+                .to_owned(),
+        ))
     }
 }
+
+/// A task that S3 or SQS stop goes on by itself for some four hours.
+const PATIENCE: Duration = Duration::from_secs(6 * 3_600);
 
 /// The counts of a report.
 fn in_words(report: &Value) -> String {
@@ -124,12 +145,22 @@ async fn stop(cloud: &Cloud, console: Console, stack: &Stack, consent: &Consent)
     console
         .ask("End every replay and every forget that goes on by itself? This takes 16 minutes", consent)?;
     cloud.set_running(function, false).await?;
-    let wait = if cloud.local.is_some() { Duration::from_secs(1) } else { Duration::from_secs(15 * 60) };
-    console.wait("The invocation that runs comes to its end", tokio::time::sleep(wait)).await;
-    cloud.purge(queue).await?;
-    let wait = if cloud.local.is_some() { Duration::from_secs(1) } else { Duration::from_secs(60) };
-    console.wait("SQS empties the queue", tokio::time::sleep(wait)).await;
-    cloud.set_running(function, true).await?;
+    let waits = if cloud.local.is_some() { [1, 1] } else { [15 * 60, 60] };
+    let purged = async {
+        let invocation = tokio::time::sleep(Duration::from_secs(waits[0]));
+        console.wait("The invocation that runs comes to its end", invocation).await;
+        cloud.purge(queue).await?;
+        console.wait("SQS empties the queue", tokio::time::sleep(Duration::from_secs(waits[1]))).await;
+        Ok::<_, Error>(())
+    }
+    .await;
+    // Also after an error: the hourly run is off as long.
+    cloud.set_running(function, true).await.map_err(|error| {
+        Error::Refused(format!(
+            "the function replay may not run, and `relay repair` lets it run again: {error}"
+        ))
+    })?;
+    purged?;
     console.show(&json!({"stopped": true}), || {
         console.say("Nothing goes on by itself any more, and the function may run again.")
     })?;

@@ -15,19 +15,30 @@ use crate::model::log_line::LogLine;
 use crate::model::time::At;
 use crate::options::Requeue;
 
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
+
 pub(super) async fn run(cloud: &Cloud, console: Console, options: &Requeue) -> Done {
     let stack = cloud.describe().await?;
     let since = At::now().before(options.since.0);
     if stack.has_archive() {
-        // The function knows what is in the archive, and marks what it has sent.
+        // The function knows what is in the archive, and marks what it has sent. Of the last hour the archive does not
+        // know yet what SQS took without saying so.
+        let to = At::now().before(HOUR);
+        if since >= to {
+            return Err(Error::Refused(
+                "with an archive the last hour is left out; give a longer --since".to_owned(),
+            ));
+        }
         let plan = Plan {
-            request: json!({"source": "log", "from": since, "to": At::now()}),
+            request: json!({"source": "log", "from": since, "to": to}),
             question: "Queue these webhooks?",
             job: "requeue",
             dry_run: options.dry_run,
         };
         return plan.carry_out(cloud, console, &stack, &options.consent).await;
     }
+    // What was queued from the log before is not queued again.
+    let since = since.max(cloud.requeued_until(&stack).await?.unwrap_or(since));
     let look = cloud.log_lines(Group::Ingest, since, Some(("message", "unqueued_webhook")));
     let lines = console.wait("Reading the log", look).await?;
     let (envelopes, torn) = put_together(&lines);
@@ -44,7 +55,6 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Requeue) -> D
         console.show(&json!({"found": envelopes.len(), "torn": torn, "queued": 0}), || ())?;
         return Ok(ExitCode::SUCCESS);
     }
-    console.say("If you queue a webhook twice, it counts twice after 24 hours: the log does not know what was queued before.");
     console.ask("Queue them?", &options.consent)?;
     let url = stack
         .output("QueueUrl")
@@ -53,12 +63,15 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Requeue) -> D
     for (id, envelope) in &envelopes {
         cloud.enqueue(url, envelope).await.map_err(|error| {
             Error::Refused(format!(
-                "{queued} of {} are queued; {id} and those after it are not: {error}. Run it again with an earlier or later --since only for these",
+                "{queued} of {} are queued; {id} and those after it are not: {error}. If you run it again, the first {queued} go twice",
                 envelopes.len()
             ))
         })?;
         queued += 1;
         console.say(id);
+    }
+    if let Some(last) = lines.last() {
+        cloud.set_requeued_until(&stack, At::from_ms(last.at.ms() + 1)).await?;
     }
     console.show(&json!({"found": envelopes.len(), "torn": torn, "queued": queued}), || {
         console.say(format!("{queued} webhooks are on the queue, with the ids that they have"));

@@ -73,35 +73,37 @@ async fn follow(cloud: &Cloud, stack: &Stack, id: &str) -> Story {
     let patience = if cloud.local.is_some() { FOLLOW_LOCAL } else { FOLLOW };
     let deadline = Instant::now() + patience;
     loop {
-        let evidence = gather(cloud, stack, id).await;
+        let evidence = gather(cloud, stack, id, false).await;
         let story = tell(&evidence, stack, At::now(), false);
-        let is_over = is_settled(&story) || Instant::now() > deadline;
-        if is_over || (!has_proof(&evidence) && evidence.lines.yes().is_some_and(|lines| !lines.is_empty())) {
-            return story;
+        let has_failed = !has_proof(&evidence) && evidence.lines.yes().is_some_and(|lines| !lines.is_empty());
+        if is_settled(&story) || has_failed || Instant::now() > deadline {
+            let evidence = gather(cloud, stack, id, true).await;
+            return tell(&evidence, stack, At::now(), false);
         }
-        tokio::time::sleep(Duration::from_millis(if cloud.local.is_some() { 200 } else { 2_000 })).await;
+        let pause = if cloud.local.is_some() { 200 } else { 2_000 };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }
 
 /// Sends a `Relay Check`, and says where to look for it.
-pub(super) async fn check(cloud: &Cloud, console: Console, stack: &Stack) -> Result<(), Error> {
+pub(super) async fn check(cloud: &Cloud, console: Console, stack: &Stack) -> Result<Vec<Story>, Error> {
     let token = token::present(cloud, console)?;
     let webhook = json!({"type": "relay_check", "user": {"id": "vero-relay-check"}}).to_string();
     let ids = post(cloud, stack, &token, "the check", webhook.into_bytes()).await?;
+    let mut stories = Vec::new();
     for id in ids {
         let story = console.wait("Following the check", follow(cloud, stack, &id)).await;
-        if console.json {
-            continue;
+        if !console.json {
+            print(console, &story);
         }
-        print(console, &story);
         let segment = story.destinations.iter().find(|one| one.name == "segment");
-        match segment.map(|one| &one.state) {
-            None | Some(State::Off) => (),
-            _ => console.say(format!(
+        if segment.is_some_and(|one| one.state != State::Off) {
+            console.say(format!(
                 "{} Segment answers 200 to a wrong key, too: look for `Vero Relay Check` in Segment under Connections → Sources → your source → Debugger. If it is not there within a minute, the write key is wrong: relay key set segment",
                 styled(GREEN, "→")
-            )),
+            ));
         }
+        stories.push(story);
     }
-    Ok(())
+    Ok(stories)
 }

@@ -85,6 +85,10 @@ fn print(console: Console, state: &StackState) {
                 let age = for_people(std::time::Duration::from_secs(figures.oldest_owed_s));
                 words.push(format!("oldest owed was received {age} ago"));
             }
+            if figures.queue_age_s > 0 {
+                let age = for_people(std::time::Duration::from_secs(figures.queue_age_s));
+                words.push(format!("a message waited up to {age}"));
+            }
             if figures.unauthorized > 0 {
                 words.push(format!("{} requests unauthorized", figures.unauthorized));
             }
@@ -141,6 +145,8 @@ fn destinations_table(state: &StackState) -> String {
                 of_day.owed.to_string(),
                 of_day.skipped.to_string(),
                 of_day.dead.to_string(),
+                time(of_hour.p50_ms),
+                time(of_hour.p99_ms),
                 time(of_day.p50_ms),
                 time(of_day.p99_ms),
             ]);
@@ -155,7 +161,9 @@ fn destinations_table(state: &StackState) -> String {
         "owed",
         "skipped",
         "dead",
-        "p50",
+        "hour: p50",
+        "p99",
+        "day: p50",
         "p99",
     ];
     table(&head, rows)

@@ -90,7 +90,7 @@ async fn rotate(cloud: &Cloud, console: Console, options: &TokenRotate) -> Done 
     let present = digests(&stack, way);
     if present.len() > 1 {
         return Err(Error::Refused(format!(
-            "{} has {} digests: another rotation is under way. `relay token rotate --finish` ends it",
+            "{} has {} digests: another rotation is under way. `--finish` ends it, and keeps the token that you give it",
             way.parameter(),
             present.len()
         )));
@@ -98,16 +98,17 @@ async fn rotate(cloud: &Cloud, console: Console, options: &TokenRotate) -> Done 
     let is_first = present.is_empty();
     let token = make()?;
     let new = digest(&token);
+    // Before anything is changed: a token that nobody has seen must never be one that the stack takes.
+    console.say(format!("The new token, to be kept where you keep passwords:\n  {}", styled(BOLD, &token)));
     let all: Vec<&str> = present.into_iter().chain([new.as_str()]).collect();
     let values = BTreeMap::from([(way.parameter().to_owned(), all.join(","))]);
     parameters::change(cloud, console, &stack, &values, &options.consent).await?;
     if way == Way::Vero {
         accepted(cloud, &stack, &token).await?;
     }
-    console.show(&json!({"token": token, "digest": digest(&token)}), || {
-        let beside = if is_first { "" } else { " as well as the old one" };
-        console.say(format!("The stack takes the new token{beside}:\n  {}", styled(BOLD, &token)));
-        console.say("Keep it where you keep passwords. Then:");
+    console.show(&json!({"token": token, "digest": new}), || {
+        let beside = if is_first { "" } else { ", and the old one as well" };
+        console.say(format!("The stack takes the new token{beside}. Then:"));
         console.say(format!("1. {}", way.advice(&stack, &token)));
         if !is_first {
             console.say("2. Wait a day, so that nothing comes with the old one any more.");
@@ -130,25 +131,32 @@ async fn accepted(cloud: &Cloud, stack: &Stack, token: &str) -> Result<(), Error
     )))
 }
 
-/// The second step: the newest token alone.
+/// The second step: one token alone. It has to be given, and to be accepted, so that no token is left that nobody has.
 async fn finish(cloud: &Cloud, console: Console, options: &TokenRotate) -> Done {
     let stack = cloud.describe().await?;
     let way = options.way;
     let present = digests(&stack, way);
-    let [.., newest] = present[..] else {
-        return Err(Error::Refused(format!("{} is empty: there is nothing to finish", way.parameter())));
-    };
-    if present.len() == 1 {
-        console.say("There is one token alone: nothing is to be done.");
+    if present.len() < 2 {
+        console.show(&json!({"digest": present.first()}), || {
+            console.say("There is one token at most: nothing is to be done.");
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
-    console.say(format!(
-        "From then on the stack refuses the older {}. What still comes with it is lost.",
-        if present.len() == 2 { "token".to_owned() } else { format!("{} tokens", present.len() - 1) }
-    ));
-    let values = BTreeMap::from([(way.parameter().to_owned(), newest.to_owned())]);
+    let token = asked_for(console, "The token that is to stay")?;
+    let kept = digest(&token);
+    if !present.iter().any(|digest| digest.eq_ignore_ascii_case(&kept)) {
+        return Err(Error::Refused(
+            "the stack does not take this token, and so nothing was changed".to_owned(),
+        ));
+    }
+    if way == Way::Vero {
+        accepted(cloud, &stack, &token).await?;
+    }
+    console
+        .say("From then on the stack refuses every other token. What still comes with another one is lost.");
+    let values = BTreeMap::from([(way.parameter().to_owned(), kept.clone())]);
     parameters::change(cloud, console, &stack, &values, &options.consent).await?;
-    console.show(&json!({"digest": newest}), || console.say("The stack takes the newest token alone."))?;
+    console.show(&json!({"digest": kept}), || console.say("The stack takes this token alone."))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -157,10 +165,14 @@ pub(super) fn present(cloud: &Cloud, console: Console) -> Result<String, Error> 
     if let Some(local) = &cloud.local {
         return Ok(local.token.clone());
     }
+    asked_for(console, "Token of the URL for webhooks")
+}
+
+fn asked_for(console: Console, prompt: &str) -> Result<String, Error> {
     let environment = relay_platform::environment::Environment::of_process();
     match environment.get(VARIABLE) {
         Some(token) => Ok(token.to_owned()),
-        None => console.secret("Token of the URL for webhooks"),
+        None => console.secret(prompt),
     }
 }
 

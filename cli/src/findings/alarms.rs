@@ -75,13 +75,12 @@ fn ringing(state: &StackState) -> Verdicts {
 fn mute(state: &StackState) -> Verdicts {
     let alarms = state.alarms.yes().map(Vec::as_slice).unwrap_or_default();
     let mute = alarms.iter().filter(|alarm| !alarm.actions_enabled);
-    mute.map(|alarm| (format!("{} has no actions", alarm.name), "sam build && sam deploy".to_owned()))
-        .collect()
+    mute.map(|alarm| (format!("{} has no actions", alarm.name), "relay repair".to_owned())).collect()
 }
 
 fn gone(state: &StackState) -> Verdicts {
     let Some(alarms) = state.alarms.yes() else { return Vec::new() };
     let wanted = state.stack.resources.keys().filter(|name| name.ends_with("Alarm"));
     let gone = wanted.filter(|name| !alarms.iter().any(|alarm| alarm.name == **name));
-    gone.map(|name| (format!("{name} does not exist"), "sam build && sam deploy".to_owned())).collect()
+    gone.map(|name| (format!("{name} does not exist"), "relay repair".to_owned())).collect()
 }

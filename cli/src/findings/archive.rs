@@ -50,8 +50,7 @@ fn streams(state: &StackState) -> Verdicts {
     let streams = state.archive.iter().flat_map(|archive| &archive.streams);
     let failing = streams.filter_map(|(name, stream)| {
         let is = stream.yes()?;
-        (is != "ACTIVE")
-            .then(|| (format!("the delivery stream {name} is {is}"), "sam build && sam deploy".to_owned()))
+        (is != "ACTIVE").then(|| (format!("the delivery stream {name} is {is}"), "relay repair".to_owned()))
     });
     failing.collect()
 }
@@ -60,7 +59,10 @@ fn late(state: &StackState) -> Verdicts {
     let age = state.last_hour.yes().map_or(0, |hour| hour.archive_age_s);
     when(age > 3_600, || {
         let age = for_people(Duration::from_secs(age));
-        (format!("Firehose has not written an event for {age}"), "docs/runbook.md#archivebehind".to_owned())
+        (
+            format!("an event of the last hour waited for Firehose for {age}"),
+            "docs/runbook.md#archivebehind".to_owned(),
+        )
     })
 }
 
@@ -85,7 +87,10 @@ fn unrecorded(state: &StackState) -> Verdicts {
 fn replay(state: &StackState) -> Verdicts {
     let count = state.last_day.yes().map_or(0, |day| day.replay_errors);
     when(count > 0, || {
-        (format!("replay failed {count} times in the last day"), "relay tail --since 1d".to_owned())
+        (
+            format!("replay failed {count} times in the last day"),
+            "relay tail --function replay --since 1d --no-follow".to_owned(),
+        )
     })
 }
 

@@ -128,7 +128,7 @@ fn health(state: &StackState) -> Verdicts {
 fn auth_type(state: &StackState) -> Verdicts {
     let auth = state.function_url.yes().map(|url| url.auth_type.as_str());
     when(auth.is_some_and(|auth| auth != "NONE"), || {
-        ("the Function URL wants signed requests".to_owned(), "sam build && sam deploy".to_owned())
+        ("the Function URL wants signed requests".to_owned(), "relay repair".to_owned())
     })
 }
 
@@ -140,7 +140,7 @@ fn permissions(state: &StackState) -> Verdicts {
     when(!lacking.is_empty(), || {
         (
             format!("the Function URL lacks its permission {}", lacking.join(" and ")),
-            "sam build && sam deploy".to_owned(),
+            "relay repair".to_owned(),
         )
     })
 }
@@ -150,7 +150,10 @@ fn reserved(state: &StackState) -> Verdicts {
     when(ingest.is_some_and(|ingest| ingest.reserved == Some(0)), || {
         (
             "ingest has a reserved concurrency of 0".to_owned(),
-            "relay set IngestReservedConcurrency=none".to_owned(),
+            match state.stack.parameter("IngestReservedConcurrency") {
+                "0" => "relay set IngestReservedConcurrency=none".to_owned(),
+                _ => "relay repair".to_owned(),
+            },
         )
     })
 }
@@ -190,8 +193,9 @@ fn empty_digests(state: &StackState) -> Verdicts {
 fn same_digests(state: &StackState) -> Verdicts {
     let others = DIGESTS.iter().filter(|name| **name != "BrowserKeySha256");
     let shared = others.filter(|name| {
-        digests_of(state, name)
-            .any(|digest| digests_of(state, "BrowserKeySha256").any(|other| other == digest))
+        digests_of(state, name).any(|digest| {
+            digests_of(state, "BrowserKeySha256").any(|other| other.eq_ignore_ascii_case(digest))
+        })
     });
     shared
         .map(|name| (format!("BrowserKeySha256 and {name} have a digest in common"), rotate(name)))

@@ -1,4 +1,4 @@
-//! What may be wrong with a stack. A row of [`CHECKS`] is a pure function of the stack's state: a finding says what it is,
+//! What may be wrong with a stack. A row of [`checks`] is a pure function of the stack's state: a finding says what it is,
 //! why it matters, and the one command that mends it.
 
 mod alarms;

@@ -65,7 +65,10 @@ fn age(state: &StackState) -> Verdicts {
     when(age > 1_200, || {
         let wanted: u64 = state.stack.parameter("WorkerMaximumConcurrency").parse().unwrap_or(10);
         (
-            format!("a message waits in the queue for {}", for_people(Duration::from_secs(age))),
+            format!(
+                "a message of the last hour waited in the queue for {}",
+                for_people(Duration::from_secs(age))
+            ),
             format!(
                 "relay set WorkerMaximumConcurrency={} (if relay tail shows no errors of the worker)",
                 2 * wanted
@@ -79,10 +82,10 @@ fn owed(state: &StackState) -> Verdicts {
     when(age > 3_600, || {
         (
             format!(
-                "the oldest event that is owed was received {} ago",
+                "an event was owed in the last hour that was received {} before",
                 for_people(Duration::from_secs(age))
             ),
-            "relay events --since 1d".to_owned(),
+            "relay tail --since 30m --no-follow".to_owned(),
         )
     })
 }
@@ -97,7 +100,7 @@ fn visibility(state: &StackState) -> Verdicts {
                 "the queue hides a message for {} s, less than six times the worker's timeout of {timeout} s",
                 queue.visibility_s
             ),
-            "sam build && sam deploy".to_owned(),
+            "relay repair".to_owned(),
         )
     })
 }
@@ -109,7 +112,7 @@ fn policy(state: &StackState) -> Verdicts {
             Some(receives) => format!("the queue moves messages after {receives} receives, not after 10"),
             None => "the queue has no dead-letter queue".to_owned(),
         };
-        (what, "sam build && sam deploy".to_owned())
+        (what, "relay repair".to_owned())
     })
 }
 
@@ -119,7 +122,7 @@ fn retention(state: &StackState) -> Verdicts {
         let retention = queue(state, name)?.retention_s;
         (retention < wanted).then(|| {
             let kept = for_people(Duration::from_secs(retention));
-            (format!("{name} keeps messages for {kept} only"), "sam build && sam deploy".to_owned())
+            (format!("{name} keeps messages for {kept} only"), "relay repair".to_owned())
         })
     });
     changed.collect()

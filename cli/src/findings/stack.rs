@@ -126,7 +126,7 @@ fn role_lacks(state: &StackState) -> Verdicts {
         if !lacking.is_empty() && role.attached.is_empty() {
             verdicts.push((
                 format!("the role of {function} does not allow {}", lacking.join(", ")),
-                AGAIN.to_owned(),
+                "relay repair".to_owned(),
             ));
         }
     }
@@ -143,7 +143,7 @@ fn role_has_more(state: &StackState) -> Verdicts {
         if !more.is_empty() {
             verdicts.push((
                 format!("the role of {function} has more than the template gives it: {}", more.join(", ")),
-                format!("take it away from {} in the console of IAM", role.name),
+                format!("relay repair (what it leaves, take away from {} in the console of IAM)", role.name),
             ));
         }
     }

@@ -97,7 +97,7 @@ fn usable(state: &StackState) -> impl Iterator<Item = (&String, &Function)> {
     state.functions.iter().filter_map(|(name, function)| Some((name, function.yes()?)))
 }
 
-const AGAIN: &str = "sam build && sam deploy";
+const AGAIN: &str = "relay repair";
 
 fn disabled(state: &StackState) -> Verdicts {
     let Some(source) = state.event_source.yes() else { return Vec::new() };
@@ -106,9 +106,7 @@ fn disabled(state: &StackState) -> Verdicts {
         let id = state.stack.resources.get("WorkerQueue").map_or("", String::as_str);
         (
             format!("the event source mapping of the worker is {}", source.state),
-            format!(
-                "enable the mapping {id} in the console: Lambda, the function worker, Configuration, Triggers"
-            ),
+            format!("relay repair (it enables the mapping {id})"),
         )
     })
 }
@@ -121,13 +119,13 @@ fn failures(state: &StackState) -> Verdicts {
 }
 
 fn reserved(state: &StackState) -> Verdicts {
-    let reserved = worker(state).and_then(|worker| worker.reserved);
-    reserved.map_or(Vec::new(), |count| {
-        vec![(
-            format!("the worker has a reserved concurrency of {count}"),
-            "take it away in the console: Lambda, the function worker, Configuration, Concurrency".to_owned(),
-        )]
-    })
+    let reserved = usable(state).filter(|(name, _)| *name != "ingest");
+    let reserved = reserved.filter_map(|(name, function)| Some((name, function.reserved?)));
+    reserved
+        .map(|(name, count)| {
+            (format!("{name} has a reserved concurrency of {count}"), "relay repair".to_owned())
+        })
+        .collect()
 }
 
 fn errors(state: &StackState) -> Verdicts {

@@ -299,6 +299,9 @@ fn state(
     let reason = |attempt: &Attempt| attempt.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
     match attempts.last() {
         Some(last) if last.outcome == "skipped" => return State::Skipped { reason: reason(last) },
+        Some(last) if last.outcome == "dead" && evidence.letters.yes().is_none() => {
+            return State::DeadLetter { reason: reason(last) };
+        }
         Some(last) if last.outcome == "dead" => return State::WasDeadLetter { reason: reason(last) },
         _ => (),
     }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,8 @@ pub struct Stack {
     secrets: Secrets,
     pub(crate) outputs: Outputs,
     pub(crate) ministack: MiniStack,
+    /// Where it says how it is reached.
+    running: PathBuf,
 }
 
 impl Stack {
@@ -102,23 +104,24 @@ impl Stack {
             .into_iter()
             .filter_map(|(destination, target)| target.stand_in.is_some().then_some(destination))
             .collect();
-        let stack = Stack { journal, logs: Logs::new(cloud), watched, address, secrets, outputs, ministack };
+        let running = project.state.join(RUNNING);
+        let stack =
+            Stack { journal, logs: Logs::new(cloud), watched, address, secrets, outputs, ministack, running };
         stack.healthy().await?;
-        stack.announce(&project)?;
+        stack.announce()?;
         Ok(stack)
     }
 
     /// Says where everything is, for `relay --local`. The last stack that started is the one.
-    fn announce(&self, project: &Project) -> Result<()> {
+    fn announce(&self) -> Result<()> {
         let running = json!({
-            "pid": std::process::id(),
             "aws": format!("http://{}", self.ministack.cloud.0),
             "region": REGION,
             "url": self.host(),
             "token": self.secrets.webhook_token,
         });
-        let file = project.state.join(RUNNING);
-        fs::write(&file, running.to_string()).with_context(|| format!("cannot write {}", file.display()))
+        let file = &self.running;
+        fs::write(file, running.to_string()).with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// The token that webhooks come with.
@@ -233,6 +236,13 @@ impl Stack {
             bail!("ingest does not work: {} {text}\nMore is in {}", answer.status(), self.log());
         }
         Ok(())
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // It is not reached there any more. If another one was started meanwhile, that one is not found, and says so.
+        let _ = fs::remove_file(&self.running);
     }
 }
 
