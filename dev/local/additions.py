@@ -79,8 +79,10 @@ async def note_call(method, path, headers, body, query, request, dispatch=app._d
         what = method, path, headers, body, query
         service = router.detect_service(method, path, headers, query)
         action = iam_actions.extract_iam_action(service, *what)
-        # Calls in CBOR, which CloudWatch alone gets, are named by their paths.
-        action = action or f"cloudwatch:{path.rpartition('/')[2]}"
+        if path.startswith("/service/"):
+            action = f"cloudwatch:{path.rpartition('/')[2]}"  # in CBOR, which CloudWatch alone gets
+        if not action:
+            return await dispatch(method, path, headers, body, query, request)  # MiniStack has no name for it
         where = router.extract_region(headers), responses.get_account_id()
         if function == "relay":
             resources = ["*"]  # as in its policy in the docs; a call in CBOR cannot be read for more

@@ -142,8 +142,7 @@ async fn the_doctor_is_silent_until_something_is_wrong_and_then_names_it() -> Re
 }
 
 /// Actions that the stand-in takes for others, and IAM's names of them.
-const STAND_IN: [(&str, &str); 3] = [
-    ("cloudwatch:account-settings", "lambda:GetAccountSettings"),
+const STAND_IN: [(&str, &str); 2] = [
     ("lambda:GetFunction", "lambda:GetFunctionConfiguration"),
     ("lambda:ListEventSourceMappings", "lambda:GetEventSourceMapping"),
 ];
@@ -313,7 +312,12 @@ async fn a_token_is_rotated_without_a_lost_webhook() -> Result<()> {
         let mut rotate = std::pin::pin!(relay.json_by(line, &token));
         let (code, document) = loop {
             // The old token until the new one is given out, and from then on the new one.
-            ids.push(stack.post_by(&new, WEBHOOK).await?);
+            match stack.post_by(&new, WEBHOOK).await {
+                Ok(id) => ids.push(id),
+                // The stand-in ends a process that it updates, whatever it is at. Lambda does not.
+                Err(error) if error.to_string().contains("Runtime.ExitError") => (),
+                refused => drop(refused?),
+            }
             if let Ok(done) = tokio::time::timeout(Duration::from_millis(30), &mut rotate).await {
                 break done?;
             }
