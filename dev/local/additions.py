@@ -51,13 +51,13 @@ def filter_of_logs(pattern, other=cloudwatch_logs._compile_filter_pattern):
 
 
 def with_numbers(provision):
-    """A template's number parameters stay texts there, and the poller of SQS cannot compare a text with a number."""
+    """A template's number parameters stay texts there, which the poller of SQS and the SDK cannot take for numbers."""
 
     def provision_with_numbers(*arguments):
         for properties in arguments:
-            scaling = properties.get("ScalingConfig") if isinstance(properties, dict) else None
-            if scaling:
-                scaling["MaximumConcurrency"] = int(scaling["MaximumConcurrency"])
+            for numbers in (properties, properties.get("ScalingConfig")) if isinstance(properties, dict) else ():
+                for name in {"MaximumBatchingWindowInSeconds", "MaximumConcurrency"} & set(numbers or ()):
+                    numbers[name] = int(numbers[name])
         return provision(*arguments)
 
     return provision_with_numbers

@@ -82,6 +82,11 @@ async fn the_doctor_is_silent_until_something_is_wrong_and_then_names_it() -> Re
     let (_, document) = relay.json("doctor").await?;
     assert_eq!(document["unknown"], json!([]), "and everything can be looked at");
 
+    // A change of the stack leaves everything as it can be looked at.
+    assert_eq!(relay.json("set QuietHours=48 --yes").await?, (0, json!({"QuietHours": "48"})));
+    let (_, document) = relay.json("doctor").await?;
+    assert_eq!((&document["findings"], &document["unknown"]), (&json!([]), &json!([])));
+
     // Each is planted by AWS's own calls, and taken away again.
     let source = format!("/2015-03-31/event-source-mappings/{}", names["WorkerQueue"]);
     stack.lambda("PUT", &source, Some(json!({"Enabled": false}))).await?;
