@@ -83,7 +83,7 @@ pub enum Command {
     Resume(Destinations),
     /// Change parameters of the stack, and keep the others
     Set(Set),
-    /// Set back what was changed by hand, so that the stack is as its template says
+    /// Set back what was changed by hand: the event source, reserved concurrency, and what drifted from the template
     Repair(Consent),
     /// Query the archive
     Query(Query),
@@ -111,7 +111,7 @@ Examples:
   relay doctor                     exit code 0 if all is well, 5 if something is not
   relay doctor --send              also send a check through the stack; asks for the token")]
 pub struct Doctor {
-    /// Send a `Relay Check` and follow it to each destination
+    /// Send a `Vero Relay Check` and follow it; Vero Track skips its type. Asks for the token, but not with --local
     #[arg(long)]
     pub send: bool,
 }

@@ -108,7 +108,7 @@ impl Cloud {
         )?;
         let by_log = Figures::of_log(worker.iter().chain(&ingest).map(|line| &line.fields));
         match by_metrics {
-            Ok(by_metrics) if by_log.is_empty() => Ok(by_metrics),
+            Ok(by_metrics) if by_log.is_empty() && self.local.is_none() => Ok(by_metrics),
             Ok(by_metrics) => Ok(by_log.with_those_of_aws(&by_metrics)),
             Err(_) => Ok(by_log),
         }

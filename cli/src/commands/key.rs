@@ -61,6 +61,7 @@ pub(super) async fn run(cloud: &Cloud, console: Console, Key::Set(options): &Key
             )));
         }
     }
+    let before = cloud.read_secret(&name).await.ok();
     cloud.store_secret(&name, &value, kms_key).await?;
     if cloud.read_secret(&name).await? != value {
         return Err(Error::Refused(format!(
@@ -69,7 +70,12 @@ pub(super) async fn run(cloud: &Cloud, console: Console, Key::Set(options): &Key
     }
     let is_read = named.is_some();
     console.show(&json!({"name": name, "is_read": is_read}), || {
-        console.say(format!("stored as {name}"));
+        let beside = match &before {
+            Some(before) if *before == value => "; it is the same as before",
+            Some(_) => "; it differs from the one before",
+            None => "",
+        };
+        console.say(format!("stored as {name}{beside}"));
         match (stack.is_some(), is_read) {
             (true, true) => console.say(match key {
                 KeyName::Segment => "The worker uses it within five minutes. Segment answers 200 to a wrong key, too: `relay doctor --send` then says where to look. Until you have seen the check there, keep the old key valid.",

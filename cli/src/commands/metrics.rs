@@ -46,6 +46,10 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Metrics) -> D
                 "statistic": series.statistic, "points": points.iter().map(|(at, value)| json!([at, value])).collect::<Vec<_>>()}));
         }
     }
+    if cloud.local.is_some() {
+        console
+            .say("`cargo local` has no metrics of the functions: `relay --local status` counts in the log.");
+    }
     console.show(&document, || ())?;
     Ok(ExitCode::SUCCESS)
 }

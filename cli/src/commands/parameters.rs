@@ -82,7 +82,7 @@ async fn set_paused(cloud: &Cloud, console: Console, options: &Destinations, is_
         console.say(if is_paused {
             "What it is owed waits in the queue for as long as the pause lasts."
         } else {
-            "What it is owed arrives within 15 minutes."
+            "What it is owed arrives within 15 minutes, if the worker runs."
         });
     })?;
     Ok(ExitCode::SUCCESS)

@@ -12,26 +12,37 @@ use crate::options::Consent;
 
 pub(super) async fn run(cloud: &Cloud, console: Console, consent: &Consent) -> Done {
     let stack = cloud.describe().await?;
-    console.ask("Set back what was changed by hand, so that it is as the template says?", consent)?;
-    let mut repaired = Vec::new();
     // These are no drift to CloudFormation: the first is a state, and the template gives the others no value.
-    if let Some(id) = stack.resources.get("WorkerQueue")
-        && cloud.event_source(id).await?.state == "Disabled"
-    {
-        cloud.enable_event_source(id).await?;
-        repaired.push("the event source mapping of the worker is enabled".to_owned());
+    let mut plan = Vec::new();
+    let source = stack.resources.get("WorkerQueue");
+    let is_disabled = match source {
+        Some(id) => cloud.event_source(id).await?.state == "Disabled",
+        None => false,
+    };
+    if is_disabled {
+        plan.push("enable the event source mapping of the worker".to_owned());
     }
-    let is_reserved = stack.parameter("IngestReservedConcurrency") != "none";
+    let mut reserved = Vec::new();
     for name in ["Ingest", "Worker", "Replay"] {
-        let Some(function) = stack.resources.get(name).filter(|_| name != "Ingest" || !is_reserved) else {
-            continue;
-        };
+        let is_meant = name == "Ingest" && stack.parameter("IngestReservedConcurrency") != "none";
+        let Some(function) = stack.resources.get(name).filter(|_| !is_meant) else { continue };
         if cloud.function(function).await?.reserved.is_some() {
-            cloud.set_running(function, true).await?;
-            repaired.push(format!("the reserved concurrency of {name} is gone"));
+            plan.push(format!("take the reserved concurrency of {name} away"));
+            reserved.push(function);
         }
     }
-    repaired.iter().for_each(|one| console.say(one));
+    for step in &plan {
+        console.say(step);
+    }
+    if !plan.is_empty() {
+        console.ask("Do this?", consent)?;
+        if let Some(id) = source.filter(|_| is_disabled) {
+            cloud.enable_event_source(id).await?;
+        }
+        for function in reserved {
+            cloud.set_running(function, true).await?;
+        }
+    }
     // The stand-in of `cargo local` knows no drift.
     let changes = match cloud.local {
         Some(_) => None,
@@ -39,13 +50,13 @@ pub(super) async fn run(cloud: &Cloud, console: Console, consent: &Consent) -> D
     };
     if let Some(set) = changes {
         confirm(cloud, console, &set, consent).await?;
-        repaired.extend(set.changes.iter().map(|change| change.resource.clone()));
+        plan.extend(set.changes.iter().map(|change| change.resource.clone()));
     }
-    console.show(&json!({"repaired": repaired}), || {
-        console.say(if repaired.is_empty() {
-            "Nothing was changed by hand."
+    console.show(&json!({"repaired": plan}), || {
+        console.say(if plan.is_empty() {
+            "Nothing was found that somebody changed by hand. Parameters stay as they are."
         } else {
-            "It is as the template says."
+            "Done. Parameters stay as they are: relay doctor says what else is wrong."
         });
     })?;
     Ok(ExitCode::SUCCESS)

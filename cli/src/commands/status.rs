@@ -47,6 +47,14 @@ fn print(console: Console, state: &StackState) {
         }
         Known::No { unknown } => console.say(format!("ingest       {}", styled(RED, unknown))),
     }
+    match &state.event_source {
+        Known::Yes(source) if source.state == "Enabled" => console.say("worker       takes from the queue"),
+        Known::Yes(source) => {
+            let state = format!("takes nothing: its event source mapping is {}", source.state);
+            console.say(format!("worker       {}", styled(RED, state)));
+        }
+        unknown => console.say(format!("worker       {}", not_known(unknown))),
+    }
     for (name, title) in [("Queue", "queue"), ("DeadLetterQueue", "dead letters"), ("ReplayQueue", "replays")]
     {
         if let Some(queue) = state.queues.get(name) {
@@ -68,7 +76,10 @@ fn print(console: Console, state: &StackState) {
             .map(|alarm| alarm.name.trim_end_matches("Alarm"))
             .collect();
         let text = if ringing.is_empty() {
-            format!("{} alarms, none rings", alarms.len())
+            match alarms.iter().filter(|alarm| alarm.state == "INSUFFICIENT_DATA").count() {
+                0 => format!("{} alarms, none rings", alarms.len()),
+                unknown => format!("{} alarms, none rings, {unknown} without data", alarms.len()),
+            }
         } else {
             styled(RED, format!("{} ring{}", ringing.join(", "), if ringing.len() == 1 { "s" } else { "" }))
         };
@@ -80,7 +91,7 @@ fn print(console: Console, state: &StackState) {
     console.say(destinations_table(state));
     for (title, figures) in [("last hour", &state.last_hour), ("last day", &state.last_day)] {
         if let Some(figures) = figures.yes() {
-            let mut words = vec![format!("{} webhooks received", figures.received)];
+            let mut words = vec![format!("the worker took {} new webhooks", figures.received)];
             if figures.oldest_owed_s > 0 {
                 let age = for_people(std::time::Duration::from_secs(figures.oldest_owed_s));
                 words.push(format!("oldest owed was received {age} ago"));
@@ -103,8 +114,8 @@ fn of_queue(queue: &Known<Queue>) -> String {
     match queue {
         Known::Yes(queue) if queue.messages() == 0 => "empty".to_owned(),
         Known::Yes(queue) => format!(
-            "{} wait, {} wait for their next try, {} in work",
-            queue.visible, queue.delayed, queue.in_flight
+            "{} wait, {} wait for their next try, {} in work, or back within {} s if a worker died over them",
+            queue.visible, queue.delayed, queue.in_flight, queue.visibility_s
         ),
         unknown => not_known(unknown),
     }

@@ -11,7 +11,7 @@ use crate::cloud::{Cloud, Group};
 use crate::console::{Console, DIM, RED, YELLOW, printable, styled};
 use crate::model::letter::bare_id;
 use crate::model::log_line::LogLine;
-use crate::model::time::At;
+use crate::model::time::{At, for_people};
 use crate::options::Tail;
 
 /// A line may come late.
@@ -32,6 +32,9 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Tail) -> Done
             }
         }
         if options.no_follow {
+            if shown.is_empty() {
+                anstream::eprintln!("no such line in the last {}", for_people(options.since.0));
+            }
             return Ok(ExitCode::SUCCESS);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -228,13 +228,15 @@ fn refused(state: &StackState) -> Verdicts {
 }
 
 fn paused(state: &StackState) -> Verdicts {
-    let age = state.stack.changed_at.map(|at| state.at.since(at)).unwrap_or_default();
-    if age.as_secs() < 3_600 {
-        return Vec::new();
-    }
+    let changed = state
+        .stack
+        .changed_at
+        .map(|at| format!(" (the stack was last changed {} ago)", for_people(state.at.since(at))));
     let verdict = |name: &str| {
-        let since = for_people(age);
-        (format!("{name} has been paused for {since} or longer"), format!("relay resume {name}"))
+        (
+            format!("{name} is paused{}", changed.as_deref().unwrap_or_default()),
+            format!("relay resume {name}"),
+        )
     };
     state.stack.paused().map(verdict).collect()
 }

@@ -323,7 +323,7 @@ fn state(
             State::Owed { next_try_before, reason: reason(last) }
         }
         None if evidence.deliveries.yes().is_some() => State::Unknown {
-            may_be: "it waits in the queue, or the delivery log does not have its row yet (up to 15 minutes)",
+            may_be: "it waits in the queue, a worker died over it and it comes back (relay status says when), or the delivery log does not have its row yet (up to 15 minutes)",
         },
         None => State::Unknown {
             may_be: "no failure is known, so it was accepted or skipped, or it still waits; without an archive there is no record",
