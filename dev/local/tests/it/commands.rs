@@ -115,7 +115,11 @@ async fn run(relay: &Path, root: &Path, command: &str) -> Result<String> {
     bash.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = bash.spawn()?;
     let mut stdin = child.stdin.take().context("no input")?;
-    let key = if command.ends_with("segment") { SEGMENT_WRITE_KEY } else { VERO_AUTH_TOKEN };
+    let key = match command {
+        _ if command.contains("shared-secret") => "a-shared-secret",
+        _ if command.ends_with("segment") => SEGMENT_WRITE_KEY,
+        _ => VERO_AUTH_TOKEN,
+    };
     stdin.write_all(format!("{key}\n").as_bytes()).await?;
     drop(stdin);
     let output = tokio::time::timeout(DEADLINE_AFTER, child.wait_with_output()).await;
