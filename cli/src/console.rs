@@ -61,10 +61,10 @@ impl Console {
     /// Waits for something, and says on a terminal what it waits for when that takes more than a second.
     pub async fn wait<T>(self, what: &str, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        let patience = tokio::time::sleep(Duration::from_secs(1));
+        let second = tokio::time::sleep(Duration::from_secs(1));
         tokio::select! {
             done = &mut work => return done,
-            () = patience => (),
+            () = second => (),
         }
         if !io::stderr().is_terminal() {
             return work.await;

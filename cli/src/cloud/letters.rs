@@ -58,8 +58,8 @@ impl Cloud {
         let total = self.queue(url).await?.messages() as usize;
         let mut letters: HashMap<String, Letter> = HashMap::new();
         // Somebody else's look may hide some of them.
-        let patience = Duration::from_secs(LOOK as u64 + 5);
-        let mut deadline = Instant::now() + patience;
+        let timeout = Duration::from_secs(LOOK as u64 + 5);
+        let mut deadline = Instant::now() + timeout;
         while letters.len() < total.min(limit) && Instant::now() < deadline {
             let batch = self.receive(url, LOOK).await?;
             if batch.is_empty() {
@@ -67,7 +67,7 @@ impl Cloud {
             }
             for one in batch {
                 if letters.insert(one.letter.message_id.clone(), one.letter).is_none() {
-                    deadline = Instant::now() + patience;
+                    deadline = Instant::now() + timeout;
                 }
             }
         }

@@ -49,7 +49,7 @@ impl Cloud {
                 tokio::join!(
                     async { Known::from(self.figures(&stack, at, HOUR).await) },
                     async { Known::from(self.figures(&stack, at, DAY).await) },
-                    async { Known::from(self.unqueued(at).await) },
+                    async { Known::from(self.unqueued(&stack, at).await) },
                 )
             },
             async {
@@ -126,10 +126,12 @@ impl Cloud {
         self.look_at_letters(url, LETTERS).await.map(|look| letter::count(&look.letters)).into()
     }
 
-    /// Webhooks that the log of the last day has and the queue had not, each once.
-    async fn unqueued(&self, now: At) -> Result<u64, Error> {
-        let lines =
-            self.log_lines(Group::Ingest, now.before(DAY), Some(("message", "unqueued_webhook"))).await?;
+    /// Webhooks that the log of the last day has and the queue had not, each once; without those that somebody has
+    /// queued from there.
+    async fn unqueued(&self, stack: &Stack, now: At) -> Result<u64, Error> {
+        let since = now.before(DAY);
+        let since = self.requeued_until(stack).await?.map_or(since, |until| until.max(since));
+        let lines = self.log_lines(Group::Ingest, since, Some(("message", "unqueued_webhook"))).await?;
         let ids: std::collections::BTreeSet<&str> =
             lines.iter().filter_map(|line| line.id.as_deref()).collect();
         Ok(ids.len() as u64)

@@ -97,7 +97,7 @@ impl Plan {
 
     /// Follows the task by what the function logs of it, up to its end.
     async fn end(&self, cloud: &Cloud, console: Console, mut since: At) -> Result<Value, Error> {
-        let deadline = At::now().ms() + PATIENCE.as_millis() as i64;
+        let deadline = At::now().ms() + FOLLOW_TIMEOUT.as_millis() as i64;
         let mut failures = 0;
         while At::now().ms() < deadline {
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -127,7 +127,7 @@ impl Plan {
 }
 
 /// A task that S3 or SQS stop goes on by itself for some four hours.
-const PATIENCE: Duration = Duration::from_secs(6 * 3_600);
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
 
 /// The counts of a report.
 fn in_words(report: &Value) -> String {

@@ -15,6 +15,8 @@ use crate::model::log_line::LogLine;
 use crate::model::time::At;
 use crate::options::Requeue;
 
+/// CloudWatch may take so long until it shows a line.
+const LATE: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 pub(super) async fn run(cloud: &Cloud, console: Console, options: &Requeue) -> Done {
@@ -37,10 +39,17 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Requeue) -> D
         };
         return plan.carry_out(cloud, console, &stack, &options.consent).await;
     }
-    // What was queued from the log before is not queued again.
+    // What was queued from the log before is not queued again. A line may come to the log late: what is younger than
+    // `until` is left for the next time, so that no line is passed over.
+    let until = At::now().before(LATE);
     let since = since.max(cloud.requeued_until(&stack).await?.unwrap_or(since));
     let look = cloud.log_lines(Group::Ingest, since, Some(("message", "unqueued_webhook")));
-    let lines = console.wait("Reading the log", look).await?;
+    let mut lines = console.wait("Reading the log", look).await?;
+    let all = lines.len();
+    lines.retain(|line| line.at < until);
+    if lines.len() < all {
+        console.say("Lines of the last quarter of an hour are left out: run it again then.");
+    }
     let (envelopes, torn) = put_together(&lines);
     console.say(format!(
         "{} webhooks are in the log instead of the queue",
@@ -70,9 +79,7 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Requeue) -> D
         queued += 1;
         console.say(id);
     }
-    if let Some(last) = lines.last() {
-        cloud.set_requeued_until(&stack, At::from_ms(last.at.ms() + 1)).await?;
-    }
+    cloud.set_requeued_until(&stack, until).await?;
     console.show(&json!({"found": envelopes.len(), "torn": torn, "queued": queued}), || {
         console.say(format!("{queued} webhooks are on the queue, with the ids that they have"));
     })?;

@@ -70,8 +70,8 @@ async fn post(
 
 /// Waits until every destination has settled the event, or for as long as it may take.
 async fn follow(cloud: &Cloud, stack: &Stack, id: &str) -> Story {
-    let patience = if cloud.local.is_some() { FOLLOW_LOCAL } else { FOLLOW };
-    let deadline = Instant::now() + patience;
+    let timeout = if cloud.local.is_some() { FOLLOW_LOCAL } else { FOLLOW };
+    let deadline = Instant::now() + timeout;
     loop {
         let evidence = gather(cloud, stack, id, false).await;
         let story = tell(&evidence, stack, At::now(), false);
