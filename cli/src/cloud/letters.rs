@@ -49,14 +49,14 @@ pub struct Received {
 }
 
 impl Cloud {
-    /// Looks at letters, at most `limit`. Needs the right to receive, and changes nothing but that they are hidden for
-    /// ten seconds.
+    /// Looks at letters, at most `limit`. Needs the right to receive, and changes nothing but that they are hidden
+    /// meanwhile: for ten seconds, if the caller may not show them again.
     ///
     /// # Errors
     /// If SQS does not answer.
     pub async fn look_at_letters(&self, url: &str, limit: usize) -> Result<Look, Error> {
         let total = self.queue(url).await?.messages() as usize;
-        let mut letters: HashMap<String, Letter> = HashMap::new();
+        let mut letters: HashMap<String, Received> = HashMap::new();
         // Somebody else's look may hide some of them.
         let timeout = Duration::from_secs(LOOK as u64 + 5);
         let mut deadline = Instant::now() + timeout;
@@ -66,13 +66,16 @@ impl Cloud {
                 sleep(Duration::from_millis(200)).await;
             }
             for one in batch {
-                if letters.insert(one.letter.message_id.clone(), one.letter).is_none() {
+                if letters.insert(one.letter.message_id.clone(), one).is_none() {
                     deadline = Instant::now() + timeout;
                 }
             }
         }
         let is_complete = letters.len() >= total;
-        let mut letters: Vec<Letter> = letters.into_values().collect();
+        let letters: Vec<Received> = letters.into_values().collect();
+        // Without the right to do so, or too late, they are shown by themselves.
+        let _ = self.release(url, &letters).await;
+        let mut letters: Vec<Letter> = letters.into_iter().map(|one| one.letter).collect();
         letters.sort_by(|a, b| (a.received_at, a.name()).cmp(&(b.received_at, b.name())));
         letters.truncate(limit);
         Ok(Look { letters, total, is_complete })

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use hyper::Method;
@@ -47,6 +48,11 @@ impl Stack {
         calls.map(call).collect()
     }
 
+    /// Where the stand-in for AWS listens.
+    pub fn aws(&self) -> SocketAddr {
+        self.ministack.cloud.0
+    }
+
     /// A call of a service that speaks JSON: SQS, CloudWatch and its logs, Firehose, Glue, Athena.
     pub async fn json(&self, service: &str, target: &str, body: Value) -> Result<Value> {
         self.ministack.cloud.json(service, target, body).await
@@ -79,6 +85,11 @@ impl Stack {
     /// What S3 answers to a GET: of an object, or of a bucket's settings.
     pub async fn s3(&self, path: &str) -> Result<String> {
         self.ministack.cloud.get_s3(path).await
+    }
+
+    /// Keeps an object in the archive's bucket.
+    pub async fn put_in_archive(&self, key: &str, text: &str) -> Result<()> {
+        self.ministack.cloud.put_s3(&self.outputs.archive_bucket, key, text.to_owned().into()).await
     }
 
     /// The stack's resources: their names in the template, and at AWS.

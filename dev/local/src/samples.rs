@@ -109,9 +109,12 @@ pub async fn post(stack: &Stack, samples: Vec<Sample>) -> Vec<Posted> {
     posted
 }
 
-/// Writes a webhook of two hours ago into ingest's log, as ingest does when SQS does not take it, and gives its id.
-pub async fn log_unqueued(stack: &Stack) -> Result<String> {
-    let at = SystemTime::now() - Duration::from_secs(2 * 3_600);
+/// Long enough ago that the log has all its lines, and the archive all its objects.
+pub const TWO_HOURS: Duration = Duration::from_secs(2 * 3_600);
+
+/// Writes a webhook of some time ago into ingest's log, as ingest does when SQS does not take it, and gives its id.
+pub async fn log_unqueued(stack: &Stack, age: Duration) -> Result<String> {
+    let at = SystemTime::now() - age;
     let milliseconds = at.duration_since(UNIX_EPOCH)?.as_millis() as u64;
     let time = format!("{milliseconds:012x}");
     let id = format!("{}-{}-7000-8000-000000000001", &time[..8], &time[8..]);
@@ -126,7 +129,7 @@ pub async fn log_unqueued(stack: &Stack) -> Result<String> {
         "level": "ERROR", "message": "unqueued_webhook", "id": id, "part": 1, "parts": 1,
         "envelope": envelope.to_string(),
     });
-    let mut stream = json!({"logGroupName": "/aws/lambda/vero-relay-ingest", "logStreamName": "an-outage"});
+    let mut stream = json!({"logGroupName": "/aws/lambda/vero-relay-ingest", "logStreamName": id});
     stack.json("logs", "Logs_20140328.CreateLogStream", stream.clone()).await?;
     stream["logEvents"] = json!([{"timestamp": milliseconds, "message": line.to_string()}]);
     stack.json("logs", "Logs_20140328.PutLogEvents", stream).await?;

@@ -158,7 +158,7 @@ async fn replay_goes_on_by_its_queue_and_queues_what_only_the_log_has() -> Resul
     let two_hours_ago = SystemTime::now() - Duration::from_secs(2 * 3_600);
     let at = Timestamp::from_system(two_hours_ago).iso();
 
-    let in_log = samples::log_unqueued(&stack).await?;
+    let in_log = samples::log_unqueued(&stack, samples::TWO_HOURS).await?;
     for queued in [1, 0] {
         assert_eq!(stack.replay(&json!({"source": "log"})).await?["sent"], queued, "once");
     }

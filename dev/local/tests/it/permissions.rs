@@ -3,7 +3,6 @@
 //! nobody asks for. Needs Node and npm.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -15,7 +14,7 @@ use local::{Project, Settings, Stack, install};
 use relay_core::timestamp::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{DEADLINE_AFTER, ONE_AT_A_TIME};
+use crate::DEADLINE_AFTER;
 
 const ACCOUNT: &str = "000000000000";
 const REGION: &str = "us-east-1";
@@ -52,7 +51,6 @@ const ROLES: [(&str, &str); 3] =
 
 #[tokio::test]
 async fn each_role_allows_what_is_called_and_no_more() -> Result<()> {
-    let _turn = ONE_AT_A_TIME.lock().await;
     let project = Project::find().await?;
     let stack = Stack::start(&Settings::default()).await?;
     use_everything(&project, &stack).await?;
@@ -142,7 +140,7 @@ async fn use_everything(project: &Project, stack: &Stack) -> Result<()> {
     range["result"] = result.into();
     stack.replay(&range).await?;
     stack.replay(&json!({"forget": {"user_id": "123"}})).await?;
-    samples::log_unqueued(stack).await?;
+    samples::log_unqueued(stack, samples::TWO_HOURS).await?;
     let report = stack.replay(&json!({"source": "log"})).await?;
     ensure!(report["sent"] == 1, "{report}");
     Ok(())
@@ -207,20 +205,7 @@ impl Simulator {
     async fn install(project: &Project) -> Result<Simulator> {
         let source = project.root.join("dev/local/simulate");
         let target = project.target.join("local/simulate");
-        let lock = fs::read_to_string(source.join("package-lock.json"))?;
-        install::once(&target, &lock, "a simulator of IAM", async || {
-            for file in ["package.json", "package-lock.json"] {
-                fs::copy(source.join(file), target.join(file))?;
-            }
-            let mut npm = tokio::process::Command::new("npm");
-            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
-            let installed = install::run(npm.current_dir(&target)).await?;
-            ensure!(installed.success(), "npm could not install the simulator; its message is above");
-            Ok(())
-        })
-        .await?;
-        // Node looks for packages beside the program.
-        fs::copy(source.join("simulate.js"), target.join("simulate.js"))?;
+        install::npm(&source, &target, "a simulator of IAM").await?;
         Ok(Simulator(target.join("simulate.js")))
     }
 

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use local::{Project, SEGMENT_WRITE_KEY, Settings, Stack, VERO_AUTH_TOKEN, samples};
+use local::{Project, SEGMENT_WRITE_KEY, VERO_AUTH_TOKEN, samples};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::relay::{BINARY, start};
 use crate::{DEADLINE_AFTER, ONE_AT_A_TIME};
 
 /// What stands for something of the user's own.
@@ -56,7 +57,6 @@ const PRINTS: [(&str, &str); 12] = [
 async fn the_docs_commands_work() -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().await;
     let project = Project::find().await?;
-    let [relay] = harness::build(["relay"], "dev").await?;
     let mut commands = Vec::new();
     for page in pages(&project.root)? {
         commands.extend(commands_of(&fs::read_to_string(&page)?));
@@ -72,17 +72,17 @@ async fn the_docs_commands_work() -> Result<()> {
     let takes_away = ["letters redrive", "letters delete", "forget"];
     commands.sort_by_key(|command| takes_away.iter().position(|words| command.contains(words)));
 
-    let stack = Stack::start(&Settings::default()).await?;
+    let (_, stack) = start().await?;
     let posted = samples::post(&stack, samples::Sample::all(&project)?).await;
     stack.archived(posted.len(), DEADLINE_AFTER).await?;
     let id = stack.post(r#"{"type":"opened","user":{"id":123}}"#).await?;
     stack.deliveries(&id, 2, DEADLINE_AFTER).await;
     ensure!(stack.post("not JSON").await.is_err(), "what is no JSON is refused");
-    samples::log_unqueued(&stack).await?;
+    samples::log_unqueued(&stack, samples::TWO_HOURS).await?;
 
     let mut printed = Vec::new();
     for command in &commands {
-        let output = run(&relay, &project.root, &command.replace(USER_ID, &id)).await?;
+        let output = run(&project, &command.replace(USER_ID, &id)).await?;
         println!("\n{command}\n{output}");
         printed.push((command, output));
         if command.contains("redrive") {
@@ -101,7 +101,7 @@ async fn the_docs_commands_work() -> Result<()> {
 }
 
 /// What a command prints. It may find that something is wrong or not there, which the docs' examples are about.
-async fn run(relay: &Path, root: &Path, command: &str) -> Result<String> {
+async fn run(Project { root, target, .. }: &Project, command: &str) -> Result<String> {
     let mut line = command.replacen("relay ", "\"$RELAY\" --local ", 1);
     if ASKS.iter().any(|asks| command.starts_with(asks)) && !command.contains("--dry-run") {
         line.push_str(" --yes");
@@ -110,7 +110,11 @@ async fn run(relay: &Path, root: &Path, command: &str) -> Result<String> {
         line.push_str(" --no-follow");
     }
     let mut bash = Command::new("bash");
-    bash.arg("-c").arg(format!("exec 2>&1\n{line}")).current_dir(root).env("RELAY", relay);
+    bash.arg("-c")
+        .arg(format!("exec 2>&1\n{line}"))
+        .current_dir(root)
+        .env("RELAY", BINARY)
+        .env("CARGO_TARGET_DIR", target);
     // What is asked for on the terminal comes from there.
     bash.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = bash.spawn()?;

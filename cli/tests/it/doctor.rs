@@ -1,0 +1,128 @@
+//! `relay doctor` and `relay repair`: silent on a healthy stack, and each fault named that is planted by AWS's own calls.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use local::Stack;
+use serde_json::{Value, json};
+
+use crate::relay::{Relay, start};
+use crate::{DEADLINE_AFTER, ONE_AT_A_TIME, WEBHOOK};
+
+impl Relay {
+    /// The codes of what the doctor finds.
+    async fn findings(&self) -> Result<BTreeSet<String>> {
+        let (code, document) = self.json("doctor").await?;
+        let findings = document["findings"].as_array().with_context(|| format!("{code}: {document}"))?;
+        ensure!(code == if findings.is_empty() { 0 } else { 5 }, "{code}: {document}");
+        let codes = findings.iter().filter_map(|finding| finding["code"].as_str());
+        Ok(codes.map(str::to_owned).collect())
+    }
+}
+
+fn codes<const N: usize>(codes: [&str; N]) -> BTreeSet<String> {
+    codes.into_iter().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_doctor_is_silent_until_something_is_wrong_and_then_names_it() -> Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let (relay, stack) = start().await?;
+    let names = stack.resources().await?;
+    let id = stack.post(WEBHOOK).await?;
+    stack.deliveries(&id, 2, DEADLINE_AFTER).await;
+    assert_eq!(relay.findings().await?, codes([]), "a healthy stack is silent");
+    let (_, document) = relay.json("doctor").await?;
+    assert_eq!(document["unknown"], json!([]), "and everything can be looked at");
+
+    // A change of the stack leaves everything as it can be looked at.
+    assert_eq!(relay.json("set QuietHours=48 --yes").await?, (0, json!({"QuietHours": "48"})));
+    let (_, document) = relay.json("doctor").await?;
+    assert_eq!((&document["findings"], &document["unknown"]), (&json!([]), &json!([])));
+
+    // Each is planted by AWS's own calls, and taken away again.
+    let source = format!("/2015-03-31/event-source-mappings/{}", names["WorkerQueue"]);
+    stack.lambda("PUT", &source, Some(json!({"Enabled": false}))).await?;
+    assert_eq!(relay.findings().await?, codes(["event_source_disabled"]));
+    assert_eq!(relay.json("repair --yes").await?.0, 0);
+    assert_eq!(relay.findings().await?, codes([]), "its mend mends it");
+
+    let queue = |attributes: Value| json!({"QueueUrl": names["Queue"], "Attributes": attributes});
+    for (changed, back, code) in [
+        ("VisibilityTimeout", "150", "visibility_too_short"),
+        ("MessageRetentionPeriod", "604800", "retention_changed"),
+    ] {
+        stack.json("sqs", "AmazonSQS.SetQueueAttributes", queue(json!({changed: "60"}))).await?;
+        assert_eq!(relay.findings().await?, codes([code]));
+        stack.json("sqs", "AmazonSQS.SetQueueAttributes", queue(json!({changed: back}))).await?;
+    }
+
+    let secret = |value: &str, kind: &str| json!({"Name": "/vero-relay/vero-auth-token", "Value": value, "Type": kind, "Overwrite": true});
+    for (value, kind, expected) in [
+        ("local-segment-write-key", "SecureString", codes(["secrets_alike"])),
+        ("local-vero-auth-token ", "SecureString", codes(["secret_has_blanks"])),
+        ("local-vero-auth-token", "String", codes(["secret_not_encrypted"])),
+    ] {
+        stack.json("ssm", "AmazonSSM.PutParameter", secret(value, kind)).await?;
+        assert_eq!(relay.findings().await?, expected);
+    }
+    stack.json("ssm", "AmazonSSM.DeleteParameter", json!({"Name": "/vero-relay/vero-auth-token"})).await?;
+    assert_eq!(relay.findings().await?, codes(["secret_missing"]));
+    stack.json("ssm", "AmazonSSM.PutParameter", secret("local-vero-auth-token", "SecureString")).await?;
+
+    ensure!(stack.post("not JSON").await.is_err(), "what is no JSON is refused");
+    assert_eq!(relay.findings().await?, codes(["dead_letters"]));
+    let (code, deleted) = relay.json("letters delete --reason not_json").await?;
+    assert_eq!((code, &deleted["stdout"]), (3, &json!("")), "nobody said yes");
+    let (code, deleted) = relay.json("letters delete --reason not_json --yes").await?;
+    assert_eq!((code, deleted), (0, json!({"deleted": 1})));
+    assert_eq!(relay.findings().await?, codes([]), "mended");
+
+    for _ in 0..10 {
+        ensure!(stack.post_by("no-token-of-this-stack", WEBHOOK).await.is_err());
+    }
+    assert_eq!(relay.findings().await?, codes(["token_rejected"]));
+
+    for (function, code) in [("Ingest", "ingest_may_not_run"), ("Worker", "worker_may_not_run")] {
+        let path = format!("/2017-10-31/functions/{}/concurrency", names[function]);
+        stack.lambda("PUT", &path, Some(json!({"ReservedConcurrentExecutions": 0}))).await?;
+        let found = relay.findings().await?;
+        assert!(found.contains(code), "{code}: {found:?}");
+        assert_eq!(relay.json("repair --yes").await?.0, 0);
+        let found = relay.findings().await?;
+        assert!(!found.contains(code), "{code}: {found:?}");
+    }
+
+    let begin = Instant::now();
+    relay.json("doctor").await?;
+    println!("the doctor took {:?}", begin.elapsed());
+    has_no_more_rights_than_the_docs_say(&stack)
+}
+
+/// Actions that the stand-in takes for others, and IAM's names of them.
+const STAND_IN: [(&str, &str); 2] = [
+    ("lambda:GetFunction", "lambda:GetFunctionConfiguration"),
+    ("lambda:ListEventSourceMappings", "lambda:GetEventSourceMapping"),
+];
+
+/// What `relay` has asked for so far is in the policy of docs/relay.md.
+fn has_no_more_rights_than_the_docs_say(stack: &Stack) -> Result<()> {
+    let docs = include_str!("../../../docs/relay.md");
+    let documented: BTreeSet<&str> =
+        docs.lines().filter_map(|line| line.trim().strip_prefix('"')?.split('"').next()).collect();
+    let calls = stack.calls()?;
+    let asked: BTreeSet<&str> =
+        calls.iter().filter(|call| call.function == "relay").map(|call| call.action.as_str()).collect();
+    ensure!(asked.len() > 15, "{asked:?}");
+    let iam = |action: &str| {
+        STAND_IN
+            .iter()
+            .find(|(own, _)| *own == action)
+            .map_or(action.to_owned(), |(_, iam)| (*iam).to_owned())
+    };
+    let others: Vec<String> =
+        asked.into_iter().map(iam).filter(|action| !documented.contains(action.as_str())).collect();
+    ensure!(others.is_empty(), "docs/relay.md lacks {others:?}");
+    Ok(())
+}
