@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`options`] is the command line, `console` the terminal, [`error`] what can go wrong.
 //! - [`cloud`] asks AWS: a file for each of its services. Nothing else here makes a call.
-//! - [`model`] is what was found, without I/O: a stack's state, its figures, dead letters, log lines, an event's story.
+//! - `inspector::model` is what was found, without I/O: a stack's state, its figures, dead letters, log lines, an event's story.
 //! - [`findings`] judges a stack's state: one table, whose rows are pure functions.
 //! - `commands`: a file for each command, which asks `cloud`, and shows what `model` and `findings` say.
 
@@ -12,7 +12,7 @@ mod commands;
 mod console;
 pub mod error;
 pub mod findings;
-pub mod model;
 pub mod options;
 
 pub use commands::run;
+use inspector::model;

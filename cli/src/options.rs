@@ -57,6 +57,8 @@ pub enum Command {
     Status,
     /// Look for everything that may be wrong, and say what mends it
     Doctor(Doctor),
+    /// Show events and what became of them on a page in the browser
+    Open(Open),
     /// Follow the logs: a line for each batch, failure and refused request
     Tail(Tail),
     /// Tell the story of an event
@@ -114,6 +116,28 @@ pub struct Doctor {
     /// Send a `Vero Relay Check` and follow it; Vero Track skips its type. Asks for the token, but not with --local
     #[arg(long)]
     pub send: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  relay open
+  relay open --since 3d --show-addresses
+
+The page listens on 127.0.0.1, and its URL has a token.")]
+pub struct Open {
+    /// Events received so long ago at most, such as 30m, 2h or 3d
+    #[arg(long, value_name = "TIME", default_value = "1d")]
+    pub since: Span,
+    /// Also show the data of events, with the addresses and names in it
+    #[arg(long)]
+    pub show_addresses: bool,
+    /// The newest so many events of the archive
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    pub limit: usize,
+    /// The page's port; by default any that is free
+    #[arg(long)]
+    pub port: Option<u16>,
 }
 
 #[derive(Debug, Args)]

@@ -1,12 +1,13 @@
-"""What MiniStack lacks or gets wrong of what is needed here, and a note of each call of a function or of relay;
-`supervise.py` puts it in before the start."""
+"""What MiniStack lacks or gets wrong of what is needed here, a note of each call of a function or of relay, and what the
+inspector shows; `supervise.py` puts it in before the start."""
 
 import json
 import re
+import time
 
 from ministack import app
-from ministack.core import iam_actions, responses, router
-from ministack.services import athena, cloudwatch_logs, lambda_svc
+from ministack.core import concurrency, iam_actions, responses, router
+from ministack.services import athena, cloudwatch_logs, firehose, lambda_svc, sqs
 from ministack.services.cloudformation import provisioners
 
 
@@ -68,12 +69,50 @@ def key_of_its_own(function, credentials=lambda_svc.execution_credentials):
     return credentials(function) | {"AWS_ACCESS_KEY_ID": function["FunctionName"]}
 
 
+rows = []
+
+
+def deliver_and_keep(stream, destination, record, *others, deliver=firehose._deliver_to_s3):
+    """What the archive's streams have written, for the inspector, which would otherwise read an object for each row."""
+    rows.extend(record.decode(errors="replace").splitlines())
+    deliver(stream, destination, record, *others)
+
+
+def inspect(path):
+    """What AWS shows nobody: the rows after the first so many, and what is in the queues. With `hurry`, what waits in a
+    queue before its first receive comes now."""
+    _, _, what, seen = path.split("/")
+    now = time.time()
+    if what == "hurry":
+        for queue in sqs._queues.values():
+            for message in queue["messages"]:
+                if message["receive_count"] == 0:
+                    message["visible_at"] = min(message["visible_at"], now)
+        concurrency.esm_wake.set()
+    messages = [
+        {
+            "queue": queue["url"],
+            "id": message["id"],
+            "body": message["body"],
+            "reason": message["message_attributes"].get("reason", {}).get("StringValue"),
+            "due_ms": int(message["visible_at"] * 1000),
+            "is_received": message["receive_count"] > 0 and message["visible_at"] > now,
+        }
+        for queue in sqs._queues.values()
+        for message in list(queue["messages"])
+    ]
+    answer = {"rows": rows[int(seen) :], "messages": messages}
+    return 200, {"Content-Type": "application/json"}, json.dumps(answer).encode()
+
+
 noted = set()
 
 
 async def note_call(method, path, headers, body, query, request, dispatch=app._dispatch_service_request):
     """Writes what a function, or the command relay, asks for into the log, once: by whom, and IAM's names of the action
     and the resource."""
+    if path.startswith("/inspect/"):
+        return inspect(path)
     function = router.extract_access_key_id(headers, query)
     if function in lambda_svc._functions or function == "relay":
         what = method, path, headers, body, query
@@ -100,6 +139,7 @@ async def note_call(method, path, headers, body, query, request, dispatch=app._d
 
 
 app._dispatch_service_request = note_call
+firehose._deliver_to_s3 = deliver_and_keep
 cloudwatch_logs._compile_filter_pattern = filter_of_logs
 lambda_svc.execution_credentials = key_of_its_own
 event_source = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Done;
-use crate::cloud::{Cloud, Group};
+use crate::cloud::{Cloud, Group, Table};
 use crate::console::{BOLD, Console, DIM, GREEN, RED, YELLOW, printable, styled};
 use crate::error::Error;
 use crate::model::known::Known;
@@ -93,6 +93,7 @@ pub(super) async fn gather(cloud: &Cloud, stack: &Stack, id: &str, with_letters:
         deliveries: deliveries.into(),
         lines: lines.into(),
         letters: letters.into(),
+        queued: Known::No { unknown: "nobody can look into a queue".to_owned() },
         blueprint: blueprint.unwrap_or_default(),
     }
 }
@@ -108,12 +109,13 @@ async fn row(cloud: &Cloud, stack: &Stack, id: &str) -> Result<Option<String>, E
         days(id)
     );
     let table = cloud.query(stack, &sql).await?;
-    let Some(row) = table.rows.first() else { return Ok(None) };
+    Ok(table.rows.first().and_then(|row| envelope_of(&table, row, id)))
+}
+
+/// The envelope that a row of the archive keeps.
+pub(super) fn envelope_of(table: &Table, row: &[Option<String>], id: &str) -> Option<String> {
     let cell = |name: &str| table.cell(row, name).unwrap_or_default();
-    let payload: Box<serde_json::value::RawValue> = match serde_json::from_str(cell("payload")) {
-        Ok(payload) => payload,
-        Err(_) => return Ok(None),
-    };
+    let payload: Box<serde_json::value::RawValue> = serde_json::from_str(cell("payload")).ok()?;
     let envelope = json!({
         "version": 1, "id": id, "source": cell("source"), "received_at": cell("received_at"),
         "place": cell("place").parse().unwrap_or(0), "through_segment": cell("through_segment") == "true",
@@ -121,7 +123,7 @@ async fn row(cloud: &Cloud, stack: &Stack, id: &str) -> Result<Option<String>, E
     // The payload to the letter.
     let envelope = envelope.to_string();
     let envelope = envelope.trim_end_matches('}');
-    Ok(Some(format!("{envelope},\"payload\":{}}}", payload.get())))
+    Some(format!("{envelope},\"payload\":{}}}", payload.get()))
 }
 
 async fn deliveries(cloud: &Cloud, stack: &Stack, id: &str) -> Result<Vec<Delivery>, Error> {
@@ -130,18 +132,20 @@ async fn deliveries(cloud: &Cloud, stack: &Stack, id: &str) -> Result<Vec<Delive
         days(id)
     );
     let table = cloud.query(stack, &sql).await?;
-    let rows = table.rows.iter().filter_map(|row| {
-        let cell = |name: &str| table.cell(row, name);
-        Some(Delivery {
-            part: cell("destination")?.to_owned(),
-            outcome: cell("outcome")?.to_owned(),
-            reason: cell("reason").map(str::to_owned),
-            status: cell("status").and_then(|status| status.parse().ok()),
-            attempt: cell("attempt").and_then(|attempt| attempt.parse().ok()),
-            at: serde_json::from_value(cell("at")?.into()).ok()?,
-        })
-    });
-    Ok(rows.collect())
+    Ok(table.rows.iter().filter_map(|row| delivery_of(&table, row)).collect())
+}
+
+/// A row of the delivery log.
+pub(super) fn delivery_of(table: &Table, row: &[Option<String>]) -> Option<Delivery> {
+    let cell = |name: &str| table.cell(row, name);
+    Some(Delivery {
+        part: cell("destination")?.to_owned(),
+        outcome: cell("outcome")?.to_owned(),
+        reason: cell("reason").map(str::to_owned),
+        status: cell("status").and_then(|status| status.parse().ok()),
+        attempt: cell("attempt").and_then(|attempt| attempt.parse().ok()),
+        at: serde_json::from_value(cell("at")?.into()).ok()?,
+    })
 }
 
 pub(super) fn print(console: Console, story: &Story) {

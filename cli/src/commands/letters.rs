@@ -10,7 +10,7 @@ use super::event::printable_json;
 use crate::cloud::{Cloud, Look, Received};
 use crate::console::{BOLD, Console, DIM, RED, styled, table};
 use crate::error::Error;
-use crate::model::letter::{Letter, bare_id, count};
+use crate::model::letter::{Letter, NONE, bare_id, count};
 use crate::model::state::Stack;
 use crate::model::time::At;
 use crate::options::{Letters, LettersDelete, LettersList, LettersRedrive, LettersShow, Selection};
@@ -142,12 +142,37 @@ async fn redrive(cloud: &Cloud, console: Console, stack: &Stack, options: &Lette
         })?;
         return Ok(ExitCode::SUCCESS);
     }
+    let work = put_back(cloud, stack, &options.selection);
+    let Moved { moved, left, unseen } = console.wait("Redriving", work).await?;
+    console.show(&json!({"redriven": moved, "left": left, "unseen": unseen}), || {
+        console.say(format!("{} dead letters are on the queue again", styled(BOLD, moved.to_string())));
+        if unseen > 0 {
+            console.say(format!("{unseen} others were not met, by SQS's count: run it again in a minute"));
+        }
+        if left > 0 {
+            console.say(format!("{left} stay where they are: SQS did not take them, or they are a replay and there is no archive"));
+        }
+    })?;
+    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What became of a redrive.
+pub(super) struct Moved {
+    pub moved: usize,
+    pub left: usize,
+    /// By SQS's own count.
+    pub unseen: usize,
+}
+
+/// Puts letters back on the queues that they came from: each is sent before it is deleted.
+pub(super) async fn put_back(cloud: &Cloud, stack: &Stack, selection: &Selection) -> Result<Moved, Error> {
+    let url = output(stack, "DeadLetterQueueUrl")?;
     let live = output(stack, "QueueUrl")?;
     let replay = stack.output("ReplayQueueUrl");
     let (now, mut moved, mut left) = (At::now(), 0, 0);
     let work = cloud.go_through_letters(&url, async |batch| {
         let (wanted, mut others): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|one| options.selection.takes(&one.letter, now));
+            batch.into_iter().partition(|one| selection.takes(&one.letter, now));
         let (replays, events): (Vec<_>, Vec<_>) =
             wanted.into_iter().partition(|one: &Received| one.letter.is_replay);
         for (to, letters) in [(Some(live.as_str()), events), (replay, replays)] {
@@ -163,17 +188,8 @@ async fn redrive(cloud: &Cloud, console: Console, stack: &Stack, options: &Lette
         }
         Ok(others)
     });
-    let unseen = console.wait("Redriving", work).await?;
-    console.show(&json!({"redriven": moved, "left": left, "unseen": unseen}), || {
-        console.say(format!("{} dead letters are on the queue again", styled(BOLD, moved.to_string())));
-        if unseen > 0 {
-            console.say(format!("{unseen} others were not met, by SQS's count: run it again in a minute"));
-        }
-        if left > 0 {
-            console.say(format!("{left} stay where they are: SQS did not take them, or they are a replay and there is no archive"));
-        }
-    })?;
-    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let unseen = work.await?;
+    Ok(Moved { moved, left, unseen })
 }
 
 /// Has SQS move all letters; `None` if it cannot do it, or some must go elsewhere.
@@ -248,4 +264,55 @@ async fn delete(cloud: &Cloud, console: Console, stack: &Stack, options: &Letter
     console
         .show(&json!({"deleted": deleted}), || console.say(format!("{deleted} dead letters are deleted")))?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Selection {
+    /// Whether there is any condition.
+    pub fn is_empty(&self) -> bool {
+        let Selection { ids, reason, destination, older_than, newer_than } = self;
+        ids.is_empty()
+            && reason.is_none()
+            && destination.is_none()
+            && older_than.is_none()
+            && newer_than.is_none()
+    }
+
+    /// Whether a letter meets all conditions. A letter without a time of receipt is neither old nor new.
+    pub fn takes(&self, letter: &Letter, now: At) -> bool {
+        let age = letter.received_at.map(|at| now.since(at));
+        (self.ids.is_empty() || self.ids.iter().any(|id| bare_id(id) == letter.name()))
+            && self.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
+            && self.destination.as_ref().is_none_or(|name| {
+                letter.destinations.contains(name) || (name == NONE && letter.destinations.is_empty())
+            })
+            && self.older_than.is_none_or(|span| age.is_some_and(|age| age > span.0))
+            && self.newer_than.is_none_or(|span| age.is_some_and(|age| age <= span.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = r#"{"id":"e1","received_at":"2026-11-21T05:00:00.000Z","destinations":["vero_track"],"reason":"timeout"}"#;
+
+    #[test]
+    fn a_selection_takes_what_meets_all_conditions() {
+        let letter = Letter::read("m1", BODY, None);
+        let now = At(relay_core::timestamp::Timestamp::parse("2026-11-21T07:00:00Z").unwrap());
+        let with = |change: fn(&mut Selection)| {
+            let mut selection = Selection::default();
+            change(&mut selection);
+            selection.takes(&letter, now)
+        };
+        assert!(with(|_| ()));
+        assert!(with(|s| s.ids = vec!["e0".into(), " vr-e1-tags".into()]));
+        assert!(!with(|s| s.ids = vec!["m1".into()]));
+        assert!(with(|s| s.older_than = "1h".parse().ok()) && !with(|s| s.older_than = "3h".parse().ok()));
+        assert!(with(|s| s.newer_than = "3h".parse().ok()) && !with(|s| s.newer_than = "1h".parse().ok()));
+        assert!(!with(|s| {
+            s.reason = Some("timeout".into());
+            s.destination = Some("segment".into());
+        }));
+    }
 }

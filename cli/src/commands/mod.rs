@@ -9,6 +9,7 @@ mod key;
 mod letters;
 mod metrics;
 mod misplaced;
+mod open;
 mod parameters;
 mod query;
 mod repair;
@@ -50,6 +51,7 @@ async fn command(options: Options, console: Console) -> Done {
         Command::Completions { .. } => Ok(ExitCode::SUCCESS),
         Command::Status => status::run(cloud, console).await,
         Command::Doctor(options) => doctor::run(cloud, console, &options).await,
+        Command::Open(options) => open::run(cloud, console, &options).await,
         Command::Tail(options) => tail::run(cloud, console, &options).await,
         Command::Event(options) => event::run(cloud, console, &options).await,
         Command::Events(options) => events::run(cloud, console, &options).await,

@@ -57,7 +57,7 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Token) -> Don
 }
 
 /// 32 random bytes, in characters that stand in a URL as they are.
-fn make() -> Result<String, Error> {
+pub(super) fn make() -> Result<String, Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::Refused(format!("the system gives no random bytes: {error}")))?;

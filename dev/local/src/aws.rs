@@ -24,6 +24,12 @@ impl Cloud {
         serde_json::from_slice(&answer).with_context(|| format!("{target} answered no JSON"))
     }
 
+    /// What `additions.py` tells of MiniStack beside what AWS would.
+    pub(crate) async fn inspect(&self, path: &str) -> Result<Value> {
+        let answer = self.call("sqs", Method::GET, path, &[], Bytes::new()).await?;
+        serde_json::from_slice(&answer).with_context(|| format!("{path} answered no JSON"))
+    }
+
     /// Keeps `bytes` under `key` in an S3 bucket; without a key makes the bucket.
     pub(crate) async fn put_s3(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<()> {
         self.call("s3", Method::PUT, &format!("/{bucket}/{key}"), &[], bytes).await.map(drop)

@@ -72,6 +72,15 @@ where
     });
 }
 
+/// A request's headers but for those that have, or may have, a secret.
+pub fn headers_without_secrets(request: &Request) -> Vec<(String, String)> {
+    const SECRETS: [&str; 6] = ["auth", "token", "key", "cookie", "signature", "secret"];
+    let headers = request.headers().iter().map(|(name, value)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    headers.filter(|(name, _)| !SECRETS.iter().any(|secret| name.contains(secret))).collect()
+}
+
 pub fn response(status: u16, body: &str) -> Response {
     let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
     *response.status_mut() =

@@ -54,6 +54,30 @@ pub async fn venv(folder: &Path, requirements: &str, what: &str) -> Result<PathB
     Ok(python)
 }
 
+/// Copies the programs of `source` to `folder`, with the packages that its `package-lock.json` names: Node looks for
+/// packages beside a program.
+pub async fn npm(source: &Path, folder: &Path, what: &str) -> Result<()> {
+    let lock = fs::read_to_string(source.join("package-lock.json"))
+        .with_context(|| format!("{} has no package-lock.json", source.display()))?;
+    let copy = || -> Result<()> {
+        for entry in fs::read_dir(source)? {
+            let entry = entry?;
+            fs::copy(entry.path(), folder.join(entry.file_name()))?;
+        }
+        Ok(())
+    };
+    once(folder, &lock, what, async || {
+        copy()?;
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
+        let installed = run(npm.current_dir(folder)).await?;
+        ensure!(installed.success(), "npm could not install {what}; its message is above");
+        Ok(())
+    })
+    .await?;
+    copy()
+}
+
 /// Runs a program whose messages are for the user.
 pub async fn run(command: &mut Command) -> Result<ExitStatus> {
     let status = command.stdout(Stdio::inherit()).stderr(Stdio::inherit()).kill_on_drop(true).status().await;

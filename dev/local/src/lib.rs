@@ -7,6 +7,8 @@
 //! posts the files under `events/` and compares. The archive is queried and replayed by `archive`, and [`rehearsal`]
 //! shows it. `inspect` reads back what was deployed, and `logs` what the functions write.
 //!
+//! `page` is what the inspector shows of all this.
+//!
 //! `options` is the command line, `project` the repository. [`install`] and [`http`], which is HTTP on loopback, serve
 //! other tools, too.
 
@@ -20,6 +22,7 @@ mod journal;
 mod logs;
 mod ministack;
 mod options;
+mod page;
 mod project;
 mod proxy;
 mod receivers;

@@ -37,6 +37,7 @@ async fn stopped() -> Result<ExitCode> {
 async fn run() -> Result<ExitCode> {
     let options = Options::parse();
     let stack = Stack::start(&options.settings).await?;
+    println!("See it all at      {}\n", stack.inspector_url());
     // Dropping the watcher with the stack ends both.
     tokio::select! {
         outcome = relay(&stack, &options) => outcome,

@@ -1,11 +1,19 @@
-//! Stand-ins for Segment and Vero: they take what the real ones take and keep it in the journal.
+//! Stand-ins for Segment and Vero: they take what the real ones take, and keep it in the journal and for the inspector.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde_json::Value;
+use hyper::header::HeaderValue;
+use inspector::backend::Behaviour;
+use inspector::feed::{Exchange, Feed};
+use inspector::model::time::At;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::http::{self, Request, Response};
 use crate::journal::{Delivery, Destination, Journal};
@@ -26,51 +34,202 @@ const VERO_CALLS: [(&str, &str); 7] = [
     ("PUT", "users/tags/edit"),
 ];
 
-/// Starts a stand-in on a free port.
-pub(crate) async fn start(destination: Destination, journal: Arc<Journal>) -> Result<SocketAddr> {
-    let (listener, address) = http::listen(None).await?;
-    http::serve(listener, move |request| {
-        let journal = Arc::clone(&journal);
-        async move {
-            let (method, path) = (request.method().as_str(), request.uri().path());
-            match (destination, path.strip_prefix("/api/v2/")) {
-                (Destination::Segment, None) if path == "/v1/batch" => segment(&request, &journal),
-                (Destination::VeroTrack, Some(call)) if VERO_CALLS.contains(&(method, call)) => {
-                    vero(call, &request, &journal)
-                }
-                _ => http::response(404, r#"{"error":"no such path here"}"#),
-            }
-        }
-    });
-    Ok(address)
+/// A destination's stand-in, which misbehaves on command.
+#[derive(Debug)]
+pub(crate) struct StandIn {
+    pub(crate) destination: Destination,
+    journal: Arc<Journal>,
+    feed: Arc<Feed>,
+    behaviour: Mutex<Behaviour>,
+    /// The event that is refused alone, and since when.
+    refused: Mutex<Option<(String, Instant)>>,
 }
 
-fn segment(request: &Request, journal: &Journal) -> Response {
-    let Some(mut batch) = json_body(request) else {
-        return http::response(400, r#"{"success":false,"message":"not JSON"}"#);
-    };
+/// The worker sends what was refused once more at once, in another form.
+const REFUSED_FOR: Duration = Duration::from_millis(300);
+
+impl StandIn {
+    /// Starts one on a free port.
+    pub(crate) async fn start(
+        destination: Destination,
+        journal: Arc<Journal>,
+        feed: Arc<Feed>,
+    ) -> Result<(Arc<Self>, SocketAddr)> {
+        let (listener, address) = http::listen(None).await?;
+        let stand_in = Arc::new(StandIn {
+            destination,
+            journal,
+            feed,
+            behaviour: Mutex::default(),
+            refused: Mutex::default(),
+        });
+        let this = Arc::clone(&stand_in);
+        http::serve(listener, move |request| {
+            let this = Arc::clone(&this);
+            async move { this.answer(&request).await }
+        });
+        Ok((stand_in, address))
+    }
+
+    /// How it answers now.
+    pub(crate) fn behaviour(&self) -> Behaviour {
+        *self.locked()
+    }
+
+    /// Answers so from now on.
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
+        *self.locked() = behaviour;
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Behaviour> {
+        self.behaviour.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self, request: &Request) -> Response {
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        let begin = At::now();
+        let (messages, mut response) = match (self.destination, path.strip_prefix("/api/v2/")) {
+            (Destination::Segment, None) if path == "/v1/batch" => segment(request),
+            (Destination::VeroTrack, Some(call)) if VERO_CALLS.contains(&(method, call)) => {
+                vero(call, request)
+            }
+            _ => return http::response(404, r#"{"error":"no such path here"}"#),
+        };
+        let behaviour = self.behaviour();
+        let otherwise = match behaviour {
+            Behaviour::Well | Behaviour::Hang => None,
+            Behaviour::Down => Some((500, "down on command")),
+            Behaviour::Unauthorized => Some((401, "unauthorized on command")),
+            Behaviour::Limited => Some((429, "too many on command")),
+            Behaviour::RefuseNext => self.refuses(&messages).then_some((400, "refused on command")),
+        };
+        if let Some((status, error)) = otherwise {
+            response = http::response(status, &json!({"error": error}).to_string());
+            if behaviour == Behaviour::Limited {
+                response.headers_mut().insert("retry-after", HeaderValue::from_static("20"));
+            }
+        }
+        let status = Some(response.status().as_u16()).filter(|_| behaviour != Behaviour::Hang);
+        let events = messages.len();
+        for (id, event, message) in messages {
+            self.show(request, &id, begin, events, &message, status, response.body());
+            if let Some(status) = status {
+                self.journal.record(Delivery::new(self.destination, request, status, &id, &event, message));
+            }
+        }
+        if status.is_none() {
+            std::future::pending::<()>().await;
+        }
+        response
+    }
+
+    /// Whether this is the next event, or that event again.
+    fn refuses(&self, messages: &[Message]) -> bool {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((first, ..)) = messages.first() else { return false };
+        let (id, since) = refused.get_or_insert_with(|| (first.clone(), Instant::now()));
+        if since.elapsed() < REFUSED_FOR {
+            return messages.iter().any(|(other, ..)| other == id);
+        }
+        *refused = None;
+        self.behave(Behaviour::Well);
+        false
+    }
+
+    /// Tells the inspector of what was sent of an event. One that did not come in here it does not have.
+    #[expect(clippy::too_many_arguments, reason = "a request and its response, as they are")]
+    fn show(
+        &self,
+        request: &Request,
+        id: &str,
+        at: At,
+        events: usize,
+        message: &Value,
+        status: Option<u16>,
+        response: &[u8],
+    ) {
+        let mut message = message.clone();
+        if let Some(fields) = message.as_object_mut() {
+            fields.remove("auth_token");
+        }
+        let exchange = Exchange {
+            destination: self.destination.to_string(),
+            at,
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+            headers: http::headers_without_secrets(request),
+            bytes: request.body().len(),
+            events,
+            message,
+            status,
+            response: String::from_utf8_lossy(response).into_owned(),
+        };
+        self.feed.change(id, |event| {
+            let is_known = event.version > 0 || At::of_id(id).is_some();
+            event.exchanges.extend(Some(exchange).filter(|_| is_known));
+            is_known
+        });
+    }
+}
+
+/// An event's id and name, and its message.
+type Message = (String, String, Value);
+
+fn segment(request: &Request) -> (Vec<Message>, Response) {
+    #[derive(Deserialize)]
+    struct Batch {
+        batch: Vec<Box<RawValue>>,
+    }
+    let Some(body) = body(request) else { return (Vec::new(), not_json()) };
+    let Ok(Batch { batch }) = serde_json::from_slice(&body) else { return (Vec::new(), not_json()) };
     let is_authorized = header(request, "authorization") == Some(&harness::basic(SEGMENT_WRITE_KEY));
     let status = if is_authorized { 200 } else { 401 };
-    for message in batch["batch"].as_array_mut().map(std::mem::take).unwrap_or_default() {
+    let messages = batch.into_iter().map(|message| {
+        let message = value(message.get());
         // `vr-<id>`; a second message of one webhook adds `-tags`.
         let id = message["messageId"].as_str().unwrap_or_default().trim_start_matches("vr-");
         let id = id.trim_end_matches("-tags").to_owned();
         let event = text(&[&message["event"], &message["type"]]).unwrap_or("?").to_owned();
-        journal.record(Delivery::new(Destination::Segment, request, status, &id, &event, message));
-    }
-    http::response(status, &format!(r#"{{"success":{}}}"#, status == 200))
+        (id, event, message)
+    });
+    (messages.collect(), http::response(status, &format!(r#"{{"success":{}}}"#, status == 200)))
 }
 
-fn vero(call: &str, request: &Request, journal: &Journal) -> Response {
-    let Some(message) = json_body(request) else {
-        return http::response(400, r#"{"status":400,"message":"not JSON"}"#);
-    };
+fn vero(call: &str, request: &Request) -> (Vec<Message>, Response) {
+    let Some(body) = body(request) else { return (Vec::new(), not_json()) };
+    let message = value(&String::from_utf8_lossy(&body));
+    if !message.is_object() {
+        return (Vec::new(), not_json());
+    }
     let status = if message["auth_token"] == VERO_AUTH_TOKEN { 200 } else { 401 };
     let data = &message["data"];
     let id = text(&[&data["webhook_id"], &data["segment_message_id"]]).unwrap_or_default().to_owned();
     let event = text(&[&message["event_name"]]).unwrap_or(call).to_owned();
-    journal.record(Delivery::new(Destination::VeroTrack, request, status, &id, &event, message));
-    http::response(status, &format!(r#"{{"status":{status}}}"#))
+    (vec![(id, event, message)], http::response(status, &format!(r#"{{"status":{status}}}"#)))
+}
+
+fn not_json() -> Response {
+    http::response(400, r#"{"success":false,"message":"not JSON"}"#)
+}
+
+/// What the real ones read and serde_json does not, 5,000 levels or half a surrogate, is a text in the place of its field.
+fn value(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_else(|_| {
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+        let fields = fields.into_iter().map(|(name, field)| (name, value_or_text(field.get())));
+        Value::Object(fields.collect())
+    })
+}
+
+/// One level below, where the ids are.
+fn value_or_text(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_else(|_| {
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+        let fields = fields.into_iter().map(|(name, field)| {
+            (name, serde_json::from_str(field.get()).unwrap_or_else(|_| field.get().into()))
+        });
+        Value::Object(fields.collect())
+    })
 }
 
 /// The first that is text.
@@ -82,11 +241,11 @@ fn header<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
     request.headers().get(name)?.to_str().ok()
 }
 
-fn json_body(request: &Request) -> Option<Value> {
+fn body(request: &Request) -> Option<Vec<u8>> {
     if header(request, "content-encoding") != Some("gzip") {
-        return serde_json::from_slice(request.body()).ok();
+        return Some(request.body().to_vec());
     }
     let mut body = Vec::new();
     flate2::read::GzDecoder::new(request.body().as_ref()).read_to_end(&mut body).ok()?;
-    serde_json::from_slice(&body).ok()
+    Some(body)
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use harness::digest;
 use hyper::Method;
+use inspector::feed::Feed;
 use serde_json::{Value, json};
 
 use crate::aws::{Cloud, REGION};
@@ -19,9 +20,10 @@ use crate::install;
 use crate::journal::{Delivery, Destination, Journal};
 use crate::logs::Logs;
 use crate::ministack::MiniStack;
+use crate::page::{self, Page};
 use crate::project::{self, Project};
 use crate::proxy;
-use crate::receivers::{self, SEGMENT_WRITE_KEY, VERO_AUTH_TOKEN};
+use crate::receivers::{SEGMENT_WRITE_KEY, StandIn, VERO_AUTH_TOKEN};
 
 const SEGMENT_PARAMETER: &str = "/vero-relay/segment-write-key";
 const VERO_PARAMETER: &str = "/vero-relay/vero-auth-token";
@@ -36,6 +38,9 @@ pub struct Settings {
     /// The port to post to [default: 4580, or any when that is taken]
     #[arg(long)]
     pub port: Option<u16>,
+    /// The port of the inspector [default: 4581, or any when that is taken]
+    #[arg(long, value_name = "PORT")]
+    pub inspector_port: Option<u16>,
     /// Send to Segment itself, not to a stand-in
     #[arg(long, value_name = "KEY")]
     pub segment_write_key: Option<String>,
@@ -57,6 +62,7 @@ pub struct Stack {
     /// The destinations that are stand-ins.
     pub watched: Vec<Destination>,
     address: SocketAddr,
+    inspector_url: String,
     secrets: Secrets,
     pub(crate) outputs: Outputs,
     pub(crate) ministack: MiniStack,
@@ -67,18 +73,23 @@ pub struct Stack {
 impl Stack {
     /// Installs what is missing, builds the functions and deploys `template.yaml`.
     pub async fn start(settings: &Settings) -> Result<Stack> {
-        let port = proxy::take_port(settings.port).await?; // first, because it is the likeliest to fail
+        // First, because these are the likeliest to fail.
+        let port = proxy::take_port(settings.port, proxy::USUAL_PORT, "--port").await?;
+        let page_port =
+            proxy::take_port(settings.inspector_port, page::USUAL_PORT, "--inspector-port").await?;
         let project = Project::find().await?;
         let python = install::venv(&project.state.join("venv"), REQUIREMENTS, "MiniStack").await?;
         eprintln!("Building {}", project::FUNCTIONS.join(", "));
         let binaries = project::build_functions().await?;
         eprintln!("Deploying template.yaml to MiniStack");
-        let journal = Arc::new(Journal::default());
+        let (journal, feed) = (Arc::new(Journal::default()), Arc::new(Feed::default()));
         let ministack = MiniStack::start(&python, &project).await?;
         let cloud = ministack.cloud;
 
-        let segment = target(Destination::Segment, settings.segment_write_key.as_deref(), &journal).await?;
-        let vero = target(Destination::VeroTrack, settings.vero_auth_token.as_deref(), &journal).await?;
+        let segment =
+            target(Destination::Segment, settings.segment_write_key.as_deref(), &journal, &feed).await?;
+        let vero =
+            target(Destination::VeroTrack, settings.vero_auth_token.as_deref(), &journal, &feed).await?;
         deploy::put_secret(&cloud, SEGMENT_PARAMETER, &segment.secret).await?;
         deploy::put_secret(&cloud, VERO_PARAMETER, &vero.secret).await?;
 
@@ -93,20 +104,39 @@ impl Stack {
             ("VeroAuthTokenParameter", VERO_PARAMETER),
             ("Archive", "true"),
         ];
-        let segment_endpoint = segment.stand_in.clone().or(settings.segment_endpoint.clone());
+        let segment_endpoint = segment.url.clone().or(settings.segment_endpoint.clone());
         parameters.extend(segment_endpoint.as_deref().map(|url| ("SegmentEndpoint", url)));
-        parameters.extend(vero.stand_in.as_deref().map(|url| ("VeroEndpoint", url)));
+        parameters.extend(vero.url.as_deref().map(|url| ("VeroEndpoint", url)));
         let outputs = deploy::deploy(&cloud, &project, &binaries, &parameters).await?;
 
         let address = port.address;
-        proxy::serve(port, cloud, outputs.function_path.clone(), Arc::clone(&journal));
-        let watched = [(Destination::Segment, &segment), (Destination::VeroTrack, &vero)]
-            .into_iter()
-            .filter_map(|(destination, target)| target.stand_in.is_some().then_some(destination))
-            .collect();
+        proxy::serve(port, cloud, outputs.function_path.clone(), Arc::clone(&journal), Arc::clone(&feed));
+        let stand_ins: Vec<_> = [segment.stand_in, vero.stand_in].into_iter().flatten().collect();
+        let watched = stand_ins.iter().map(|stand_in| stand_in.destination).collect();
+        let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let webhook_url = format!("http://{address}/vero/{}", secrets.webhook_token);
+        let page = Page::new(
+            project.clone(),
+            feed,
+            cloud,
+            outputs.clone(),
+            parameters.collect(),
+            stand_ins,
+            webhook_url,
+        )?;
+        let inspector_url = page::serve(page_port, secrets.inspector_token.clone(), Arc::new(page));
         let running = project.state.join(RUNNING);
-        let stack =
-            Stack { journal, logs: Logs::new(cloud), watched, address, secrets, outputs, ministack, running };
+        let stack = Stack {
+            journal,
+            logs: Logs::new(cloud),
+            watched,
+            address,
+            inspector_url,
+            secrets,
+            outputs,
+            ministack,
+            running,
+        };
         stack.healthy().await?;
         stack.announce()?;
         Ok(stack)
@@ -119,9 +149,15 @@ impl Stack {
             "region": REGION,
             "url": self.host(),
             "token": self.secrets.webhook_token,
+            "inspector": self.inspector_url,
         });
         let file = &self.running;
         fs::write(file, running.to_string()).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// The inspector's page.
+    pub fn inspector_url(&self) -> &str {
+        &self.inspector_url
     }
 
     /// The token that webhooks come with.
@@ -246,22 +282,28 @@ impl Drop for Stack {
     }
 }
 
-/// A destination: the secret that it takes, and the URL of its stand-in if it has one.
+/// A destination: the secret that it takes, and its stand-in with its URL if it has one.
 struct Target {
     secret: String,
-    stand_in: Option<String>,
+    stand_in: Option<Arc<StandIn>>,
+    url: Option<String>,
 }
 
-async fn target(destination: Destination, secret: Option<&str>, journal: &Arc<Journal>) -> Result<Target> {
+async fn target(
+    destination: Destination,
+    secret: Option<&str>,
+    journal: &Arc<Journal>,
+    feed: &Arc<Feed>,
+) -> Result<Target> {
     if let Some(secret) = secret {
-        return Ok(Target { secret: secret.to_owned(), stand_in: None });
+        return Ok(Target { secret: secret.to_owned(), stand_in: None, url: None });
     }
     let secret = match destination {
         Destination::Segment => SEGMENT_WRITE_KEY,
         Destination::VeroTrack => VERO_AUTH_TOKEN,
     };
-    let address = receivers::start(destination, Arc::clone(journal)).await?;
-    Ok(Target { secret: secret.to_owned(), stand_in: Some(format!("http://{address}")) })
+    let (stand_in, address) = StandIn::start(destination, Arc::clone(journal), Arc::clone(feed)).await?;
+    Ok(Target { secret: secret.to_owned(), stand_in: Some(stand_in), url: Some(format!("http://{address}")) })
 }
 
 /// What opens the routes of `ingest`.
@@ -270,6 +312,7 @@ struct Secrets {
     webhook_token: String,
     segment_token: String,
     write_key: String,
+    inspector_token: String,
 }
 
 impl Secrets {
@@ -280,6 +323,7 @@ impl Secrets {
             webhook_token: secret("token")?,
             segment_token: secret("segment-token")?,
             write_key: secret("write-key")?,
+            inspector_token: secret("inspector-token")?,
         })
     }
 }

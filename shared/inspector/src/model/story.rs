@@ -40,8 +40,21 @@ pub struct Delivery {
     pub at: At,
 }
 
+/// A message of the queue that has the event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    /// The parts that are owed the event; `None` before the first try: all that are on.
+    pub parts: Option<Vec<String>>,
+    /// How many tries there were.
+    pub attempt: u64,
+    /// From when on SQS hands it out.
+    pub due: At,
+    /// The worker has it now.
+    pub is_received: bool,
+}
+
 /// All that was found of an event.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Evidence {
     /// Its id.
     pub id: String,
@@ -55,8 +68,34 @@ pub struct Evidence {
     pub lines: Known<Vec<LogLine>>,
     /// Its dead letters.
     pub letters: Known<Vec<Letter>>,
+    /// The messages of the queue that have it. AWS shows nobody what is in a queue; `cargo local` does.
+    pub queued: Known<Vec<Queued>>,
     /// The mapping of first-party events.
     pub blueprint: Blueprint,
+}
+
+impl Evidence {
+    /// Of an event of which nothing was found yet.
+    pub fn nothing(id: &str) -> Self {
+        Evidence {
+            id: id.to_owned(),
+            envelope: None,
+            archived: Known::default(),
+            deliveries: Known::default(),
+            lines: Known::default(),
+            letters: Known::default(),
+            queued: Known::default(),
+            blueprint: Blueprint::default(),
+        }
+    }
+
+    /// The message of the queue that owes the event to a part.
+    fn queued_for(&self, part: &str) -> Option<&Queued> {
+        let is_owed = |queued: &&Queued| {
+            queued.parts.as_ref().is_none_or(|parts| parts.iter().any(|name| name == part))
+        };
+        self.queued.yes().into_iter().flatten().find(is_owed)
+    }
 }
 
 /// The story of an event.
@@ -117,6 +156,17 @@ pub enum State {
         /// Why the last one failed.
         reason: String,
     },
+    /// It is in the queue, and its next try is known.
+    Queued {
+        /// When it is tried.
+        next_try: At,
+        /// The number of that try.
+        attempt: u64,
+        /// Why the last one failed; `None` before the first.
+        reason: Option<String>,
+    },
+    /// The worker has it now.
+    UnderWay,
     /// The destination is paused, and the event waits.
     Paused,
     /// It is in the dead-letter queue.
@@ -141,7 +191,14 @@ pub enum State {
 impl State {
     /// Whether nothing more will happen by itself.
     pub fn is_final(&self) -> bool {
-        !matches!(self, State::Owed { .. } | State::Paused | State::Unknown { .. })
+        matches!(
+            self,
+            State::Accepted { .. }
+                | State::Skipped { .. }
+                | State::DeadLetter { .. }
+                | State::WasDeadLetter { .. }
+                | State::Off
+        )
     }
 
     /// In words.
@@ -154,6 +211,16 @@ impl State {
                 format!("owed ({reason}); it is tried again within {wait}")
             }
             State::Owed { reason, .. } => format!("owed ({reason}); its next try is due"),
+            State::Queued { next_try, attempt, reason } => {
+                let why = reason.as_ref().map(|reason| format!("owed ({reason}); ")).unwrap_or_default();
+                let wait = super::time::for_people(next_try.since(now));
+                if *next_try > now {
+                    format!("{why}again in {wait}, attempt {attempt}")
+                } else {
+                    format!("{why}in the queue, attempt {attempt} is due")
+                }
+            }
+            State::UnderWay => "the worker has it now".to_owned(),
             State::Paused => "paused; it waits until the destination is resumed".to_owned(),
             State::DeadLetter { reason } => format!("dead letter: {reason}"),
             State::WasDeadLetter { reason } => {
@@ -311,6 +378,14 @@ fn state(
     if stack.paused().any(|paused| paused == row.name) {
         return State::Paused;
     }
+    if let Some(queued) = evidence.queued_for(part) {
+        if queued.is_received {
+            return State::UnderWay;
+        }
+        let last = attempts.last().filter(|last| last.outcome == "owed");
+        let (next_try, attempt) = (queued.due, queued.attempt + 1);
+        return State::Queued { next_try, attempt, reason: last.map(reason) };
+    }
     match attempts.last() {
         Some(last) => {
             let next_try_before = At::from_ms(last.at.ms() + (MAX_DELAY + SLACK).as_millis() as i64);
@@ -430,6 +505,16 @@ fn map(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> BTreeMa
         }
     }
     mapped
+}
+
+/// The requests that an event is mapped to, without keys: named after the part that gets them, and numbered.
+pub fn requests(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> Vec<(String, Value)> {
+    let parts = map(envelope, stack, blueprint).into_iter();
+    let requests = parts.flat_map(|(part, mapping)| {
+        let (_, requests) = mapping.into_shown();
+        requests.into_iter().enumerate().map(move |(place, body)| (format!("{part}/{place}"), body))
+    });
+    requests.collect()
 }
 
 fn of_segment(message: &str) -> (String, Value) {

@@ -1,8 +1,8 @@
 //! What may not be known: an account without the right to look, or a stand-in for AWS that lacks the call.
 
-use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
-use crate::error::Error;
+use serde::{Deserialize, Serialize};
 
 /// A value, or why there is none. In JSON the value itself, or `{"unknown": "why"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +41,8 @@ impl<T> Default for Known<T> {
     }
 }
 
-impl<T> From<Result<T, Error>> for Known<T> {
-    fn from(result: Result<T, Error>) -> Self {
+impl<T, E: Display> From<Result<T, E>> for Known<T> {
+    fn from(result: Result<T, E>) -> Self {
         match result {
             Ok(value) => Known::Yes(value),
             Err(error) => Known::No { unknown: error.to_string() },

@@ -1,11 +1,13 @@
 //! A dead letter.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::state::LetterCount;
 use super::time::At;
-use crate::options::Selection;
 
 /// What has no reason or no destination.
 pub const NONE: &str = "none";
@@ -42,7 +44,8 @@ pub struct Letter {
 impl Letter {
     /// Reads a message. `reason` is its attribute of that name.
     pub fn read(message_id: &str, text: &str, reason: Option<&str>) -> Self {
-        let body: Value = serde_json::from_str(text).unwrap_or(Value::Null);
+        // An event of 5,000 levels is JSON, too, but no value here; the fields around it are.
+        let body: Value = serde_json::from_str(text).unwrap_or_else(|_| around(text));
         let plain = |value: &Value| value.as_str().filter(|text| is_plain(text)).map(str::to_owned);
         let destinations = body["destinations"].as_array().into_iter().flatten().filter_map(plain);
         let payload = &body["payload"];
@@ -72,28 +75,13 @@ impl Letter {
     }
 }
 
-impl Selection {
-    /// Whether there is any condition.
-    pub fn is_empty(&self) -> bool {
-        let Selection { ids, reason, destination, older_than, newer_than } = self;
-        ids.is_empty()
-            && reason.is_none()
-            && destination.is_none()
-            && older_than.is_none()
-            && newer_than.is_none()
-    }
-
-    /// Whether a letter meets all conditions. A letter without a time of receipt is neither old nor new.
-    pub fn takes(&self, letter: &Letter, now: At) -> bool {
-        let age = letter.received_at.map(|at| now.since(at));
-        (self.ids.is_empty() || self.ids.iter().any(|id| bare_id(id) == letter.name()))
-            && self.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
-            && self.destination.as_ref().is_none_or(|name| {
-                letter.destinations.contains(name) || (name == NONE && letter.destinations.is_empty())
-            })
-            && self.older_than.is_none_or(|span| age.is_some_and(|age| age > span.0))
-            && self.newer_than.is_none_or(|span| age.is_some_and(|age| age <= span.0))
-    }
+/// What stands around the payload of an envelope or a dead letter, without its payload.
+fn around(text: &str) -> Value {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).unwrap_or_default();
+    let others = fields.into_iter().filter(|(name, _)| name != "payload");
+    let fields: serde_json::Map<String, Value> =
+        others.filter_map(|(name, field)| Some((name, serde_json::from_str(field.get()).ok()?))).collect();
+    if fields.is_empty() { Value::Null } else { Value::Object(fields) }
 }
 
 /// An event's id, also of what Segment calls its messageId.
@@ -141,25 +129,11 @@ mod tests {
         let other = Letter::read("m2", "not JSON", Some("not_an_envelope"));
         assert_eq!((other.name(), &*other.reason, &*other.destination()), ("m2", "not_an_envelope", "none"));
         assert!(Letter::read("m3", r#"{"request":{}}"#, None).is_replay);
-    }
-
-    #[test]
-    fn a_selection_takes_what_meets_all_conditions() {
-        let letter = Letter::read("m1", BODY, None);
-        let now = At(relay_core::timestamp::Timestamp::parse("2026-11-21T07:00:00Z").unwrap());
-        let with = |change: fn(&mut Selection)| {
-            let mut selection = Selection::default();
-            change(&mut selection);
-            selection.takes(&letter, now)
-        };
-        assert!(with(|_| ()));
-        assert!(with(|s| s.ids = vec!["e0".into(), " vr-e1-tags".into()]));
-        assert!(!with(|s| s.ids = vec!["m1".into()]));
-        assert!(with(|s| s.older_than = "1h".parse().ok()) && !with(|s| s.older_than = "3h".parse().ok()));
-        assert!(with(|s| s.newer_than = "3h".parse().ok()) && !with(|s| s.newer_than = "1h".parse().ok()));
-        assert!(!with(|s| {
-            s.reason = Some("timeout".into());
-            s.destination = Some("segment".into());
-        }));
+        let deep = format!(r#"{{"deep":{}1{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+        for payload in [deep.as_str(), r#"{"half":"\ud800"}"#] {
+            let body = BODY.replace(r#"{"type":"opened","user":{"email":"a@b.c"}}"#, payload);
+            let letter = Letter::read("m4", &body, None);
+            assert_eq!((letter.name(), &*letter.reason, letter.attempt), ("e1", "timeout", 120));
+        }
     }
 }

@@ -1,0 +1,221 @@
+//! The events that the page shows: what is known of each, in the order in which they came, within a bound of memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::model::story::Evidence;
+use crate::model::time::At;
+
+/// So many events are kept.
+const EVENTS: usize = 10_000;
+/// So many bytes of requests, payloads and responses are kept.
+const BYTES: usize = 200 * 1024 * 1024;
+
+/// A request as `ingest` received it, without its secrets.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// When it had come.
+    pub at: At,
+    /// Such as `POST`.
+    pub method: String,
+    /// The path, with the token left out.
+    pub path: String,
+    /// Names and values; those with secrets are left out.
+    pub headers: Vec<(String, String)>,
+    /// The body as it came.
+    pub body: String,
+    /// What `ingest` answered.
+    pub status: u16,
+}
+
+/// A request to a destination, and its response.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// The destination's name.
+    pub destination: String,
+    /// When the request had come.
+    pub at: At,
+    /// Such as `POST`.
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// Names and values; those with secrets are left out.
+    pub headers: Vec<(String, String)>,
+    /// The request's bytes, as they came over the wire.
+    pub bytes: usize,
+    /// How many events the request had.
+    pub events: usize,
+    /// What it had of this event, without keys.
+    pub message: Value,
+    /// The response's status; `None` if there was none.
+    pub status: Option<u16>,
+    /// The response's body.
+    pub response: String,
+}
+
+/// What is known of an event.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What its story is told by.
+    pub evidence: Evidence,
+    /// The request that brought it.
+    pub received: Option<Received>,
+    /// The requests that carried it on, oldest first.
+    pub exchanges: Vec<Exchange>,
+    /// It counts the changes of all events.
+    pub version: u64,
+}
+
+impl Event {
+    fn bytes(&self) -> usize {
+        let received = self.received.as_ref().map_or(0, |received| received.body.len());
+        let envelope = self.evidence.envelope.as_ref().map_or(0, String::len);
+        let exchanges =
+            self.exchanges.iter().map(|one| one.bytes / one.events.max(1) + one.response.len() + 500);
+        1_000 + received + envelope + exchanges.sum::<usize>()
+    }
+}
+
+/// The events.
+#[derive(Debug)]
+pub struct Feed {
+    /// A later feed has a later one: so a page notices that the stack was started anew.
+    pub epoch: u64,
+    events: Mutex<Events>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    by_id: HashMap<String, Event>,
+    /// By version: the last change of each.
+    changes: BTreeMap<u64, String>,
+    /// In the order in which they came.
+    arrivals: BTreeMap<u64, String>,
+    version: u64,
+    bytes: usize,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        let epoch = At::now().ms().unsigned_abs();
+        Feed { epoch, events: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl Feed {
+    /// Changes what is known of an event, which is a new one if it is not here yet. If nothing changes, `change` says
+    /// false.
+    pub fn change(&self, id: &str, change: impl FnOnce(&mut Event) -> bool) {
+        let mut guard = self.events();
+        let events = &mut *guard;
+        let mut event = events.by_id.remove(id).unwrap_or_else(|| Event {
+            evidence: Evidence::nothing(id),
+            received: None,
+            exchanges: Vec::new(),
+            version: 0,
+        });
+        let (before, is_new) = (event.bytes(), event.version == 0);
+        if !change(&mut event) {
+            if !is_new {
+                events.by_id.insert(id.to_owned(), event);
+            }
+            return;
+        }
+        events.changes.remove(&event.version);
+        events.version += 1;
+        event.version = events.version;
+        if is_new {
+            events.arrivals.insert(events.version, id.to_owned());
+            events.bytes += event.bytes();
+        } else {
+            events.bytes = (events.bytes + event.bytes()).saturating_sub(before);
+        }
+        events.changes.insert(event.version, id.to_owned());
+        events.by_id.insert(id.to_owned(), event);
+        while events.by_id.len() > 1 && (events.by_id.len() > EVENTS || events.bytes > BYTES) {
+            let Some((_, oldest)) = events.arrivals.pop_first() else { break };
+            if let Some(event) = events.by_id.remove(&oldest) {
+                events.bytes = events.bytes.saturating_sub(event.bytes());
+                events.changes.remove(&event.version);
+            }
+        }
+        let version = events.version;
+        drop(guard);
+        self.changed.send_replace(version);
+    }
+
+    /// What is known of an event.
+    pub fn event(&self, id: &str) -> Option<Event> {
+        self.events().by_id.get(id).cloned()
+    }
+
+    /// The events that changed after a version, at most `limit`, in the order of their changes.
+    pub fn changed_since(&self, version: u64, limit: usize) -> Vec<Event> {
+        let events = self.events();
+        let changed = events.changes.range(version + 1..).take(limit);
+        changed.filter_map(|(_, id)| events.by_id.get(id)).cloned().collect()
+    }
+
+    /// Gives something of each event.
+    pub fn each<T>(&self, mut of: impl FnMut(&Event) -> T) -> Vec<T> {
+        let events = self.events();
+        events.arrivals.values().filter_map(|id| events.by_id.get(id)).map(&mut of).collect()
+    }
+
+    /// Tells of each change, by its version.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn events(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(feed: &Feed, since: u64) -> Vec<String> {
+        feed.changed_since(since, 10).into_iter().map(|event| event.evidence.id).collect()
+    }
+
+    #[test]
+    fn each_change_is_told_once_and_the_last_one_counts() {
+        let feed = Feed::default();
+        for id in ["a", "b", "a"] {
+            feed.change(id, |_| true);
+        }
+        feed.change("b", |_| false);
+        feed.change("c", |_| false);
+        assert_eq!(ids(&feed, 0), ["b", "a"]);
+        assert_eq!(ids(&feed, 2), ["a"]);
+        assert_eq!(ids(&feed, 3), [""; 0]);
+        assert_eq!(feed.each(|event| event.evidence.id.clone()), ["a", "b"]);
+    }
+
+    #[test]
+    fn memory_is_bounded_by_events_and_by_bytes() {
+        let feed = Feed::default();
+        for n in 0..EVENTS + 5 {
+            feed.change(&format!("e{n}"), |_| true);
+        }
+        assert_eq!(
+            (feed.each(|_| ()).len(), feed.event("e4").is_none(), feed.event("e5").is_some()),
+            (EVENTS, true, true)
+        );
+        let large = "x".repeat(BYTES / 3);
+        for n in 0..5 {
+            feed.change(&format!("large{n}"), |event| {
+                event.evidence.envelope = Some(large.clone());
+                true
+            });
+        }
+        assert_eq!(feed.each(|event| event.evidence.id.clone()), ["large3", "large4"]);
+        assert!(feed.events().bytes <= BYTES);
+    }
+}

@@ -1,0 +1,198 @@
+//! One event: what came, what was sent, and what became of it.
+
+use std::collections::BTreeSet;
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::json::{Side, tree};
+use super::rows::{View, clock, outcome};
+use super::text::{plain, shown};
+use crate::feed::{Event, Exchange, Received};
+use crate::links::{self, Links};
+use crate::model::story::{DestinationStory, State, requests};
+use crate::model::time::{At, for_people};
+
+/// A body that is no JSON, or too deep, is shown up to here.
+const RAW: usize = 64 * 1024;
+
+/// The event, with what can be done about it.
+pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
+    let (story, stack, now) = (view.story(event), view.stack, view.now);
+    let envelope = event.evidence.envelope.as_deref().filter(|_| view.shows_addresses);
+    let links = envelope
+        .map(|envelope| {
+            links::links(envelope, |envelope| requests(envelope, stack, &event.evidence.blueprint))
+        })
+        .unwrap_or_default();
+    let is_dead = story.destinations.iter().any(|part| matches!(part.state, State::DeadLetter { .. }))
+        || event.evidence.letters.yes().is_some_and(|letters| !letters.is_empty());
+    let body = event.received.as_ref().map(|received| received.body.clone());
+    let body = body.or_else(|| Some(story.envelope.as_ref()?["payload"].to_string()));
+    html! {
+        div.head {
+            h2 { (shown(story.kind.as_deref().unwrap_or("an event without a type"))) }
+            p { code { (story.id) } @if let Some(at) = story.received_at { " received " time { (at.to_string()) } } }
+            ul.states { @for part in &story.destinations { @if part.state != State::Off {
+                li class=(outcome(&part.state)) { b { (part.name) } ": " (part.state.text(now)) }
+            } } }
+            @if !story.unknown.is_empty() {
+                details { summary { "Not known" } ul { @for unknown in &story.unknown { li { (shown(unknown)) } } } }
+            }
+            p.do {
+                @if let Some(body) = &body {
+                    button type="button" data-copy=(curl(body)) { "Copy as curl" } " "
+                    button type="button" data-copy=(pretty(body)) { "Copy as test sample" } " "
+                    @if view.is_workbench { button type="button" data-again=(body) { "Send again" } " " }
+                }
+                @if is_dead { button type="button" data-redrive=(story.id) data-asks=[(!view.is_workbench).then_some("")] { "Redrive" } }
+            }
+            label.find { "Find in this event " input #find type="search" autocomplete="off" spellcheck="false"; }
+        }
+        div.sides {
+            section aria-label="What came" {
+                h3 { @if story.source == Some("segment") { "What the SDK sent" } @else { "What Vero sent" } }
+                @if let Some(received) = &event.received { (came(received)) }
+                (payload(&story.envelope, body.as_deref(), &links))
+                @if let Some(envelope) = &story.envelope {
+                    details { summary { "The envelope in the queue" } (tree(&without_payload(envelope), &none())) }
+                }
+            }
+            @for part in &story.destinations { @if part.state != State::Off {
+                section aria-label=(part.name) {
+                    h3 { (part.name) " " span class={ "pill " (outcome(&part.state)) } { (outcome(&part.state)) } }
+                    p { (part.state.text(now)) }
+                    (attempts(part, event, now))
+                    (sent(part, event, &links))
+                }
+            } }
+        }
+    }
+}
+
+fn none() -> Side<'static> {
+    static NONE: BTreeSet<&'static str> = BTreeSet::new();
+    Side::Came { used: &NONE, is_linked: false }
+}
+
+fn came(received: &Received) -> Markup {
+    html! {
+        p.line { code { (received.method) " " (shown(&received.path)) } " → " (received.status) }
+        details {
+            summary { (received.headers.len()) " headers, " (received.body.len()) " bytes" }
+            (headers(&received.headers))
+        }
+    }
+}
+
+fn headers(headers: &[(String, String)]) -> Markup {
+    html! {
+        dl.headers { @for (name, value) in headers { dt { (shown(name)) } dd { (shown(value)) } } }
+        p.hint { "Headers with secrets are left out." }
+    }
+}
+
+fn payload(envelope: &Option<Value>, body: Option<&str>, links: &Links) -> Markup {
+    let used: BTreeSet<&str> = links.values().flatten().map(String::as_str).collect();
+    let payload = envelope.as_ref().map(|envelope| envelope["payload"].clone());
+    let payload = payload.or_else(|| serde_json::from_str(body?).ok());
+    html! {
+        @match payload {
+            Some(payload) => (tree(&payload, &Side::Came { used: &used, is_linked: !links.is_empty() })),
+            None => {
+                @if let Some(body) = body {
+                    p.hint { "This is no JSON that can be shown as such: as it came." }
+                    pre tabindex="0" { (shown(head(body))) }
+                } @else {
+                    p.hint { "What came is not known, or may not be shown here." }
+                }
+            },
+        }
+    }
+}
+
+fn head(text: &str) -> &str {
+    let mut end = RAW.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn without_payload(envelope: &Value) -> Value {
+    let mut envelope = envelope.clone();
+    if let Some(fields) = envelope.as_object_mut() {
+        fields.insert("payload".to_owned(), "… as it came".into());
+    }
+    envelope
+}
+
+/// The requests as they were sent, or else as they are mapped.
+fn sent(part: &DestinationStory, event: &Event, links: &Links) -> Markup {
+    let exchanges: Vec<&Exchange> =
+        event.exchanges.iter().filter(|one| one.destination == of_part(part.name)).collect();
+    html! {
+        @for (place, request) in part.requests.iter().enumerate() {
+            @let name = format!("{}/{place}", part.name);
+            h4 { (shown(part.mapped_to.get(place).map_or("request", String::as_str))) }
+            (tree(request, &Side::Sent { request: &name, links }))
+        }
+        @if part.requests.is_empty() { @for words in &part.mapped_to { p.hint { (shown(words)) } } }
+        @for exchange in exchanges {
+            details {
+                summary { (clock(Some(exchange.at))) " " (exchange.method) " " (shown(&exchange.path)) " → " (status(exchange)) }
+                p { (exchange.bytes) " bytes, " (exchange.events) " events" }
+                (headers(&exchange.headers))
+                (tree(&exchange.message, &none()))
+                h4 { "Response" }
+                pre tabindex="0" { (shown(head(&exchange.response))) }
+            }
+        }
+    }
+}
+
+/// The destination of a part: tags go to Vero Track, too.
+fn of_part(part: &str) -> &str {
+    if part == "vero_tags" { "vero_track" } else { part }
+}
+
+fn status(exchange: &Exchange) -> String {
+    exchange.status.map_or("no response".to_owned(), |status| status.to_string())
+}
+
+/// Each try on a line of time, and what happens next.
+fn attempts(part: &DestinationStory, event: &Event, now: At) -> Markup {
+    let begin = event.received.as_ref().map(|received| received.at).or(At::of_id(&event.evidence.id));
+    let after = |at: At| begin.map(|begin| format!("+{}", for_people(at.since(begin)))).unwrap_or_default();
+    html! {
+        ol.attempts {
+            @for attempt in &part.attempts {
+                li class=(attempt.outcome) {
+                    time title=(attempt.at.to_string()) { (after(attempt.at)) } " "
+                    @if let Some(number) = attempt.attempt { "attempt " (number) ": " }
+                    (shown(&attempt.outcome))
+                    @if let Some(reason) = &attempt.reason { " (" (shown(reason)) ")" }
+                    @if let Some(status) = attempt.status { ", HTTP " (status) }
+                }
+            }
+            @if let State::Queued { next_try, attempt, .. } = &part.state {
+                li.next { "attempt " (attempt) " " @if *next_try > now { "in " (for_people(next_try.since(now))) } @else { "is due" } }
+            }
+        }
+    }
+}
+
+/// The webhook as a command; the URL is the user's to fill in.
+fn curl(body: &str) -> String {
+    let quoted = plain_lines(body).replace('\'', r"'\''");
+    format!("curl -H 'content-type: application/json' -d '{quoted}' \"$WEBHOOK_URL\"")
+}
+
+fn pretty(body: &str) -> String {
+    let value: Option<Value> = serde_json::from_str(body).ok();
+    value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| plain_lines(body))
+}
+
+fn plain_lines(body: &str) -> String {
+    if body.len() > RAW { plain(body) } else { body.to_owned() }
+}

@@ -1,0 +1,99 @@
+//! JSON that can be folded, whose fields know what they are linked with.
+
+use std::collections::BTreeSet;
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::text::{plain, shown};
+use crate::links::{Links, escaped};
+
+/// So many fields are shown at once.
+const FIELDS: usize = 3_000;
+
+/// What a field's pointer says of it.
+pub(crate) enum Side<'a> {
+    /// What came: the pointers that something was made of.
+    Came { used: &'a BTreeSet<&'a str>, is_linked: bool },
+    /// What is sent: by the name of its request.
+    Sent { request: &'a str, links: &'a Links },
+}
+
+/// A document.
+pub(crate) fn tree(value: &Value, side: &Side<'_>) -> Markup {
+    let mut left = FIELDS;
+    html! {
+        div.json { (node(None, value, "", side, &mut left)) }
+        @if left == 0 { p.cut { "Only the first " (FIELDS) " fields are shown." } }
+    }
+}
+
+fn node(name: Option<&str>, value: &Value, pointer: &str, side: &Side<'_>, left: &mut usize) -> Markup {
+    if *left == 0 {
+        return html! {};
+    }
+    *left -= 1;
+    let label = html! { @if let Some(name) = name { span.name { (shown(name)) } ": " } };
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            let children = fields.iter().map(|(name, value)| {
+                let pointer = format!("{pointer}/{}", escaped(name));
+                node(Some(name), value, &pointer, side, left)
+            });
+            let children: Vec<Markup> = children.collect();
+            folded(pointer, &label, ("{", "}"), fields.len(), children)
+        }
+        Value::Array(all) if !all.is_empty() => {
+            let children = all
+                .iter()
+                .enumerate()
+                .map(|(place, value)| node(None, value, &format!("{pointer}/{place}"), side, left));
+            let children: Vec<Markup> = children.collect();
+            folded(pointer, &label, ("[", "]"), all.len(), children)
+        }
+        _ => leaf(&label, value, pointer, side),
+    }
+}
+
+fn folded(
+    pointer: &str,
+    label: &Markup,
+    (open, close): (&str, &str),
+    count: usize,
+    children: Vec<Markup>,
+) -> Markup {
+    let is_carried = pointer.ends_with("/vero");
+    html! {
+        details.carried[is_carried] open {
+            summary { (label) (open) span.count { " " (count) } @if is_carried { span.note { " carried along as it came" } } }
+            div.children { @for child in children { (child) } }
+            (close)
+        }
+    }
+}
+
+fn leaf(label: &Markup, value: &Value, pointer: &str, side: &Side<'_>) -> Markup {
+    let (path, from, note) = match side {
+        Side::Came { used, is_linked } => {
+            let is_lost = *is_linked && !used.contains(pointer) && !value.is_null();
+            (pointer.to_owned(), String::new(), is_lost.then_some("not sent"))
+        }
+        Side::Sent { request, links } => {
+            let from = links.get(&format!("{request}#{pointer}"));
+            let from: Vec<&str> = from.into_iter().flatten().map(String::as_str).collect();
+            (format!("{request}#{pointer}"), from.join("\n"), None)
+        }
+    };
+    html! {
+        div.leaf data-path=(plain(&path)) data-from=(plain(&from)) tabindex=[(!from.is_empty()).then_some("0")] {
+            (label)
+            @match value {
+                Value::String(text) => { span.text { "\"" (shown(text)) "\"" } },
+                Value::Object(_) => "{}",
+                Value::Array(_) => "[]",
+                other => span.atom { (other.to_string()) },
+            }
+            @if let Some(note) = note { span.note { " " (note) } }
+        }
+    }
+}

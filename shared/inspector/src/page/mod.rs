@@ -1,0 +1,111 @@
+//! The page's HTML. Whatever came from others is text here: maud escapes it, [`text`] shows what acts on text, and the
+//! page's policy lets no script run but its own.
+
+pub(crate) mod event;
+mod json;
+pub(crate) mod numbers;
+pub(crate) mod rows;
+mod text;
+
+use maud::{DOCTYPE, Markup, html};
+
+use crate::backend::{Behaviour, Workbench};
+use crate::model::state::Stack;
+
+/// The page, without events: those come by the stream.
+pub(crate) fn whole(stack: &Stack, limits: &[String], workbench: Option<&Workbench>) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "vero-relay: " (stack.name) }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href="style.css";
+                script src="script.js" defer {}
+            }
+            body {
+                header {
+                    h1 { "vero-relay" }
+                    p {
+                        (stack.name) " in " @if stack.is_local { "cargo local" } @else { (stack.region) }
+                        " · " span #live role="status" { "connecting" }
+                    }
+                    p.keys { kbd { "j" } kbd { "k" } " move, " kbd { "Enter" } " open, " kbd { "Esc" } " close, " kbd { "/" } " search" }
+                }
+                @if !limits.is_empty() {
+                    details.limits {
+                        summary { "What this page cannot show" }
+                        ul { @for limit in limits { li { (limit) } } }
+                    }
+                }
+                section #numbers aria-label="Numbers" {}
+                @if let Some(workbench) = workbench { (bench(workbench)) }
+                main {
+                    section #events aria-label="Events" {
+                        (filters())
+                        p #none { "No event yet. " @if workbench.is_some() { "Send a sample above, or post to the webhook URL." } }
+                        ol #list {}
+                    }
+                    section #event aria-label="Event" tabindex="-1" { p.hint { "Choose an event to see what came, what was sent, and what became of it." } }
+                }
+                p #said role="status" aria-live="polite" {}
+            }
+        }
+    }
+}
+
+fn filters() -> Markup {
+    html! {
+        form #filters role="search" {
+            label { "Search " input #search type="search" placeholder="id, user, campaign …" autocomplete="off" spellcheck="false"; }
+            label { "Type " select #type { option value="" { "all" } } }
+            label { "Destination " select #destination { option value="" { "any" } } }
+            label { "Outcome " select #outcome {
+                option value="" { "any" }
+                @for (value, words) in rows::OUTCOMES { option value=(value) { (words) } }
+            } }
+            span #count role="status" {}
+        }
+    }
+}
+
+fn bench(workbench: &Workbench) -> Markup {
+    html! {
+        details #bench {
+            summary { "Try things" }
+            div.bench {
+                form #send {
+                    h2 { "Send a webhook" }
+                    label { "Sample " select #sample {
+                        @for (name, body) in &workbench.samples { option value=(body) { (name) } }
+                    } }
+                    label { "Body " textarea #body rows="8" spellcheck="false" {} }
+                    button { "Send" }
+                    p.hint { "Vero posts to " code { (workbench.webhook_url) } }
+                }
+                div {
+                    h2 { "Have a destination misbehave" }
+                    @for stand_in in &workbench.stand_ins {
+                        p {
+                            label { (stand_in.destination) " " select data-behave=(stand_in.destination) {
+                                @for (behaviour, words) in Behaviour::ALL {
+                                    option value=(behaviour.name()) selected[behaviour == stand_in.behaviour] { (words) }
+                                }
+                            } }
+                            " "
+                            button type="button" data-pause=(stand_in.destination) { "Pause" }
+                            " "
+                            button type="button" data-resume=(stand_in.destination) { "Resume" }
+                        }
+                    }
+                    h2 { "Hurry time" }
+                    p { button type="button" #hurry { "Let every next try come now" } }
+                    p.hint { "Waits are shown as they would be. The button has what waits tried at once." }
+                }
+            }
+        }
+    }
+}
