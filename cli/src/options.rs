@@ -472,6 +472,9 @@ pub struct Replay {
     /// So many a second
     #[arg(long, value_name = "COUNT")]
     pub max_per_second: Option<u64>,
+    /// Go on where a replay has stopped: what its error says of its progress, and the same options beside it
+    #[arg(long, value_name = "JSON", conflicts_with = "dry_run")]
+    pub progress: Option<String>,
     /// Only the dry run
     #[arg(long)]
     pub dry_run: bool,

@@ -6,7 +6,7 @@ use aws_sdk_lambda::Client;
 use aws_sdk_lambda::primitives::Blob;
 use serde_json::Value;
 
-use super::Cloud;
+use super::{CONNECT, Cloud};
 use crate::error::Error;
 use crate::model::state::{Account, EventSource, Function, FunctionUrl};
 
@@ -125,8 +125,9 @@ impl Cloud {
             .operation_attempt_timeout(Duration::from_secs(900))
             .operation_timeout(Duration::from_secs(910))
             .build();
-        // A second attempt would run it twice.
+        // A second attempt would run it twice; and so would the client's own, over a kept connection that breaks.
         let config = aws_sdk_lambda::config::Builder::from(&self.config)
+            .http_client(relay_platform::http::client(CONNECT, Duration::ZERO))
             .timeout_config(timeouts)
             .retry_config(aws_sdk_lambda::config::retry::RetryConfig::disabled());
         let call = Client::from_conf(config.build())

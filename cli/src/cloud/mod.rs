@@ -10,6 +10,7 @@ mod local;
 mod logs;
 mod metrics;
 mod queues;
+mod requeued;
 mod roles;
 mod secrets;
 mod stack;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ssm::Client;
+use aws_sdk_ssm::operation::put_parameter::builders::PutParameterFluentBuilder;
 use aws_sdk_ssm::types::{ParameterStringFilter, ParameterTier, ParameterType};
 use relay_core::blueprint::Blueprint;
 
@@ -10,17 +11,12 @@ use super::Cloud;
 use crate::error::Error;
 use crate::model::known::Known;
 use crate::model::state::{Secret, Stack};
-use crate::model::time::At;
 
 /// The template's parameter that names the blueprint.
 pub const BLUEPRINT: &str = "BlueprintParameter";
 
 /// Of the shared secret each line is one.
 const SHARED_SECRET: &str = "SegmentSharedSecretParameter";
-
-fn requeued_until(stack: &Stack) -> String {
-    format!("/{}/requeued-until", stack.name)
-}
 
 fn has_blanks(parameter: &str, value: &str) -> bool {
     let is_blank = |c: char| c.is_whitespace() && !(c == '\n' && parameter == SHARED_SECRET);
@@ -100,26 +96,6 @@ impl Cloud {
         Blueprint::parse(&text).map_err(|error| Error::Refused(format!("the blueprint in {name}: {error}")))
     }
 
-    /// Until when the log's webhooks were queued by hand; for stacks without an archive.
-    ///
-    /// # Errors
-    /// If SSM does not answer.
-    pub async fn requeued_until(&self, stack: &Stack) -> Result<Option<At>, Error> {
-        match self.read_secret(&requeued_until(stack)).await {
-            Ok(text) => Ok(serde_json::from_value(text.into()).ok()),
-            Err(error) if error.code() == "ParameterNotFound" => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Notes that the log's webhooks up to a time were queued by hand.
-    ///
-    /// # Errors
-    /// If SSM does not take it.
-    pub async fn set_requeued_until(&self, stack: &Stack, at: At) -> Result<(), Error> {
-        self.store_text(&requeued_until(stack), &at.to_string()).await
-    }
-
     /// The names of the stack's other secrets that have this value.
     ///
     /// # Errors
@@ -148,15 +124,8 @@ impl Cloud {
         let described = self.ssm().describe_parameters().parameter_filters(filter).send().await.ok();
         let present = described.as_ref().and_then(|answer| answer.parameters().first());
         let key = present.and_then(|parameter| parameter.key_id()).or(kms_key);
-        let call = self
-            .ssm()
-            .put_parameter()
-            .name(name)
-            .value(value)
-            .r#type(ParameterType::SecureString)
-            .set_key_id(key.map(str::to_owned))
-            .overwrite(true);
-        call.send().await.map(drop).map_err(Error::aws("SSM PutParameter"))
+        let call = self.ssm().put_parameter().name(name).value(value);
+        self.put(name, call.r#type(ParameterType::SecureString).set_key_id(key.map(str::to_owned))).await
     }
 
     /// Stores a text that is no secret. Over 4 kB it takes a tier that AWS charges for.
@@ -164,14 +133,24 @@ impl Cloud {
     /// # Errors
     /// If SSM does not take it.
     pub async fn store_text(&self, name: &str, value: &str) -> Result<(), Error> {
-        let call = self
-            .ssm()
-            .put_parameter()
-            .name(name)
-            .value(value)
-            .r#type(ParameterType::String)
-            .tier(ParameterTier::IntelligentTiering)
-            .overwrite(true);
-        call.send().await.map(drop).map_err(Error::aws("SSM PutParameter"))
+        let call = self.ssm().put_parameter().name(name).value(value);
+        self.put(name, call.r#type(ParameterType::String).tier(ParameterTier::IntelligentTiering)).await
+    }
+
+    /// Stores a parameter. SSM changes no parameter's type (Systems Manager API reference, PutParameter,
+    /// `HierarchyTypeMismatchException`): one of another type is deleted first.
+    async fn put(&self, name: &str, call: PutParameterFluentBuilder) -> Result<(), Error> {
+        let put = Error::aws("SSM PutParameter");
+        match call.clone().overwrite(true).send().await.map(drop).map_err(put) {
+            Err(error) if error.code() == "HierarchyTypeMismatchException" => (),
+            done => return done,
+        }
+        let delete = self.ssm().delete_parameter().name(name).send().await;
+        delete.map_err(Error::aws("SSM DeleteParameter"))?;
+        call.send().await.map(drop).map_err(Error::aws("SSM PutParameter")).map_err(|error| {
+            Error::Refused(format!(
+                "{name} was of another type and is deleted, and the new one is not stored: run the same command again at once. {error}"
+            ))
+        })
     }
 }

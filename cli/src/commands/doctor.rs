@@ -9,6 +9,7 @@ use crate::cloud::Cloud;
 use crate::console::{BOLD, Console, DIM, GREEN, RED, YELLOW, styled};
 use crate::findings::{Finding, Severity, checks, findings};
 use crate::model::state::StackState;
+use crate::model::story::{DestinationStory, State, Story};
 use crate::options::Doctor;
 
 /// Something is wrong.
@@ -35,10 +36,20 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Doctor) -> Do
             console.say(format!("{} {} checks, nothing is wrong", styled(GREEN, "ok"), checks().count()));
         }
     })?;
-    if let Some(check) = check {
-        check?;
+    let has_failed = |story: &Story| {
+        let failed =
+            |one: &DestinationStory| matches!(one.state, State::DeadLetter { .. } | State::Owed { .. });
+        story.destinations.iter().any(failed)
+    };
+    let check_failed = match check {
+        Some(stories) => stories?.iter().any(has_failed),
+        None => false,
+    };
+    if check_failed {
+        console.say("A destination did not accept the check: the lines above say which, and why.");
     }
-    Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+    let is_well = found.is_empty() && !check_failed;
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
 fn print(console: Console, finding: &Finding) {

@@ -27,11 +27,13 @@ struct Row {
 pub(super) async fn run(cloud: &Cloud, console: Console, options: &Events) -> Done {
     let stack = cloud.describe().await?;
     let look = async {
-        if stack.has_archive() {
-            of_archive(cloud, &stack, options).await
-        } else {
-            of_letters_and_log(cloud, &stack, options).await
+        if !stack.has_archive() {
+            return of_letters_and_log(cloud, &stack, options).await;
         }
+        // What failed a moment ago is not in the archive yet.
+        let (archived, fresh) =
+            tokio::try_join!(of_archive(cloud, &stack, options), of_letters_and_log(cloud, &stack, options))?;
+        Ok(merged(archived, fresh, options.limit))
     };
     let rows = console.wait("Looking for events", look).await?;
     console.show(&rows, || {
@@ -57,6 +59,23 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Events) -> Do
     } else {
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Rows of the archive, with what letters and logs say beside it.
+fn merged(mut rows: Vec<Row>, others: Vec<Row>, limit: usize) -> Vec<Row> {
+    for other in others {
+        match rows.iter_mut().find(|row| row.id == other.id) {
+            Some(row) => {
+                for (destination, outcome) in other.outcomes {
+                    row.outcomes.entry(destination).or_insert(outcome);
+                }
+            }
+            None => rows.push(other),
+        }
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.received_at));
+    rows.truncate(limit);
+    rows
 }
 
 /// A text in SQL.

@@ -1,5 +1,6 @@
 //! `relay open`: the inspector's page for a deployed stack, read from the archive, the logs and the dead-letter queue.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io::IsTerminal;
 use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +20,9 @@ use crate::cloud::{Cloud, Group};
 use crate::console::{BOLD, Console, styled};
 use crate::error::Error;
 use crate::model::known::Known;
-use crate::model::letter::is_plain;
+use crate::model::letter::{Letter, is_plain};
 use crate::model::state::Stack;
+use crate::model::story::{Evidence, tell};
 use crate::model::time::At;
 use crate::options::{Open, Selection};
 
@@ -150,16 +152,25 @@ impl Page {
             self.cloud.look_at_letters(url, LETTERS),
             self.cloud.log_lines(Group::Worker, since, None)
         )?;
+        let mut by_id: HashMap<String, Vec<Letter>> = HashMap::new();
         for letter in letters.letters {
-            let id = letter.name().to_owned();
+            by_id.entry(letter.name().to_owned()).or_default().push(letter);
+        }
+        // Of the others it is known that they have none, if all were seen.
+        if letters.is_complete {
+            for id in self.feed.each(|event| event.evidence.id.clone()) {
+                by_id.entry(id).or_default();
+            }
+        }
+        for (id, letters) in by_id {
             self.feed.change(&id, |event| {
                 let evidence = &mut event.evidence;
-                evidence.envelope = evidence.envelope.take().or(Some(letter.body.to_string()));
-                let mut letters = evidence.letters.yes().cloned().unwrap_or_default();
-                let before = letters.len();
-                letters.retain(|other| other.message_id != letter.message_id);
-                let is_new = letters.len() == before;
-                letters.push(letter);
+                let ids = |letters: &[Letter]| {
+                    letters.iter().map(|letter| letter.message_id.clone()).collect::<BTreeSet<_>>()
+                };
+                let is_new = evidence.letters.yes().is_none_or(|before| ids(before) != ids(&letters));
+                let body = letters.first().map(|letter| letter.body.to_string());
+                evidence.envelope = evidence.envelope.take().or(body);
                 evidence.letters = Known::Yes(letters);
                 is_new
             });
@@ -216,8 +227,12 @@ impl Backend for Page {
         let stack = self.stack();
         let evidence = gather(&self.cloud, &stack, id, true).await;
         self.feed.change(id, |event| {
-            event.evidence = evidence;
-            true
+            let (now, before) = (At::now(), event.evidence.clone());
+            let told = |evidence: &Evidence| json!(tell(evidence, &stack, now, true));
+            let is_new = event.version == 0;
+            event.evidence = evidence.or(before.clone());
+            // A row that only was looked at has not changed.
+            if is_new { event.evidence.is_anything() } else { told(&event.evidence) != told(&before) }
         });
         Ok(())
     }
@@ -231,6 +246,11 @@ impl Backend for Page {
         self.redrives.send((id.clone(), waits)).await.map_err(|_| gone())?;
         let moved = done.await.map_err(|_| gone())??;
         self.look(&id).await?;
+        if moved == 0 {
+            return Err(Problem(format!(
+                "no dead letter of {id} could be received: somebody else may be looking at it; try again in a minute"
+            )));
+        }
         Ok(format!("{moved} dead letters of {id} are on the queue again"))
     }
 }

@@ -44,6 +44,11 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Replay) -> Do
     if let Some(count) = options.max_per_second {
         request["max_per_second"] = json!(count);
     }
+    if let Some(progress) = &options.progress {
+        let progress: Value = serde_json::from_str(progress)
+            .map_err(|error| Error::Refused(format!("--progress is no JSON: {error}")))?;
+        request = json!({"request": request, "progress": progress});
+    }
     let plan =
         Plan { request, question: "Send these events again?", job: "replay", dry_run: options.dry_run };
     plan.carry_out(cloud, console, &stack, &options.consent).await
@@ -70,7 +75,10 @@ impl Plan {
             Error::Refused("the stack has no archive, and so no function replay".to_owned())
         })?;
         let mut dry = self.request.clone();
-        dry["dry_run"] = json!(true);
+        match dry.get_mut("request") {
+            Some(request) => request["dry_run"] = json!(true),
+            None => dry["dry_run"] = json!(true),
+        }
         let expected = console.wait("The dry run", cloud.invoke(function, &dry)).await?;
         console.say(styled(DIM, format!("dry run: {}", in_words(&expected))));
         if self.dry_run {
@@ -81,7 +89,8 @@ impl Plan {
             return Err(Error::NotFound("nothing in the archive meets these conditions".to_owned()));
         }
         console.ask(self.question, consent)?;
-        let report = console.wait("The function is at it", cloud.invoke(function, &self.request)).await?;
+        let report = console.wait("The function is at it", cloud.invoke(function, &self.request)).await;
+        let report = report.map_err(with_progress)?;
         let report = if report["continues"] == true {
             console.say(format!(
                 "It goes on by itself, and `relay` follows it; Ctrl-C does not stop it. So far: {}",
@@ -126,6 +135,21 @@ impl Plan {
     }
 }
 
+/// The error of a task that stopped on its way, with the option that goes on from there.
+fn with_progress(error: Error) -> Error {
+    let text = error.to_string();
+    let progress = text.split_once("\"progress\":").and_then(|(_, rest)| {
+        let progress = rest.strip_suffix('}')?;
+        serde_json::from_str::<Value>(progress).ok()
+    });
+    match progress {
+        Some(progress) => {
+            Error::Refused(format!("{text}. With relay: the same command with --progress '{progress}'"))
+        }
+        None => error,
+    }
+}
+
 /// A task that S3 or SQS stop goes on by itself for some four hours.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
 
@@ -165,4 +189,17 @@ async fn stop(cloud: &Cloud, console: Console, stack: &Stack, consent: &Consent)
         console.say("Nothing goes on by itself any more, and the function may run again.")
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_stopped_says_how_to_go_on() {
+        let message = r#"SQS did not take it. Everything before this is done. To go on from here, invoke the function with {"request":<the same event>,"progress":{"after":{"day":"2026-11-20"}}}"#;
+        let text = with_progress(Error::Refused(message.to_owned())).to_string();
+        assert!(text.ends_with(r#"--progress '{"after":{"day":"2026-11-20"}}'"#), "{text}");
+        assert_eq!(with_progress(Error::Refused("it failed".to_owned())).to_string(), "it failed");
+    }
 }

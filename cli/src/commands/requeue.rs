@@ -42,9 +42,15 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Requeue) -> D
     // What was queued from the log before is not queued again. A line may come to the log late: what is younger than
     // `until` is left for the next time, so that no line is passed over.
     let until = At::now().before(LATE);
-    let since = since.max(cloud.requeued_until(&stack).await?.unwrap_or(since));
+    if since >= until {
+        return Err(Error::Refused(
+            "the last quarter of an hour is left out; give a longer --since".to_owned(),
+        ));
+    }
+    let requeued = cloud.requeued(&stack).await?;
     let look = cloud.log_lines(Group::Ingest, since, Some(("message", "unqueued_webhook")));
     let mut lines = console.wait("Reading the log", look).await?;
+    lines.retain(|line| !requeued.has(line.at));
     let all = lines.len();
     lines.retain(|line| line.at < until);
     if lines.len() < all {
@@ -79,7 +85,7 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Requeue) -> D
         queued += 1;
         console.say(id);
     }
-    cloud.set_requeued_until(&stack, until).await?;
+    cloud.note_requeued(&stack, &requeued.with(since, until)).await?;
     console.show(&json!({"found": envelopes.len(), "torn": torn, "queued": queued}), || {
         console.say(format!("{queued} webhooks are on the queue, with the ids that they have"));
     })?;

@@ -99,7 +99,7 @@ pub(super) async fn check(cloud: &Cloud, console: Console, stack: &Stack) -> Res
         let segment = story.destinations.iter().find(|one| one.name == "segment");
         if segment.is_some_and(|one| one.state != State::Off) && cloud.local.is_none() {
             console.say(format!(
-                "{} Segment answers 200 to a wrong key, too: look for `Vero Relay Check` in Segment under Connections → Sources → your source → Debugger. If it is not there within a minute, the write key is wrong: relay key set segment",
+                "{} Segment answers 200 to a wrong key, too: look for `Vero Relay Check` in Segment under Connections → Sources → your source → Debugger. If it is not there within a minute, the write key is wrong (relay key set segment), or the workspace is of the other region (relay set SegmentEndpoint=…: docs/configuration.md has both)",
                 styled(GREEN, "→")
             ));
         }

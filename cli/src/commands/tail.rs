@@ -22,7 +22,17 @@ pub(super) async fn run(cloud: &Cloud, console: Console, options: &Tail) -> Done
     let mut shown = HashSet::new();
     loop {
         let groups = options.function.map_or(vec![Group::Ingest, Group::Worker], |one| vec![one]);
-        let found = try_join_all(groups.into_iter().map(|group| cloud.log_lines(group, since, None))).await?;
+        let look = try_join_all(groups.into_iter().map(|group| cloud.log_lines(group, since, None))).await;
+        let found = match look {
+            Ok(found) => found,
+            // Who follows a log wants to go on doing so.
+            Err(error) if !options.no_follow && !shown.is_empty() => {
+                anstream::eprintln!("{error}; trying again");
+                tokio::time::sleep(LATE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let mut lines: Vec<LogLine> =
             found.into_iter().flatten().filter(|line| is_wanted(line, options)).collect();
         lines.sort_by_key(|line| line.at);

@@ -142,12 +142,27 @@ async fn finish(cloud: &Cloud, console: Console, options: &TokenRotate) -> Done 
         })?;
         return Ok(ExitCode::SUCCESS);
     }
-    let token = asked_for(console, "The token that is to stay")?;
+    let environment = relay_platform::environment::Environment::of_process();
+    let given = environment.get(VARIABLE).map(str::to_owned);
+    let is_given = given.is_some();
+    let token = match given {
+        Some(token) => token,
+        None => console.secret("The token that is to stay")?,
+    };
     let kept = digest(&token);
     if !present.iter().any(|digest| digest.eq_ignore_ascii_case(&kept)) {
         return Err(Error::Refused(
             "the stack does not take this token, and so nothing was changed".to_owned(),
         ));
+    }
+    // Digests are in the order in which they were added.
+    if present.last().is_some_and(|last| !last.eq_ignore_ascii_case(&kept)) {
+        if is_given {
+            return Err(Error::Refused(format!(
+                "{VARIABLE} has an older token than the one that was added last, and so nothing was changed. To keep the older one, unset {VARIABLE} and give it when you are asked"
+            )));
+        }
+        console.say("This is not the token that was added last: that one is refused from then on.");
     }
     if way == Way::Vero {
         accepted(cloud, &stack, &token).await?;

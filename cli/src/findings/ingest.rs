@@ -163,7 +163,10 @@ fn throttled(state: &StackState) -> Verdicts {
     when(count > 0, || {
         (
             format!("Lambda refused {count} requests to ingest in the last day"),
-            "relay set IngestReservedConcurrency=none".to_owned(),
+            match state.stack.parameter("IngestReservedConcurrency") {
+                "" | "none" => "docs/runbook.md#ingestthrottles".to_owned(),
+                _ => "relay set IngestReservedConcurrency=none".to_owned(),
+            },
         )
     })
 }

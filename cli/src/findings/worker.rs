@@ -66,7 +66,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         code: "endpoint_is_wrong",
         severity: Fault,
-        why: "At this address there is no such API, or it is that of another region, whose workspace does not know the key.",
+        why: "At this address there is no such API.",
         look: endpoints,
     },
     Check {
@@ -140,7 +140,10 @@ fn throttled(state: &StackState) -> Verdicts {
     when(count > 0, || {
         (
             format!("Lambda refused to run the worker {count} times in the last hour"),
-            "relay set WorkerMaximumConcurrency=2".to_owned(),
+            match state.stack.parameter("WorkerMaximumConcurrency") {
+                "2" => "docs/runbook.md#workerthrottles".to_owned(),
+                _ => "relay set WorkerMaximumConcurrency=2".to_owned(),
+            },
         )
     })
 }

@@ -10,7 +10,7 @@ use local::{VERO_AUTH_TOKEN, samples};
 use serde_json::{Map, Value, json};
 
 use crate::relay::start;
-use crate::{DEADLINE_AFTER, ONE_AT_A_TIME, WEBHOOK};
+use crate::{DEADLINE_AFTER, ONE_AT_A_TIME, WEBHOOK, rights};
 
 /// Objects whose keys are data.
 const MAPS: [&str; 13] = [
@@ -33,7 +33,6 @@ const MAPS: [&str; 13] = [
 const COMMANDS: [&str; 32] = [
     "status",
     "doctor",
-    "doctor --send",
     "tail --no-follow --since 1h",
     "event ID",
     "event DEAD",
@@ -41,6 +40,10 @@ const COMMANDS: [&str; 32] = [
     "letters list",
     "letters show DEAD",
     "letters redrive --all --dry-run",
+    "query",
+    "query funnel",
+    "metrics",
+    "doctor --send",
     "letters redrive --reason not_json",
     "letters delete --reason too_large --yes",
     "send events/vero-opened.json",
@@ -54,16 +57,15 @@ const COMMANDS: [&str; 32] = [
     "resume segment --yes",
     "set QuietHours=48 --yes",
     "repair --yes",
-    "query",
-    "query funnel",
     "replay --from 2026-11-01 --to 2030-01-01 --destination segment --new-ids --yes",
     "forget --user 1 --yes",
     "requeue --yes",
     "misplaced list",
     "misplaced restore --yes",
     "event 01935f3a-0000-7000-8000-000000000009",
-    "metrics",
 ];
+/// The first that is more than a look.
+const FIRST_CHANGE: &str = "doctor --send";
 
 /// A row that Firehose could not place.
 const MISPLACED: &str = r#"{"id":"01935f3a-0000-7000-8000-000000000009","_sequence":1795237443123000001,"received_at":"2026-11-21T05:04:03.123Z","source":"vero","type":"sent","payload":"{}"}"#;
@@ -90,6 +92,9 @@ async fn documents_keep_their_form() -> Result<()> {
     let mut documents = Map::new();
     let mut token = stack.webhook_token().to_owned();
     for command in COMMANDS {
+        if command == FIRST_CHANGE {
+            rights::are_documented(&stack, rights::Policy::Look)?;
+        }
         let line = command.replace("DEAD", &dead).replace("ID", &id);
         let (code, document) = match command {
             "key set vero" => relay.json_of(&line, &format!("{VERO_AUTH_TOKEN}\n")).await,
@@ -104,7 +109,7 @@ async fn documents_keep_their_form() -> Result<()> {
         documents.insert(command.to_owned(), form(&document, ""));
     }
     insta::assert_json_snapshot!(documents);
-    Ok(())
+    rights::are_documented(&stack, rights::Policy::Both)
 }
 
 /// A document with types in the place of values: of a list or a map, one form for all that is in it.

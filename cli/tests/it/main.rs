@@ -8,6 +8,7 @@ mod letters;
 mod open;
 mod relay;
 mod requeue;
+mod rights;
 mod story;
 mod token;
 

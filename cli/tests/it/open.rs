@@ -50,10 +50,18 @@ async fn a_deployed_stack_has_a_page_of_its_own() -> Result<()> {
     assert_eq!(status, 200, "{html}");
     assert!(html.contains("What this page cannot show") && !html.contains("Try things"), "{html}");
     let (status, event) = page.ask("GET", &format!("event/{id}"), "").await?;
-    assert!(status == 200 && event.contains("track Email Opened") && event.contains("accepted"), "{event}");
+    assert!(
+        status == 200 && event.contains("track Email Opened") && event.contains("pill accepted"),
+        "{event}"
+    );
     assert!(!event.contains("steve@example.com"), "{event}");
     let (status, numbers) = page.ask("GET", "numbers", "").await?;
-    assert!(status == 200 && numbers.contains("vero_track"), "{numbers}");
+    assert!(status == 200 && numbers.contains("1 accepted") && numbers.contains("1 dead"), "{numbers}");
+    // Looked at once more it is the same, and nobody is told of a change.
+    let (_, again) = page.ask("GET", &format!("event/{id}"), "").await?;
+    assert_eq!(again, event);
+    let unknown = "event/01935f3a-0000-7000-8000-000000000001";
+    assert_eq!(page.ask("GET", unknown, "").await?.0, 404);
 
     let whole = Page::open(&relay, "open --show-addresses").await?;
     let (_, event) = whole.ask("GET", &format!("event/{id}"), "").await?;

@@ -30,6 +30,10 @@ async fn what_only_the_log_has_is_queued_once() -> Result<()> {
     assert_eq!(relay.json("requeue --yes").await?, (0, json!({"found": 1, "torn": 0, "queued": 1})));
     assert_eq!(stack.deliveries(&old, 2, DEADLINE_AFTER).await.len(), 2);
     assert_eq!(relay.json("requeue --yes").await?, (0, nothing), "it is queued already");
+    // What no look has reached is still found by a longer one.
+    let older = samples::log_unqueued(&stack, 15 * samples::TWO_HOURS).await?;
+    assert_eq!(relay.json("requeue --since 2d --yes").await?.1["queued"], 1);
+    assert_eq!(stack.deliveries(&older, 2, DEADLINE_AFTER).await.len(), 2);
     assert!(stack.journal.of(&young).is_empty());
     assert_eq!(stack.journal.of(&old).len(), 2);
     Ok(())

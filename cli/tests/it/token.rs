@@ -19,6 +19,11 @@ async fn a_token_is_rotated_without_a_lost_webhook() -> Result<()> {
     let mut new = old.clone();
     for line in ["token rotate --yes", "token rotate --finish --yes"] {
         let token = new.clone();
+        if line.contains("--finish") {
+            // As a script may still have it from before.
+            let (code, refused) = relay.json_by(line, &old).await?;
+            assert_eq!(code, 1, "{refused}");
+        }
         let mut rotate = std::pin::pin!(relay.json_by(line, &token));
         let (code, document) = loop {
             // The old token until the new one is given out, and from then on the new one.

@@ -26,6 +26,12 @@ impl<T> Known<T> {
         }
     }
 
+    /// This, or the other if this is not known.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if matches!(self, Known::Yes(_)) { self } else { other }
+    }
+
     /// Why it is not known.
     pub fn why_not(&self) -> Option<&str> {
         match self {
