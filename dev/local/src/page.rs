@@ -45,6 +45,8 @@ pub(crate) struct Page {
     webhook_url: String,
     parameters: Mutex<BTreeMap<String, String>>,
     seen: Mutex<Seen>,
+    /// One looks at the stack at a time.
+    looking: tokio::sync::Mutex<()>,
 }
 
 /// How far the stack has been looked at.
@@ -118,11 +120,13 @@ impl Page {
             webhook_url,
             parameters,
             seen: Mutex::default(),
+            looking: Default::default(),
         })
     }
 
     /// Looks at what is new, and puts it into the feed.
     async fn watch(&self, what: &str) -> Result<()> {
+        let _turn = self.looking.lock().await;
         let seen = self.seen().rows;
         let news: News =
             serde_json::from_value(self.cloud.inspect(&format!("/inspect/{what}/{seen}")).await?)?;
@@ -161,6 +165,12 @@ impl Page {
                 event.evidence.archived = Known::Yes(true);
                 event.evidence.envelope = Some(envelope);
             });
+            // Vero knows a first-party event by the id that its sender gave it.
+            let payload: Value =
+                serde_json::from_str(fields["payload"].as_str().unwrap_or_default()).unwrap_or_default();
+            if let Some(name) = payload["messageId"].as_str() {
+                self.feed.name(id, name);
+            }
         }
     }
 
@@ -272,6 +282,10 @@ impl Page {
         let change = vec![("PausedDestinations", paused.as_str())];
         deploy::update(&self.cloud, &self.project, &binaries, &change).await?;
         self.parameters().insert("PausedDestinations".to_owned(), paused);
+        let waiting = self.feed.each(|event| {
+            event.evidence.queued.yes().is_some_and(|all| !all.is_empty()).then(|| event.evidence.id.clone())
+        });
+        waiting.iter().flatten().for_each(|id| self.feed.change(id, |_| true));
         Ok(format!(
             "{destination} is {}",
             if is_paused { "paused: what it is owed waits" } else { "resumed" }
@@ -296,7 +310,10 @@ impl Page {
                 if Letter::read(name.unwrap_or_default(), body, None).name() != id {
                     continue;
                 }
-                let mut send = json!({"QueueUrl": self.outputs.queue_url, "MessageBody": body});
+                let letter = Letter::read("", body, None);
+                let to =
+                    if letter.is_replay { &self.outputs.replay_queue_url } else { &self.outputs.queue_url };
+                let mut send = json!({"QueueUrl": to, "MessageBody": body});
                 if !message["MessageAttributes"].is_null() {
                     send["MessageAttributes"] = message["MessageAttributes"].clone();
                 }

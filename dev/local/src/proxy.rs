@@ -44,7 +44,10 @@ pub(crate) fn serve(port: Port, cloud: Cloud, path: String, journal: Arc<Journal
             match forward(cloud, &path, request).await {
                 Ok(answer) => {
                     let webhooks = note(&journal, kept.body(), answer.body());
-                    show(&feed, at, &kept, answer.status().as_u16(), webhooks);
+                    // Other requests have write keys in their bodies; their events come by the queue.
+                    if kept.uri().path().starts_with("/vero") {
+                        show(&feed, at, &kept, answer.status().as_u16(), webhooks);
+                    }
                     answer
                 }
                 Err(error) => http::response(502, &json!({"error": format!("{error:#}")}).to_string()),
@@ -96,9 +99,14 @@ fn show(feed: &Feed, at: At, request: &Request, status: u16, webhooks: Vec<(Stri
         body: String::from_utf8_lossy(request.body()).into_owned(),
         status,
     };
+    let is_array = webhooks.len() > 1;
     for (id, webhook) in webhooks {
+        let mut received = received.clone();
+        if is_array {
+            received.body = webhook.to_string();
+        }
         feed.change(&id, |event| {
-            event.received = Some(received.clone());
+            event.received = Some(received);
             if event.evidence.envelope.is_none() && webhook.is_object() {
                 let at = At::of_id(&id).unwrap_or(at);
                 let envelope =

@@ -78,6 +78,7 @@ impl StandIn {
 
     /// Answers so from now on.
     pub(crate) fn behave(&self, behaviour: Behaviour) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.locked() = behaviour;
     }
 
@@ -132,7 +133,7 @@ impl StandIn {
             return messages.iter().any(|(other, ..)| other == id);
         }
         *refused = None;
-        self.behave(Behaviour::Well);
+        *self.locked() = Behaviour::Well;
         false
     }
 
@@ -160,15 +161,12 @@ impl StandIn {
             headers: http::headers_without_secrets(request),
             bytes: request.body().len(),
             events,
+            message_bytes: message.to_string().len(),
             message,
             status,
             response: String::from_utf8_lossy(response).into_owned(),
         };
-        self.feed.change(id, |event| {
-            let is_known = event.version > 0 || At::of_id(id).is_some();
-            event.exchanges.extend(Some(exchange).filter(|_| is_known));
-            is_known
-        });
+        self.feed.exchanged(id, exchange);
     }
 }
 

@@ -20,7 +20,7 @@ function connect() {
   stream.onmessage = (message) => {
     last = message.lastEventId;
     const { anew, rows: html } = JSON.parse(message.data);
-    if (anew) rows.clear();
+    if (anew && rows.size) return location.reload(); // another stack, perhaps with other samples and switches
     const template = document.createElement("template");
     template.innerHTML = html;
     let isOpen = false;
@@ -59,7 +59,7 @@ function passes(row, { type, destination, outcome, words }) {
 // Thousands of rows in a document make a browser slow, so that it has those that can be seen and some more.
 function show() {
   const filter = { type: one("type").value, destination: one("destination").value, outcome: one("outcome").value, words: search.value.trim().toLowerCase() };
-  shown = [...rows.values()].filter((row) => passes(row, filter)).reverse();
+  shown = [...rows.values()].filter((row) => passes(row, filter)).reverse().sort((one, other) => other.dataset.at - one.dataset.at);
   const focused = document.activeElement?.closest("#list li")?.dataset.id, { scrollTop } = list;
   for (const row of list.querySelectorAll("[aria-current]")) row.removeAttribute("aria-current");
   rows.get(chosen())?.setAttribute("aria-current", "true");
@@ -86,20 +86,21 @@ async function open(id, again) {
   if (id !== chosen()) return;
   if (!response?.ok) { if (!again) pane.textContent = response ? await response.text() : "The stack does not answer."; return; }
   const folds = [...pane.querySelectorAll("details")].map((fold) => fold.open);
-  const words = one("find")?.value ?? "", finds = document.activeElement === one("find");
+  const words = one("find")?.value ?? "", focus = pane.contains(document.activeElement) ? named(document.activeElement) : "";
   pane.innerHTML = await response.text();
   if (again) {
     // What somebody folded stays so, as long as the event is of the same shape.
     const now = [...pane.querySelectorAll("details")];
     if (now.length === folds.length) now.forEach((fold, place) => { fold.open = folds[place]; });
-    if (words) { one("find").value = words; find(words); }
-    if (finds) one("find").focus();
+    if (words) { one("find").value = words; find(words, false); }
+    if (focus) [...pane.querySelectorAll("button, input, summary, [tabindex]")].find((other) => named(other) === focus)?.focus({ preventScroll: true });
   } else if (innerWidth < 1100) pane.scrollIntoView(); // else it is beside the list
 }
 addEventListener("hashchange", () => open(chosen(), false));
 setInterval(() => { if (chosen() && !document.hidden && pane.querySelector(".next")) open(chosen(), true); }, 1000);
 
-function find(words) {
+const named = (element) => element.id || element.dataset.path || element.textContent;
+function find(words, scrolls) {
   words = words.toLowerCase();
   let first;
   for (const leaf of pane.querySelectorAll(".leaf")) {
@@ -107,7 +108,7 @@ function find(words) {
     leaf.classList.toggle("found", is);
     if (is) { first ??= leaf; for (let fold = leaf.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true; }
   }
-  first?.scrollIntoView({ block: "nearest" });
+  if (scrolls) first?.scrollIntoView({ block: "nearest" });
 }
 function link(leaf) {
   for (const linked of pane.querySelectorAll(".linked")) linked.classList.remove("linked");
@@ -119,7 +120,7 @@ function link(leaf) {
   }
 }
 for (const type of ["mouseover", "focusin"]) pane.addEventListener(type, (event) => link(event.target.closest(".leaf")));
-pane.addEventListener("input", (event) => { if (event.target.id === "find") find(event.target.value); });
+pane.addEventListener("input", (event) => { if (event.target.id === "find") find(event.target.value, true); });
 
 // --- keys -----------------------------------------------------------------------------------------------------------
 function move(step) {
@@ -168,6 +169,7 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("change", (event) => {
   const destination = event.target.dataset.behave;
   if (destination) act({ behave: { destination, behaviour: event.target.value } });
+  if (event.target.value === "refuse_next") event.target.value = "well"; // as it does after that event
   if (event.target.id === "sample") one("body").value = event.target.value;
 });
 one("send")?.addEventListener("submit", (event) => { event.preventDefault(); act({ send: one("body").value }); });

@@ -1,6 +1,6 @@
 //! The events that the page shows: what is known of each, in the order in which they came, within a bound of memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -50,6 +50,8 @@ pub struct Exchange {
     pub events: usize,
     /// What it had of this event, without keys.
     pub message: Value,
+    /// The bytes of that.
+    pub message_bytes: usize,
     /// The response's status; `None` if there was none.
     pub status: Option<u16>,
     /// The response's body.
@@ -73,9 +75,12 @@ impl Event {
     fn bytes(&self) -> usize {
         let received = self.received.as_ref().map_or(0, |received| received.body.len());
         let envelope = self.evidence.envelope.as_ref().map_or(0, String::len);
-        let exchanges =
-            self.exchanges.iter().map(|one| one.bytes / one.events.max(1) + one.response.len() + 500);
-        1_000 + received + envelope + exchanges.sum::<usize>()
+        // A letter has the envelope once more, as a value.
+        let letters = self.evidence.letters.yes().map_or(0, Vec::len) * 3 * envelope;
+        let lines = 1_000 * self.evidence.lines.yes().map_or(0, Vec::len);
+        // A value takes some three times the bytes of its text.
+        let exchanges = self.exchanges.iter().map(|one| 3 * one.message_bytes + one.response.len() + 500);
+        1_000 + received + envelope + letters + lines + exchanges.sum::<usize>()
     }
 }
 
@@ -97,7 +102,14 @@ struct Events {
     arrivals: BTreeMap<u64, String>,
     version: u64,
     bytes: usize,
+    /// Other names of events, with their ids.
+    names: HashMap<String, String>,
+    /// Of events that are not known yet, by the names that destinations know them by.
+    early: VecDeque<(String, Exchange)>,
 }
+
+/// So many exchanges may come before their events.
+const EARLY: usize = 500;
 
 impl Default for Feed {
     fn default() -> Self {
@@ -141,11 +153,47 @@ impl Feed {
             if let Some(event) = events.by_id.remove(&oldest) {
                 events.bytes = events.bytes.saturating_sub(event.bytes());
                 events.changes.remove(&event.version);
+                events.names.retain(|_, id| *id != oldest);
             }
         }
         let version = events.version;
         drop(guard);
         self.changed.send_replace(version);
+    }
+
+    /// Adds what was sent of an event. A destination may know it by another name, and may be told of it before it is
+    /// known here.
+    pub fn exchanged(&self, name: &str, exchange: Exchange) {
+        let mut events = self.events();
+        let id = events.names.get(name).cloned().unwrap_or_else(|| name.to_owned());
+        if !events.by_id.contains_key(&id) && At::of_id(&id).is_none() {
+            if events.early.len() == EARLY {
+                events.early.pop_front();
+            }
+            events.early.push_back((name.to_owned(), exchange));
+            return;
+        }
+        drop(events);
+        self.change(&id, |event| {
+            event.exchanges.push(exchange);
+            true
+        });
+    }
+
+    /// Says by which other name destinations know an event.
+    pub fn name(&self, id: &str, name: &str) {
+        let mut events = self.events();
+        if !events.by_id.contains_key(id) || events.names.insert(name.to_owned(), id.to_owned()).is_some() {
+            return;
+        }
+        let (own, others) =
+            std::mem::take(&mut events.early).into_iter().partition(|(early, _)| early == name);
+        events.early = others;
+        drop(events);
+        let own: VecDeque<(String, Exchange)> = own;
+        for (name, exchange) in own {
+            self.exchanged(&name, exchange);
+        }
     }
 
     /// What is known of an event.
@@ -196,6 +244,30 @@ mod tests {
         assert_eq!(ids(&feed, 2), ["a"]);
         assert_eq!(ids(&feed, 3), [""; 0]);
         assert_eq!(feed.each(|event| event.evidence.id.clone()), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_destination_may_know_an_event_by_another_name_and_earlier() {
+        let feed = Feed::default();
+        let exchange = Exchange {
+            destination: "vero_track".to_owned(),
+            at: At::from_ms(0),
+            method: "POST".to_owned(),
+            path: "/".to_owned(),
+            headers: Vec::new(),
+            bytes: 2,
+            events: 1,
+            message: Value::Null,
+            message_bytes: 4,
+            status: Some(200),
+            response: String::new(),
+        };
+        feed.exchanged("node-1", exchange.clone());
+        assert!(feed.event("node-1").is_none());
+        feed.change("a", |_| true);
+        feed.name("a", "node-1");
+        feed.exchanged("node-1", exchange);
+        assert_eq!(feed.event("a").map(|event| event.exchanges.len()), Some(2));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use maud::Markup;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::backend::{Action, Backend};
+use crate::backend::{Action, Backend, Problem};
 use crate::model::letter::is_plain;
 use crate::model::state::Stack;
 use crate::model::time::At;
@@ -41,6 +41,7 @@ struct App<B> {
     token: String,
     address: SocketAddr,
     numbers: Mutex<Numbers>,
+    acting: tokio::sync::Mutex<()>,
 }
 
 impl<B: Backend> App<B> {
@@ -60,7 +61,8 @@ impl<B: Backend> App<B> {
 /// If the listener fails.
 pub async fn serve<B: Backend>(listener: TcpListener, token: String, backend: Arc<B>) -> std::io::Result<()> {
     let address = listener.local_addr()?;
-    let app = Arc::new(App { backend, token, address, numbers: Mutex::default() });
+    let app =
+        Arc::new(App { backend, token, address, numbers: Mutex::default(), acting: Default::default() });
     let routes = Router::new()
         .route("/{token}/", get(whole::<B>))
         .route("/{token}/style.css", get(style))
@@ -210,12 +212,20 @@ async fn events<B: Backend>(
     Sse::new(messages).keep_alive(KeepAlive::new().interval(Duration::from_secs(5)))
 }
 
+/// One after the other, and to its end, whether or not somebody still waits for it.
+async fn acted<B: Backend>(app: &Arc<App<B>>, action: Action) -> Result<String, Problem> {
+    let app = Arc::clone(app);
+    let task = tokio::spawn(async move {
+        let _turn = app.acting.lock().await;
+        app.backend.act(action).await
+    });
+    task.await.unwrap_or_else(|_| Err(Problem("it failed; what was done of it is not known".to_owned())))
+}
+
 async fn act<B: Backend>(State(app): State<Arc<App<B>>>, body: Bytes) -> Response {
     let answer = match serde_json::from_slice::<Action>(&body) {
-        Ok(action) => app.backend.act(action).await,
-        Err(error) => {
-            Err(crate::backend::Problem(format!("the page asked for something that nobody knows: {error}")))
-        }
+        Ok(action) => acted(&app, action).await,
+        Err(error) => Err(Problem(format!("the page asked for something that nobody knows: {error}"))),
     };
     let (status, said) = match answer {
         Ok(said) => (StatusCode::OK, said),

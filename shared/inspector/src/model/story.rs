@@ -89,6 +89,29 @@ impl Evidence {
         }
     }
 
+    /// This, and what was known before of what this does not know.
+    #[must_use]
+    pub fn or(self, before: Evidence) -> Self {
+        Evidence {
+            id: self.id,
+            envelope: self.envelope.or(before.envelope),
+            archived: self.archived.or(before.archived),
+            deliveries: self.deliveries.or(before.deliveries),
+            lines: self.lines.or(before.lines),
+            letters: self.letters.or(before.letters),
+            queued: self.queued.or(before.queued),
+            blueprint: self.blueprint,
+        }
+    }
+
+    /// Whether anything was found.
+    pub fn is_anything(&self) -> bool {
+        self.envelope.is_some()
+            || self.deliveries.yes().is_some_and(|all| !all.is_empty())
+            || self.lines.yes().is_some_and(|all| !all.is_empty())
+            || self.letters.yes().is_some_and(|all| !all.is_empty())
+    }
+
     /// The message of the queue that owes the event to a part.
     fn queued_for(&self, part: &str) -> Option<&Queued> {
         let is_owed = |queued: &&Queued| {
@@ -364,6 +387,18 @@ fn state(
         return State::Accepted { at: accepted.at };
     }
     let reason = |attempt: &Attempt| attempt.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+    // What is in the queue is owed, also if it was a dead letter before.
+    if let Some(queued) = evidence.queued_for(part).filter(|_| !is_off(stack, row)) {
+        if stack.paused().any(|paused| paused == row.name) {
+            return State::Paused;
+        }
+        if queued.is_received {
+            return State::UnderWay;
+        }
+        let last = attempts.last().filter(|last| last.outcome == "owed");
+        let (next_try, attempt) = (queued.due, queued.attempt + 1);
+        return State::Queued { next_try, attempt, reason: last.map(reason) };
+    }
     match attempts.last() {
         Some(last) if last.outcome == "skipped" => return State::Skipped { reason: reason(last) },
         Some(last) if last.outcome == "dead" && evidence.letters.yes().is_none() => {
@@ -377,14 +412,6 @@ fn state(
     }
     if stack.paused().any(|paused| paused == row.name) {
         return State::Paused;
-    }
-    if let Some(queued) = evidence.queued_for(part) {
-        if queued.is_received {
-            return State::UnderWay;
-        }
-        let last = attempts.last().filter(|last| last.outcome == "owed");
-        let (next_try, attempt) = (queued.due, queued.attempt + 1);
-        return State::Queued { next_try, attempt, reason: last.map(reason) };
     }
     match attempts.last() {
         Some(last) => {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::json::{Side, tree};
 use super::rows::{View, clock, outcome};
-use super::text::{plain, shown};
+use super::text::shown;
 use crate::feed::{Event, Exchange, Received};
 use crate::links::{self, Links};
 use crate::model::story::{DestinationStory, State, requests};
@@ -28,7 +28,10 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
     let is_dead = story.destinations.iter().any(|part| matches!(part.state, State::DeadLetter { .. }))
         || event.evidence.letters.yes().is_some_and(|letters| !letters.is_empty());
     let body = event.received.as_ref().map(|received| received.body.clone());
-    let body = body.or_else(|| Some(story.envelope.as_ref()?["payload"].to_string()));
+    let payload_of =
+        |envelope: &Value| Some(envelope["payload"].clone()).filter(|payload| !payload.is_null());
+    let body = body.or_else(|| Some(payload_of(story.envelope.as_ref()?)?.to_string()));
+    let is_webhook = story.source != Some("segment");
     html! {
         div.head {
             h2 { (shown(story.kind.as_deref().unwrap_or("an event without a type"))) }
@@ -41,9 +44,9 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
             }
             p.do {
                 @if let Some(body) = &body {
-                    button type="button" data-copy=(curl(body)) { "Copy as curl" } " "
+                    @if is_webhook { button type="button" data-copy=(curl(body)) { "Copy as curl" } " " }
                     button type="button" data-copy=(pretty(body)) { "Copy as test sample" } " "
-                    @if view.is_workbench { button type="button" data-again=(body) { "Send again" } " " }
+                    @if view.is_workbench && is_webhook { button type="button" data-again=(body) { "Send again" } " " }
                 }
                 @if is_dead { button type="button" data-redrive=(story.id) data-asks=[(!view.is_workbench).then_some("")] { "Redrive" } }
             }
@@ -94,7 +97,8 @@ fn headers(headers: &[(String, String)]) -> Markup {
 
 fn payload(envelope: &Option<Value>, body: Option<&str>, links: &Links) -> Markup {
     let used: BTreeSet<&str> = links.values().flatten().map(String::as_str).collect();
-    let payload = envelope.as_ref().map(|envelope| envelope["payload"].clone());
+    let payload =
+        envelope.as_ref().map(|envelope| envelope["payload"].clone()).filter(|payload| !payload.is_null());
     let payload = payload.or_else(|| serde_json::from_str(body?).ok());
     html! {
         @match payload {
@@ -184,15 +188,11 @@ fn attempts(part: &DestinationStory, event: &Event, now: At) -> Markup {
 
 /// The webhook as a command; the URL is the user's to fill in.
 fn curl(body: &str) -> String {
-    let quoted = plain_lines(body).replace('\'', r"'\''");
+    let quoted = body.replace('\'', r"'\''");
     format!("curl -H 'content-type: application/json' -d '{quoted}' \"$WEBHOOK_URL\"")
 }
 
 fn pretty(body: &str) -> String {
     let value: Option<Value> = serde_json::from_str(body).ok();
-    value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| plain_lines(body))
-}
-
-fn plain_lines(body: &str) -> String {
-    if body.len() > RAW { plain(body) } else { body.to_owned() }
+    value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| body.to_owned())
 }

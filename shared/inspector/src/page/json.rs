@@ -41,7 +41,7 @@ fn node(name: Option<&str>, value: &Value, pointer: &str, side: &Side<'_>, left:
                 node(Some(name), value, &pointer, side, left)
             });
             let children: Vec<Markup> = children.collect();
-            folded(pointer, &label, ("{", "}"), fields.len(), children)
+            folded(is_carried(pointer, side), &label, ("{", "}"), fields.len(), children)
         }
         Value::Array(all) if !all.is_empty() => {
             let children = all
@@ -49,20 +49,24 @@ fn node(name: Option<&str>, value: &Value, pointer: &str, side: &Side<'_>, left:
                 .enumerate()
                 .map(|(place, value)| node(None, value, &format!("{pointer}/{place}"), side, left));
             let children: Vec<Markup> = children.collect();
-            folded(pointer, &label, ("[", "]"), all.len(), children)
+            folded(is_carried(pointer, side), &label, ("[", "]"), all.len(), children)
         }
         _ => leaf(&label, value, pointer, side),
     }
 }
 
+/// What no field of the destination's own is made of goes under `vero`.
+fn is_carried(pointer: &str, side: &Side<'_>) -> bool {
+    pointer.ends_with("/vero") && matches!(side, Side::Sent { .. })
+}
+
 fn folded(
-    pointer: &str,
+    is_carried: bool,
     label: &Markup,
     (open, close): (&str, &str),
     count: usize,
     children: Vec<Markup>,
 ) -> Markup {
-    let is_carried = pointer.ends_with("/vero");
     html! {
         details.carried[is_carried] open {
             summary { (label) (open) span.count { " " (count) } @if is_carried { span.note { " carried along as it came" } } }

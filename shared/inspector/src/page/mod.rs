@@ -42,7 +42,7 @@ pub(crate) fn whole(stack: &Stack, limits: &[String], workbench: Option<&Workben
                     }
                 }
                 section #numbers aria-label="Numbers" {}
-                @if let Some(workbench) = workbench { (bench(workbench)) }
+                @if let Some(workbench) = workbench { (bench(workbench, stack)) }
                 main {
                     section #events aria-label="Events" {
                         (filters())
@@ -72,7 +72,7 @@ fn filters() -> Markup {
     }
 }
 
-fn bench(workbench: &Workbench) -> Markup {
+fn bench(workbench: &Workbench, stack: &Stack) -> Markup {
     html! {
         details #bench {
             summary { "Try things" }
@@ -95,6 +95,7 @@ fn bench(workbench: &Workbench) -> Markup {
                                     option value=(behaviour.name()) selected[behaviour == stand_in.behaviour] { (words) }
                                 }
                             } }
+                            @if stack.paused().any(|name| name == stand_in.destination) { " is paused " }
                             " "
                             button type="button" data-pause=(stand_in.destination) { "Pause" }
                             " "

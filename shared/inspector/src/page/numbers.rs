@@ -92,6 +92,7 @@ fn flow(total: usize, parts: &BTreeMap<&'static str, Counts>) -> Markup {
                     @let stuck = count(counts, "owed") + count(counts, "waits");
                     path class={ "edge " @if count(counts, "dead") > 0 { "dead" } @else if stuck > 0 { "owed" } @else { "accepted" } }
                         d={ "M115 " (middle) " C175 " (middle) " 150 " (y) " 215 " (y) } {}
+                    @if stuck > 0 { text.count.owed x="165" y=((middle + y) / 2 - 6) text-anchor="middle" { (stuck) " stuck" } }
                     (node(215, y, name, counts.values().sum(), ""))
                     @for (column, (outcome, words)) in OUTCOMES.iter().enumerate() {
                         @let number = count(counts, outcome);

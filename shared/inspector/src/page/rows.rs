@@ -68,7 +68,7 @@ pub(crate) fn row(event: &Event, view: &View<'_>) -> Markup {
     let payload = story.envelope.as_ref().map(|envelope| envelope["payload"].to_string()).unwrap_or_default();
     let searched = plain(&format!("{} {kind} {user} {}", story.id, payload).to_lowercase());
     html! {
-        li data-id=(story.id) data-type=(plain(kind)) data-outcomes=(outcomes.join(" ")) data-text=(searched) {
+        li data-id=(story.id) data-at=(story.received_at.map_or(0, At::ms)) data-type=(plain(kind)) data-outcomes=(outcomes.join(" ")) data-text=(searched) {
             a href={ "#" (story.id) } {
                 time { (clock(story.received_at)) }
                 span.type { (shown(kind)) }
