@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use local::VERO_AUTH_TOKEN;
+use local::{Service, VERO_AUTH_TOKEN};
 use serde_json::{Value, json};
 
 use crate::relay::{Relay, start};
@@ -19,6 +19,10 @@ impl Relay {
         let codes = findings.iter().filter_map(|finding| finding["code"].as_str());
         Ok(codes.map(str::to_owned).collect())
     }
+}
+
+fn queue_with(url: &str, attribute: &str) -> Value {
+    json!({"QueueUrl": url, "AttributeNames": [attribute]})
 }
 
 fn codes<const N: usize>(codes: [&str; N]) -> BTreeSet<String> {
@@ -100,6 +104,47 @@ async fn the_doctor_is_silent_until_something_is_wrong_and_then_names_it() -> Re
         let found = relay.findings().await?;
         assert!(!found.contains(code), "{code}: {found:?}");
     }
+
+    // What somebody sets, and what only a look into AWS shows.
+    let set = "PausedDestinations=segment LogLevel=error SegmentEndpoint=https://api.segment.io/v1 BlueprintParameter=/vero-relay/blueprint";
+    let blueprint = json!({"Name": "/vero-relay/blueprint", "Value": "{", "Type": "String"});
+    stack.json("ssm", "AmazonSSM.PutParameter", blueprint).await?;
+    let before = relay.json("status").await?.1["stack"]["parameters"].clone();
+    assert_eq!(relay.json(&format!("set {set} --yes")).await?.0, 0);
+    let policy = stack
+        .json("sqs", "AmazonSQS.GetQueueAttributes", queue_with(&names["Queue"], "RedrivePolicy"))
+        .await?;
+    let policy = policy["Attributes"]["RedrivePolicy"].as_str().context("no redrive policy")?.to_owned();
+    let early = policy.replace("10", "1");
+    ensure!(early != policy, "{policy}");
+    stack.json("sqs", "AmazonSQS.SetQueueAttributes", queue(json!({"RedrivePolicy": early}))).await?;
+    stack.put_in_archive("errors/data/1", r#"{"errorCode":"S3.AccessDenied","rawData":""}"#).await?;
+    let role = names["WorkerRole"].as_str();
+    let more = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:DeleteBucket", "Resource": "*"}]});
+    let more = more.to_string();
+    let put = [("RoleName", role), ("PolicyName", "by-hand"), ("PolicyDocument", more.as_str())];
+    stack.texts(Service::Iam, "PutRolePolicy", &put, "RequestId").await?;
+    let planted = codes([
+        "blueprint_faulty",
+        "destination_paused",
+        "endpoint_is_wrong",
+        "log_is_silent",
+        "misplaced_rows",
+        "redrive_policy_changed",
+        "role_has_more_rights",
+    ]);
+    let found = relay.findings().await?;
+    assert!(planted.is_subset(&found), "{found:?}");
+    let back: Vec<String> = set
+        .split(' ')
+        .filter_map(|pair| pair.split('=').next())
+        .map(|name| format!("{name}={}", before[name].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(relay.json(&format!("set {} --yes", back.join(" "))).await?.0, 0);
+    stack.json("sqs", "AmazonSQS.SetQueueAttributes", queue(json!({"RedrivePolicy": policy}))).await?;
+    stack.texts(Service::Iam, "DeleteRolePolicy", &put[..2], "RequestId").await?;
+    let found = relay.findings().await?;
+    assert_eq!(found.intersection(&planted).collect::<Vec<_>>(), ["misplaced_rows"], "the others are mended");
 
     let begin = Instant::now();
     relay.json("doctor").await?;

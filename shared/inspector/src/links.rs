@@ -110,8 +110,8 @@ pub fn escaped(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::mapping::requests;
     use crate::model::state::Stack;
-    use crate::model::story::requests;
 
     fn of_webhook(payload: &str) -> Links {
         let envelope = format!(

@@ -4,6 +4,7 @@ pub mod figures;
 pub mod known;
 pub mod letter;
 pub mod log_line;
+pub mod mapping;
 pub mod state;
 pub mod story;
 pub mod time;

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use maud::{Markup, html};
+use relay_core::blueprint::Blueprint;
+use relay_core::envelope::Envelope;
 use serde_json::Value;
 
 use super::json::{Side, tree};
@@ -10,11 +12,24 @@ use super::rows::{View, clock, outcome};
 use super::text::shown;
 use crate::feed::{Event, Exchange, Received};
 use crate::links::{self, Links};
-use crate::model::story::{DestinationStory, State, requests};
+use crate::model::mapping::requests;
+use crate::model::state::Stack;
+use crate::model::story::{DestinationStory, State};
 use crate::model::time::{At, for_people};
 
 /// A body that is no JSON, or too deep, is shown up to here.
 const RAW: usize = 64 * 1024;
+
+/// What keeps an event from Vero, by the reasons of a skip: the parameter, or the part of the blueprint.
+const RULES: [(&str, &str); 7] = [
+    ("type_not_tracked", "VeroTrackTypes does not have this type"),
+    ("loop", "SuppressLoops: it was at Vero before, or an event of ours set it off"),
+    ("no_identity", "Vero takes nothing without an id or an address"),
+    ("integration_off", "the event's own integrations leave Vero out"),
+    ("dropped", "the blueprint drops it"),
+    ("not_allowed", "the blueprint's allow or deny keeps it back"),
+    ("no_consent", "the blueprint asks for a consent that the user has not given"),
+];
 
 /// The event, with what can be done about it.
 pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
@@ -23,6 +38,12 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
     let links = envelope
         .map(|envelope| {
             links::links(envelope, |envelope| requests(envelope, stack, &event.evidence.blueprint))
+        })
+        .unwrap_or_default();
+    // By no settings at all: what differs then is a setting's doing.
+    let unnamed = envelope
+        .and_then(|envelope| {
+            Some(requests(&Envelope::parse(envelope).ok()?, &Stack::default(), &Blueprint::default()))
         })
         .unwrap_or_default();
     let is_dead = story.destinations.iter().any(|part| matches!(part.state, State::DeadLetter { .. }))
@@ -66,7 +87,7 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
                     h3 { (part.name) " " span class={ "pill " (outcome(&part.state)) } { (outcome(&part.state)) } }
                     p { (part.state.text(now)) }
                     (attempts(part, event, now))
-                    (sent(part, event, &links))
+                    (sent(part, event, &links, &unnamed))
                 }
             } }
         }
@@ -132,16 +153,20 @@ fn without_payload(envelope: &Value) -> Value {
 }
 
 /// The requests as they were sent, or else as they are mapped.
-fn sent(part: &DestinationStory, event: &Event, links: &Links) -> Markup {
+fn sent(part: &DestinationStory, event: &Event, links: &Links, unnamed: &[(String, Value)]) -> Markup {
     let exchanges: Vec<&Exchange> =
         event.exchanges.iter().filter(|one| one.destination == of_part(part.name)).collect();
     html! {
         @for (place, request) in part.requests.iter().enumerate() {
             @let name = format!("{}/{place}", part.name);
             h4 { (shown(part.mapped_to.get(place).map_or("request", String::as_str))) }
+            @if let Some(before) = renamed(&name, request, unnamed) {
+                p.hint { "EventNames or the blueprint renames it; otherwise it is " b { (shown(&before)) } }
+            }
             (tree(request, &Side::Sent { request: &name, links }))
         }
         @if part.requests.is_empty() { @for words in &part.mapped_to { p.hint { (shown(words)) } } }
+        @if let Some((_, rule)) = RULES.iter().find(|(reason, _)| is_kept_back(part, reason)) { p.hint { (rule) } }
         @for exchange in exchanges {
             details {
                 summary { (clock(Some(exchange.at))) " " (exchange.method) " " (shown(&exchange.path)) " → " (status(exchange)) }
@@ -153,6 +178,19 @@ fn sent(part: &DestinationStory, event: &Event, links: &Links) -> Markup {
             }
         }
     }
+}
+
+fn is_kept_back(part: &DestinationStory, reason: &str) -> bool {
+    matches!(&part.state, State::Skipped { reason: own } if own == reason)
+        || part.mapped_to.iter().any(|words| words.strip_prefix("nothing: ") == Some(reason))
+}
+
+/// The name that an event would have without settings, if that is another one.
+fn renamed(name: &str, request: &Value, unnamed: &[(String, Value)]) -> Option<String> {
+    let (_, before) = unnamed.iter().find(|(own, _)| own == name)?;
+    let of =
+        |request: &Value| request["event"].as_str().or(request["event_name"].as_str()).map(str::to_owned);
+    of(before).filter(|before| Some(before) != of(request).as_ref())
 }
 
 /// The destination of a part: tags go to Vero Track, too.
@@ -195,4 +233,34 @@ fn curl(body: &str) -> String {
 fn pretty(body: &str) -> String {
     let value: Option<Value> = serde_json::from_str(body).ok();
     value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| body.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_setting_keeps_back_or_renames_says_which() {
+        let envelope = r#"{"version":1,"id":"e1","source":"vero","received_at":"2026-11-21T05:04:03.123Z","payload":{"type":"opened","user":{"id":1}}}"#;
+        let page = |parameters: &[(&str, &str)]| {
+            let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let on = [("SegmentWriteKeyParameter", "/s"), ("VeroAuthTokenParameter", "/v")];
+            let on = on.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let stack = Stack { parameters: on.into_iter().chain(parameters).collect(), ..Stack::default() };
+            let view =
+                View { stack: &stack, now: At::from_ms(0), shows_addresses: true, is_workbench: false };
+            let feed = crate::feed::Feed::default();
+            feed.change("e1", |event| {
+                event.evidence.envelope = Some(envelope.to_owned());
+                true
+            });
+            whole(&feed.event("e1").unwrap(), &view).into_string()
+        };
+        let usual = page(&[]);
+        assert!(!usual.contains("renames it") && !usual.contains("VeroTrackTypes"), "{usual}");
+        let renamed = page(&[("EventNames", r#"{"opened":"Mail Read"}"#)]);
+        assert!(renamed.contains("otherwise it is <b><bdi>Email Opened</bdi></b>"), "{renamed}");
+        let skipped = page(&[("VeroTrackTypes", "clicked")]);
+        assert!(skipped.contains("VeroTrackTypes does not have this type"), "{skipped}");
+    }
 }
