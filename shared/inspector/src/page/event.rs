@@ -67,9 +67,9 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
                 @if let Some(body) = &body {
                     @if is_webhook { button type="button" data-copy=(curl(body)) { "Copy as curl" } " " }
                     button type="button" data-copy=(pretty(body)) { "Copy as test sample" } " "
-                    @if view.is_workbench && is_webhook { button type="button" data-again=(body) { "Send again" } " " }
+                    @if view.is_workbench && is_webhook { button type="button" data-again=(body) { "Send as a new event" } " " }
                 }
-                @if is_dead { button type="button" data-redrive=(story.id) data-asks=[(!view.is_workbench).then_some("")] { "Redrive" } }
+                @if is_dead { button type="button" data-redrive=(story.id) data-asks=[(!view.is_workbench).then_some("")] { "Redrive: to whom it is still owed" } }
             }
             label.find { "Find in this event " input #find type="search" autocomplete="off" spellcheck="false"; }
         }
@@ -167,10 +167,16 @@ fn sent(part: &DestinationStory, event: &Event, links: &Links, unnamed: &[(Strin
         }
         @if part.requests.is_empty() { @for words in &part.mapped_to { p.hint { (shown(words)) } } }
         @if let Some((_, rule)) = RULES.iter().find(|(reason, _)| is_kept_back(part, reason)) { p.hint { (rule) } }
+        @if let Some(last) = exchanges.last().filter(|last| !last.status.is_some_and(|status| status < 300)) {
+            p { "The last response: " (status(last)) " " (shown(head(&last.response))) }
+        }
+        @if exchanges.len() > 1 {
+            p.hint { "An attempt may make two requests: what failed at once is sent again, and what Vero refused is sent again without the address." }
+        }
         @for exchange in exchanges {
             details {
                 summary { (clock(Some(exchange.at))) " " (exchange.method) " " (shown(&exchange.path)) " → " (status(exchange)) }
-                p { (exchange.bytes) " bytes, " (exchange.events) " events" }
+                p { (exchange.bytes) " bytes, events: " (exchange.events) }
                 (headers(&exchange.headers))
                 (tree(&exchange.message, &none()))
                 h4 { "Response" }
@@ -204,7 +210,7 @@ fn status(exchange: &Exchange) -> String {
 
 /// Each try on a line of time, and what happens next.
 fn attempts(part: &DestinationStory, event: &Event, now: At) -> Markup {
-    let begin = event.received.as_ref().map(|received| received.at).or(At::of_id(&event.evidence.id));
+    let begin = At::of_id(&event.evidence.id).or(event.received.as_ref().map(|received| received.at));
     let after = |at: At| begin.map(|begin| format!("+{}", for_people(at.since(begin)))).unwrap_or_default();
     html! {
         ol.attempts {

@@ -104,7 +104,7 @@ fn bench(workbench: &Workbench, stack: &Stack) -> Markup {
                     }
                     h2 { "Hurry time" }
                     p { button type="button" #hurry { "Let every next try come now" } }
-                    p.hint { "Waits are shown as they would be. The button has what waits tried at once." }
+                    p.hint { "Waits are as long here as they are in production. The button ends every wait now." }
                 }
             }
         }

@@ -72,8 +72,13 @@ fn summary(story: &Story) -> Summary {
     Summary(of_part.collect())
 }
 
-const OUTCOMES: [(&str, &str); 4] =
-    [("accepted", "accepted"), ("waits", "waiting"), ("owed", "owed"), ("dead", "dead")];
+const OUTCOMES: [(&str, &str); 5] = [
+    ("accepted", "accepted"),
+    ("waits", "waiting"),
+    ("owed", "owed"),
+    ("dead", "dead"),
+    ("skipped", "skipped"),
+];
 
 fn count(counts: &Counts, name: &str) -> usize {
     counts.get(name).copied().unwrap_or_default()
@@ -85,14 +90,14 @@ fn flow(total: usize, parts: &BTreeMap<&'static str, Counts>) -> Markup {
     let middle = height / 2;
     html! {
         figure {
-            svg viewBox={ "0 0 640 " (height) } role="img" aria-label="How events flow, with counts" {
+            svg viewBox={ "0 0 710 " (height) } role="img" aria-label="How events flow, with counts" {
                 (node(5, middle, "received", total, "accepted"))
                 @for (place, (name, counts)) in parts.iter().enumerate() {
                     @let y = 25 + 40 * place;
                     @let stuck = count(counts, "owed") + count(counts, "waits");
                     path class={ "edge " @if count(counts, "dead") > 0 { "dead" } @else if stuck > 0 { "owed" } @else { "accepted" } }
                         d={ "M115 " (middle) " C175 " (middle) " 150 " (y) " 215 " (y) } {}
-                    @if stuck > 0 { text.count.owed x="165" y=((middle + y) / 2 - 6) text-anchor="middle" { (stuck) " stuck" } }
+                    @if stuck > 0 { text.count.owed x="208" y=(y - 6) text-anchor="end" { (stuck) " stuck" } }
                     (node(215, y, name, counts.values().sum(), ""))
                     @for (column, (outcome, words)) in OUTCOMES.iter().enumerate() {
                         @let number = count(counts, outcome);
