@@ -167,7 +167,7 @@ fn sent(part: &DestinationStory, event: &Event, links: &Links, unnamed: &[(Strin
         }
         @if part.requests.is_empty() { @for words in &part.mapped_to { p.hint { (shown(words)) } } }
         @if let Some((_, rule)) = RULES.iter().find(|(reason, _)| is_kept_back(part, reason)) { p.hint { (rule) } }
-        @if let Some(last) = exchanges.last().filter(|last| !last.status.is_some_and(|status| status < 300)) {
+        @if let Some(last) = exchanges.last().filter(|last| last.status.is_none_or(|status| status >= 300)) {
             p { "The last response: " (status(last)) " " (shown(head(&last.response))) }
         }
         @if exchanges.len() > 1 {
