@@ -29,13 +29,14 @@ mod tracking;
 mod unqueued;
 pub mod vero;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use lambda_http::Request;
 use relay_core::timestamp::Timestamp;
 use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::{ConfigErrors, Environment};
 use relay_platform::metrics::Metrics;
+use relay_platform::world;
 use tokio::time::Instant;
 
 use crate::auth::verifier::Auth;
@@ -115,5 +116,5 @@ impl Ingest {
 }
 
 fn now() -> Timestamp {
-    Timestamp::from_system(SystemTime::now())
+    Timestamp::from_system(world::now())
 }

@@ -7,6 +7,7 @@ use relay_core::timestamp::Timestamp;
 use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
 use relay_platform::queue::{OutboundMessage, Queue};
+use relay_platform::world;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -81,7 +82,7 @@ impl Replay {
     /// # Errors
     /// What is wrong with the event, or what stopped the task and how to go on.
     pub async fn handle(&self, event: &RawValue, deadline: SystemTime) -> Result<Value, InvocationError> {
-        let now = SystemTime::now();
+        let now = world::now();
         let mut invocation = Invocation::read(event, &self.config.bucket, Timestamp::from_system(now))?;
         let limit = TimeLimit::new(invocation.invoker, deadline, now);
         let response = match self.run(&mut invocation, &limit).await {

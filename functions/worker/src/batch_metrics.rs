@@ -1,14 +1,15 @@
 //! An account of every event: one line an invocation, from which CloudWatch makes metrics, and one a failure.
 
 use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime};
 
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, MAX_ATTEMPTS, tries_before};
 use relay_core::destinations::{part, parts};
 use relay_core::envelope::{Envelope, Source};
 use relay_core::timestamp::Timestamp;
 use relay_platform::metrics::{Metrics, Unit};
+use relay_platform::world;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::destination::context::Calls;
 use crate::event::{Event, UNKNOWN};
@@ -174,7 +175,7 @@ impl BatchMetrics {
         }
         if let Some(oldest) = self.oldest_owed {
             // A copy's age in the queue starts anew, so the queue's own metric does not tell this.
-            let seconds = Timestamp::from_system(SystemTime::now()).seconds_since(oldest);
+            let seconds = Timestamp::from_system(world::now()).seconds_since(oldest);
             line = line.measured("OldestOwed", Unit::Seconds, seconds).field("oldest_owed_s", seconds);
         }
         if !self.reasons.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! A record, no destination: it holds nothing up and brings no message back.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use relay_core::archive::delivery_row;
@@ -10,6 +10,7 @@ use relay_core::delivery::DeliveryOutcome;
 use relay_core::timestamp::Timestamp;
 use relay_platform::aws::Aws;
 use relay_platform::firehose::{Stream, calls};
+use relay_platform::world;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
@@ -41,7 +42,7 @@ impl DeliveryLog {
         if self.stream.is_none() {
             return Vec::new();
         }
-        let now = Timestamp::from_system(SystemTime::now());
+        let now = Timestamp::from_system(world::now());
         let kind = match &event.payload {
             ParsedPayload::Webhook(webhook) => webhook.kind.as_deref(),
             ParsedPayload::FirstParty(event) => Some(event.kind.as_str()),

@@ -32,6 +32,7 @@ use relay_core::destinations;
 use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
 use relay_platform::metrics::Metrics;
+use relay_platform::world;
 use serde_json::value::RawValue;
 
 pub use batch::{BatchResponse, NotAnSqsEvent};
@@ -94,7 +95,7 @@ impl Worker {
         event: &RawValue,
         deadline: SystemTime,
     ) -> Result<BatchResponse, NotAnSqsEvent> {
-        let budget = Budget::until(deadline, SystemTime::now());
+        let budget = Budget::until(deadline, world::now());
         let Batch { messages, unreadable } = batch::parse(event)?;
         let secrets = self.secrets.current().await;
         let mut metrics = BatchMetrics::new(messages.len() + unreadable.len());
@@ -106,7 +107,7 @@ impl Worker {
         decisions.extend(settled().map(|(event, outcomes)| Decision::of(event, outcomes)));
         let (mut returned, unrecorded) = tokio::join!(
             self.settler.settle(decisions, &budget, &mut metrics),
-            self.delivery_log.write(&rows, budget.ends.into()),
+            self.delivery_log.write(&rows, budget.ends),
         );
         metrics.count_unrecorded(unrecorded);
         returned.extend(unreadable);

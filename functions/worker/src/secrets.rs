@@ -16,6 +16,7 @@ use relay_core::mapping::vero_track::FirstPartySettings;
 use relay_platform::aws::Aws;
 use relay_platform::environment::{ConfigError, ConfigErrors};
 use relay_platform::secret::{SecretSource, read_all};
+use relay_platform::world;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
@@ -94,14 +95,14 @@ impl LiveSecrets {
         let blueprint = blueprint.map_err(|error| ConfigErrors(vec![error]))?;
         let rules = FirstPartySettings { blueprint, forward_deletes: config.forward_deletes };
         let secrets = Arc::new(Secrets { keys, rules });
-        let schedule = Schedule::after_reading(SystemTime::now());
+        let schedule = Schedule::after_reading(world::now());
         Ok(LiveSecrets { aws: aws.clone(), sources, state: Mutex::new(State { secrets, schedule }) })
     }
 
     /// The secrets for an invocation, read again if that is due. Should that fail, those of the last time go on.
     pub async fn current(&self) -> Arc<Secrets> {
         let last = Arc::clone(&self.state().secrets);
-        if !self.sources.need_ssm() || !self.state().schedule.begin(SystemTime::now()) {
+        if !self.sources.need_ssm() || !self.state().schedule.begin(world::now()) {
             return last;
         }
         let reading = match timeout(TIMEOUT, self.sources.read(&self.aws)).await {
@@ -220,7 +221,7 @@ impl Schedule {
 }
 
 fn jittered(validity: Duration) -> Duration {
-    validity.mul_f64(0.8 + 0.2 * fastrand::f64())
+    validity.mul_f64(0.8 + 0.2 * world::fraction())
 }
 
 #[cfg(test)]

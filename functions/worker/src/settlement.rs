@@ -9,6 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use relay_core::delivery::{DeliveryOutcome, MAX_DELAY, Resend, Settlement, Tries, Undeliverable, settle};
 use relay_core::envelope::{DeadLetter, DeadLetterReason, Envelope};
 use relay_platform::queue::{OutboundMessage, Queue, SendError};
+use relay_platform::world;
 
 use crate::batch::{Message, MessageId};
 use crate::batch_metrics::BatchMetrics;
@@ -103,7 +104,7 @@ impl<'a> Decision<'a> {
     pub fn of(event: &Event<'a>, outcomes: &[(String, DeliveryOutcome)]) -> Self {
         let (message, envelope) = (event.message, &event.envelope);
         let tries = Tries { attempt: envelope.attempt, receives: message.receive_count };
-        let (resend, dead) = match settle(tries, outcomes.to_vec(), fastrand::f64()) {
+        let (resend, dead) = match settle(tries, outcomes.to_vec(), world::fraction()) {
             Settlement::Acknowledge { resend, dead } => (resend, dead),
             Settlement::Return => return Decision::comes_back(message),
         };
@@ -161,7 +162,7 @@ impl Settler {
         budget: &Budget,
         batch_metrics: &mut BatchMetrics,
     ) -> Vec<MessageId<'a>> {
-        let deadline = tokio::time::Instant::from_std(budget.ends);
+        let deadline = budget.ends;
         let Sorted { mut owners, dead, mut after_dead, resend } = Sorted::of(decisions);
         let unstarted: Vec<&Message<'_>> =
             owners.iter().filter(|owner| owner.comes_back).map(|owner| owner.message).collect();

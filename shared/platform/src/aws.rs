@@ -10,13 +10,14 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::config::{BehaviorVersion, StalledStreamProtectionConfig};
 use aws_sdk_ssm::types::Parameter;
 use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_runtime::client::retries::RetryPartition;
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
 use crate::environment::Environment;
 use crate::http;
 use crate::ssm;
+use crate::world;
 
 /// The clock of every call to AWS.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +68,8 @@ impl Aws {
         }
         let mut shared = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(http::client(limits.connect, IDLE))
+            .http_client(world::aws().unwrap_or_else(|| http::client(limits.connect, IDLE)))
+            .time_source(world::Clock)
             .sleep_impl(TokioSleep::new())
             .timeout_config(timeouts)
             .retry_config(retries)
@@ -103,12 +105,7 @@ impl Aws {
 
     /// A client for SQS.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        // The SDK's default bucket of retry tokens runs dry in an outage, just when retries count; time and
-        // number bound them here.
-        let unlimited = RetryPartition::custom("sqs")
-            .token_bucket(aws_smithy_runtime::client::retries::TokenBucket::unlimited())
-            .build();
-        let mut config = aws_sdk_sqs::config::Builder::from(&self.shared).retry_partition(unlimited);
+        let mut config = aws_sdk_sqs::config::Builder::from(&self.shared).retry_partition(unlimited("sqs"));
         config.set_endpoint_url(self.sqs_endpoint.clone());
         aws_sdk_sqs::Client::from_conf(config.build())
     }
@@ -128,10 +125,16 @@ impl Aws {
     /// # Errors
     /// SSM's code, such as `AccessDeniedException`, or in words what kept it from answering.
     pub(crate) async fn get_parameters(&self, names: Vec<String>) -> Result<Vec<Parameter>, String> {
-        let mut config = aws_sdk_ssm::config::Builder::from(&self.shared);
+        let mut config = aws_sdk_ssm::config::Builder::from(&self.shared).retry_partition(unlimited("ssm"));
         config.set_endpoint_url(self.ssm_endpoint.clone());
         ssm::get_parameters(&aws_sdk_ssm::Client::from_conf(config.build()), names).await
     }
+}
+
+/// The SDK's default bucket of retry tokens runs dry in an outage, just when retries count; time and number bound them
+/// here.
+fn unlimited(service: &'static str) -> RetryPartition {
+    RetryPartition::custom(service).token_bucket(TokenBucket::unlimited()).build()
 }
 
 /// Where a service is, if not at AWS: by the variables that AWS documents, "Service-specific endpoints".

@@ -33,6 +33,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::tls;
+use crate::world;
 
 /// The longest response of AWS's. The longest that is asked for is 1 MB of log lines (FilterLogEvents), escaped.
 const MAX_AWS_BODY: usize = 16 * 1024 * 1024;
@@ -102,7 +103,7 @@ impl Http {
         let origin = origin.ok_or_else(|| HttpError::Connect("no absolute URL".into()))?;
         let mut request = on_the_wire(request, &origin).map_err(HttpError::Connect)?;
         let mut is_repeated = false;
-        if let Some(mut connection) = self.take(&origin, SystemTime::now()) {
+        if let Some(mut connection) = self.take(&origin, world::now()) {
             let copy = copy(&request);
             let mut failed = match connection.sender.try_send_request(request).await {
                 Ok(answer) => return Ok(self.response(answer, connection, false)),
@@ -187,7 +188,7 @@ impl Response {
                 return Err(HttpError::TooLong);
             }
         }
-        self.http.kept().push((self.connection, SystemTime::now()));
+        self.http.kept().push((self.connection, world::now()));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`start`]: how a function starts and ends. [`environment`], [`secret`]: its settings, from variables and from SSM.
 //! - [`log`], [`metrics`], [`trace`]: what it reports. [`known`]: which words of others may stand in a log.
+//! - [`world`]: the one place that time, chance and the network come from.
 //! - [`aws`]: the clients of AWS, over an HTTP connector of our own and [`tls`]. [`queue`]: SQS, as far as it is sent
 //!   to. [`firehose`]: delivery streams.
 
@@ -21,3 +22,4 @@ mod ssm;
 pub mod start;
 pub mod tls;
 pub mod trace;
+pub mod world;

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::environment::{ConfigError, Environment, Expected};
+use crate::world;
 
 /// What metrics' log events are marked with, so that no log level silences them.
 pub(crate) const TARGET: &str = "metrics";
@@ -133,13 +134,13 @@ impl MetricLine<'_> {
 
     /// Writes the line at INFO, whatever the log level is.
     pub fn info(self, message: &str) {
-        let json = self.into_json(SystemTime::now());
+        let json = self.into_json(world::now());
         tracing::info!(target: TARGET, json, "{message}");
     }
 
     /// Writes the line at WARN, whatever the log level is.
     pub fn warn(self, message: &str) {
-        let json = self.into_json(SystemTime::now());
+        let json = self.into_json(world::now());
         tracing::warn!(target: TARGET, json, "{message}");
     }
 

@@ -3,12 +3,13 @@
 //! Of a batch it covers the first event alone, so it never stands in for the token in the URL. Several secrets, one a
 //! line, may be live at once, so that one is rotated without a lost event.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use hex::FromHex;
 use hmac::{Hmac, KeyInit, Mac};
 use relay_platform::aws::Aws;
 use relay_platform::secret::{SecretSource, read_all};
+use relay_platform::world;
 use secrecy::{ExposeSecret, SecretString};
 use sha1::Sha1;
 use tokio::sync::Mutex;
@@ -19,7 +20,8 @@ use crate::rejection::Rejection;
 /// SSM's share of the time that an answer may take.
 const TIMEOUT: Duration = Duration::from_millis(800);
 
-/// A signature that does not fit may mean that the secret has changed: then it is read again, not more often.
+/// A signature that does not fit may mean that the secret has changed: then it is read again, not more often. By the wall
+/// clock, since the process's own stands still while Lambda freezes it.
 const REREAD_AFTER: Duration = Duration::from_secs(60);
 
 /// What the operator has set.
@@ -39,7 +41,7 @@ pub enum SharedSecret {
 pub struct SignatureVerifier {
     secret: SharedSecret,
     aws: Aws,
-    known: Mutex<Option<(SecretString, Instant)>>,
+    known: Mutex<Option<(SecretString, SystemTime)>>,
 }
 
 impl SignatureVerifier {
@@ -64,13 +66,13 @@ impl SignatureVerifier {
             return Ok(());
         }
         if let Some((_, read_at)) = &*known
-            && read_at.elapsed() < REREAD_AFTER
+            && world::now().duration_since(*read_at).is_ok_and(|passed| passed < REREAD_AFTER)
         {
             return Err(Rejection::BadSignature);
         }
         match timeout(TIMEOUT, read_all(&self.aws, &[source])).await {
             Ok(Ok(mut secrets)) if !secrets.is_empty() => {
-                let (secret, _) = known.insert((secrets.remove(0), Instant::now()));
+                let (secret, _) = known.insert((secrets.remove(0), world::now()));
                 if matches(secret, bytes, signature) { Ok(()) } else { Err(Rejection::BadSignature) }
             }
             other => {

@@ -1,10 +1,12 @@
 //! How far a replay has come, in a form that a continuation carries.
 
 use std::collections::BTreeMap;
+use std::time::UNIX_EPOCH;
 
 use relay_core::envelope::{Envelope, EventId};
 use relay_core::first_party::CallType;
 use relay_core::names;
+use relay_platform::world;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -142,7 +144,11 @@ pub struct ReplayId(Uuid);
 
 impl ReplayId {
     pub fn new() -> Self {
-        ReplayId(Uuid::now_v7())
+        let now = world::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let mut random = [0; 10];
+        random
+            .copy_from_slice(&[world::random().to_be_bytes(), world::random().to_be_bytes()].concat()[..10]);
+        ReplayId(uuid::Builder::from_unix_timestamp_millis(now, &random).into_uuid())
     }
 
     /// The new id of an event in this replay: a UUID v7 of the replay's time, and then bits of a hash. An event that one

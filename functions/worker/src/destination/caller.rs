@@ -1,11 +1,12 @@
 //! One destination's calls: the timeout, the quick second try and the breaker that go with each.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use relay_core::delivery::{
     Admission, Breaker, DeliveryError, DeliveryOutcome, Response, Target, TransportError, outcome,
 };
+use relay_platform::world;
 
 use super::context::RunContext;
 
@@ -39,7 +40,7 @@ impl Caller {
 
     /// Whether the next call would be the one that tries whether the destination is back.
     pub fn is_on_trial(&self) -> bool {
-        self.health().breaker.peek(Instant::now()) == Admission::Trial
+        self.health().breaker.peek(world::now()) == Admission::Trial
     }
 
     /// Makes a call, with a quick second try if that is worth it. `send` makes one request, which may take so long;
@@ -58,7 +59,7 @@ impl Caller {
                 return owed.map_or(obstacle, DeliveryOutcome::Retry);
             }
             context.count(part);
-            let outcome = outcome(send(context.timeout()).await, target, SystemTime::now());
+            let outcome = outcome(send(context.timeout()).await, target, world::now());
             self.record(&outcome);
             let maybe_taken_before = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
             let with_earlier = |error: DeliveryError| DeliveryError {
@@ -86,14 +87,14 @@ impl Caller {
             if pause > SHORT_WAIT || quick_try == QUICK_TRIES {
                 break;
             }
-            tokio::time::sleep(pause.mul_f64(0.3 + 0.7 * fastrand::f64())).await;
+            tokio::time::sleep(pause.mul_f64(0.3 + 0.7 * world::fraction())).await;
         }
         owed.map_or(DeliveryOutcome::NotStarted, DeliveryOutcome::Retry)
     }
 
     /// Why a call cannot be made now, as the outcome of its events.
     fn obstacle(&self, context: &RunContext<'_>) -> Option<DeliveryOutcome> {
-        let now = Instant::now();
+        let now = world::now();
         let mut health = self.health();
         if health.breaker.peek(now) == Admission::Paused {
             let last = health.last.clone().unwrap_or_else(|| DeliveryError::new("breaker_open"));
@@ -109,7 +110,7 @@ impl Caller {
         let mut health = self.health();
         match outcome {
             DeliveryOutcome::Retry(error) | DeliveryOutcome::Misconfigured(error) if error.is_outage => {
-                health.breaker.failed(Instant::now(), error.retry_after);
+                health.breaker.failed(world::now(), error.retry_after);
                 health.last = Some(DeliveryError { excerpt: None, ..error.clone() });
             }
             _ => health.breaker.succeeded(),

@@ -1,12 +1,16 @@
 //! An HTTP client for one destination.
 
 use std::io::Read;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::{Method, Request, request};
+use http_body_util::BodyExt;
 use relay_core::delivery::{DeliveryOutcome, Response, Target, TransportError, retry_after};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder};
+use relay_platform::world::{self, Incoming, Network, NoResponse, Over};
 use tokio::time::{Instant, timeout_at};
 
 use super::caller::Caller;
@@ -25,9 +29,8 @@ const BODY: Duration = Duration::from_secs(1);
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Calls one destination over HTTP.
-#[derive(Debug)]
 pub struct Client {
-    connections: Connections,
+    network: Arc<dyn Network>,
     caller: Caller,
     /// Some destinations tell of refusals in the body of a 200.
     status_in_body: bool,
@@ -39,11 +42,15 @@ impl Client {
     /// # Errors
     /// If the system's certificates cannot be used.
     pub fn new(status_in_body: bool) -> Result<Self, StartError> {
-        Ok(Client { connections: Connections::new()?, caller: Caller::new(true), status_in_body })
+        let network = match world::network() {
+            Some(network) => network,
+            None => Arc::new(Connections::new()?),
+        };
+        Ok(Client { network, caller: Caller::new(true), status_in_body })
     }
 
-    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
-        let request = self.connections.client().request(method, url);
+    pub fn request(&self, method: Method, url: &str) -> request::Builder {
+        let request = Request::builder().method(method).uri(url);
         request.header(ACCEPT_ENCODING, "identity").header(CONTENT_TYPE, "application/json")
     }
 
@@ -58,7 +65,7 @@ impl Client {
         context: &RunContext<'_>,
         part: &'static str,
         target: Target,
-        make: impl Fn() -> RequestBuilder,
+        make: impl Fn() -> http::Result<Request<Bytes>>,
     ) -> DeliveryOutcome {
         let send = |timeout| {
             let request = make();
@@ -69,14 +76,15 @@ impl Client {
 
     async fn send(
         &self,
-        request: RequestBuilder,
+        request: http::Result<Request<Bytes>>,
         timeout: Duration,
         secrets: &Secrets,
     ) -> Result<Response, TransportError> {
         let deadline = Instant::now() + timeout;
-        let (response, is_repeated) = timeout_at(deadline, self.connections.send(request))
-            .await
-            .unwrap_or(Err(TransportError::Timeout))?;
+        // No key that can be had makes a request that is none.
+        let request = request.map_err(|_| TransportError::Connect)?;
+        let (response, is_repeated) =
+            timeout_at(deadline, self.exchange(request)).await.unwrap_or(Err(TransportError::Timeout))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let decides = self.status_in_body && status.is_success();
         let until = if decides { deadline } else { deadline.min(Instant::now() + BODY) };
@@ -88,22 +96,42 @@ impl Client {
             body => String::from_utf8_lossy(&body.unwrap_or_default()).into_owned(),
         };
         let header = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = header.and_then(|value| retry_after(value, SystemTime::now()));
+        let retry_after = header.and_then(|value| retry_after(value, world::now()));
         let response =
             Response { status: status.as_u16(), retry_after, body: secrets.redacted(body), is_repeated };
         Ok(if decides { response.with_status_of_body() } else { response })
     }
+
+    /// Sends a request, and waits for its response's head as long as the caller does. One that broke over a kept
+    /// connection is sent once more at once, over a new one. The second value tells whether it was: the destination may
+    /// have taken the first one, too.
+    async fn exchange(&self, request: Request<Bytes>) -> Result<(Incoming, bool), TransportError> {
+        match self.network.send(request.clone(), Over::Any).await {
+            Ok(response) => Ok((response, false)),
+            Err(NoResponse::Connect) => Err(TransportError::Connect),
+            Err(NoResponse::Timeout) => Err(TransportError::Timeout),
+            Err(NoResponse::Broken { was_kept: false }) => Err(TransportError::Broken),
+            // How far it came is unknown: nearly always the connection was gone before, but one that is closed for the
+            // request looks the same.
+            Err(NoResponse::Broken { was_kept: true }) => match self.network.send(request, Over::New).await {
+                Ok(response) => Ok((response, true)),
+                Err(NoResponse::Timeout) => Err(TransportError::Timeout),
+                Err(NoResponse::Connect | NoResponse::Broken { .. }) => Err(TransportError::Broken),
+            },
+        }
+    }
 }
 
 /// Reads a body; whether all of it came. What came is in `body` also when its end did not.
-async fn read(mut response: reqwest::Response, body: &mut Vec<u8>) -> bool {
-    loop {
-        match response.chunk().await {
-            Ok(None) => return true,
-            Ok(Some(chunk)) if chunk.len() <= MAX_BODY - body.len() => body.extend_from_slice(&chunk),
-            Ok(Some(_)) | Err(_) => return false,
+async fn read(response: Incoming, body: &mut Vec<u8>) -> bool {
+    let mut incoming = response.into_body();
+    while let Some(frame) = incoming.frame().await {
+        match frame.map(|frame| frame.into_data().unwrap_or_default()) {
+            Ok(chunk) if chunk.len() <= MAX_BODY - body.len() => body.extend_from_slice(&chunk),
+            Ok(_) | Err(_) => return false,
         }
     }
+    true
 }
 
 /// A body as its bytes; none of one that cannot be unpacked. Gzip was not asked for, but some gateways write it all the

@@ -2,8 +2,8 @@
 //!
 //! Between invocations Lambda freezes the process, and the other side closes what is idle. After that each kept
 //! connection is reset at its next request, as if the destination were down. So none is kept longer than its time by
-//! the wall clock, since the process's own clock may have stood still; and a request that a kept connection fails before
-//! its response is sent once more at once, over a new one.
+//! the wall clock, since the process's own clock may have stood still; and of a request that broke it is told whether
+//! its connection was a kept one.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -11,12 +11,15 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::Extensions;
+use http_body_util::BodyExt;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpInfo;
-use relay_core::delivery::TransportError;
-use relay_platform::tls;
-use reqwest::{Client, RequestBuilder, Response, redirect};
+use relay_platform::world::{Incoming, Network, NoResponse, Over};
+use relay_platform::{tls, world};
+use reqwest::{Body, Client, Response, redirect};
 
 use crate::start::StartError;
 
@@ -69,10 +72,10 @@ impl Connections {
         Ok(Connections { kept: Mutex::new(Kept::new()?), new_ones: client(0)? })
     }
 
-    /// What makes requests: with the kept connections, or with none when one of them was not used for too long.
-    pub fn client(&self) -> Client {
+    /// The kept connections; new ones when one of them was not used for too long.
+    fn client(&self) -> Client {
         let mut kept = self.kept();
-        if !kept.all_used_within(IDLE, SystemTime::now())
+        if !kept.all_used_within(IDLE, world::now())
             && let Ok(new) = Kept::new()
         {
             *kept = new;
@@ -80,39 +83,26 @@ impl Connections {
         kept.client.clone()
     }
 
-    /// Sends a request, and waits for its response's head as long as the caller does. The second value tells whether it
-    /// was sent twice, at once: the destination may have taken the first one, too.
-    ///
-    /// # Errors
-    /// Why there is no response.
-    pub async fn send(&self, request: RequestBuilder) -> Result<(Response, bool), TransportError> {
-        // A request that cannot be made is nothing that an endpoint which passed for one, and a key, can bring about.
-        let (client, Ok(request)) = request.build_split() else { return Err(TransportError::Connect) };
-        let again = request.try_clone();
-        let after_a_rest = self.kept().rests(SystemTime::now());
-        let error = match client.execute(request).await {
-            Ok(response) => return Ok((self.used(response), false)),
-            Err(error) => error,
+    async fn send(&self, request: http::Request<Bytes>, over: Over) -> Result<Incoming, NoResponse> {
+        let client = match over {
+            Over::Any => self.client(),
+            Over::New => self.new_ones.clone(),
         };
-        match again {
-            // How far the request came is unknown: nearly always the connection was gone before, but one that is
-            // closed for the request looks the same.
-            Some(again) if !error.is_connect() && (after_a_rest || self.was_used(&error)) => {
-                match self.new_ones.execute(again).await {
-                    Ok(response) => Ok((response, true)),
-                    Err(error) if error.is_timeout() && !error.is_connect() => Err(TransportError::Timeout),
-                    Err(_) => Err(TransportError::Broken),
-                }
-            }
-            _ if error.is_connect() => Err(TransportError::Connect),
-            _ if error.is_timeout() => Err(TransportError::Timeout),
-            _ => Err(TransportError::Broken),
-        }
+        // A request that cannot be made is nothing that an endpoint which passed for one, and a key, can bring about.
+        let request = request.try_into().map_err(|_| NoResponse::Connect)?;
+        let after_a_rest = over == Over::Any && self.kept().rests(world::now());
+        let response = client.execute(request).await.map_err(|error| match error {
+            error if error.is_connect() => NoResponse::Connect,
+            error if error.is_timeout() => NoResponse::Timeout,
+            error => NoResponse::Broken { was_kept: after_a_rest || self.was_used(&error) },
+        })?;
+        let response: http::Response<Body> = self.used(response).into();
+        Ok(response.map(|body| body.map_err(Into::into).boxed()))
     }
 
     fn used(&self, response: Response) -> Response {
         if let Some(info) = response.extensions().get::<HttpInfo>() {
-            self.kept().used.insert(info.local_addr(), SystemTime::now());
+            self.kept().used.insert(info.local_addr(), world::now());
         }
         response
     }
@@ -138,6 +128,12 @@ impl Connections {
     }
 }
 
+impl Network for Connections {
+    fn send(&self, request: http::Request<Bytes>, over: Over) -> BoxFuture<'_, Result<Incoming, NoResponse>> {
+        Box::pin(self.send(request, over))
+    }
+}
+
 fn client(max_kept: usize) -> Result<Client, StartError> {
     let tls = tls::config().map_err(|error| StartError::Client(error.into()))?;
     Client::builder()
@@ -157,16 +153,26 @@ mod tests {
     use super::*;
     use harness::{Behaviour, Receiver, When};
 
-    /// Sends so many requests side by side, and tells how many were sent twice.
+    const STALE: NoResponse = NoResponse::Broken { was_kept: true };
+
+    /// Sends so many requests side by side, and tells how many broke over a kept connection.
     async fn ask(connections: &Connections, receiver: &Receiver, count: usize) -> usize {
-        let send = || connections.send(connections.client().post(receiver.url()).body("{}"));
+        let send = || {
+            let request = http::Request::post(receiver.url()).body(Bytes::from_static(b"{}")).unwrap();
+            connections.send(request, Over::Any)
+        };
         let asked = futures_util::future::join_all((0..count).map(|_| send())).await;
-        let mut repeated = 0;
-        for (response, is_repeated) in asked.into_iter().map(Result::unwrap) {
-            assert!(!response.bytes().await.unwrap().is_empty());
-            repeated += usize::from(is_repeated);
+        let mut stale = 0;
+        for result in asked {
+            match result {
+                Ok(response) => assert!(!response.collect().await.unwrap().to_bytes().is_empty()),
+                Err(error) => {
+                    assert_eq!(error, STALE);
+                    stale += 1;
+                }
+            }
         }
-        repeated
+        stale
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -202,6 +208,6 @@ mod tests {
         receiver.go_stale().await;
         receiver.clear();
         assert_eq!(ask(&connections, &receiver, 4).await, 4);
-        assert_eq!(receiver.count(), 4, "each was seen once");
+        assert_eq!(receiver.count(), 0, "none was seen");
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use relay_core::delivery::{DeliveryError, DeliveryOutcome};
+use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::secrets::Secrets;

@@ -2,18 +2,21 @@
 
 use std::io::Write;
 use std::ops::Range;
-use std::time::SystemTime;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING};
+use http::{Method, Request};
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, Target};
 use relay_core::destinations::{self, DestinationRow};
 use relay_core::mapping::segment::{TooLarge, batch_body, messages, plan_batches};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
-use reqwest::header::CONTENT_ENCODING;
-use reqwest::{Method, RequestBuilder};
+use relay_platform::world;
 
 use super::batches::in_batches;
 use super::client::Client;
@@ -41,15 +44,16 @@ pub(super) struct Segment {
 type Messages = Vec<String>;
 
 impl Segment {
-    fn request(&self, events: &[Messages], secrets: &Secrets) -> RequestBuilder {
-        let sent_at = Timestamp::from_system(SystemTime::now()).iso();
+    fn request(&self, events: &[Messages], secrets: &Secrets) -> http::Result<Request<Bytes>> {
+        let sent_at = Timestamp::from_system(world::now()).iso();
         let body = batch_body(events.iter().flatten().map(String::as_str), &sent_at);
         let write_key = secrets.key_of(ROW);
-        let request = self.client.request(Method::POST, &self.url).basic_auth(write_key, Some(""));
+        let authorization = format!("Basic {}", STANDARD.encode(format!("{write_key}:")));
+        let request = self.client.request(Method::POST, &self.url).header(AUTHORIZATION, authorization);
         match gzipped(body.as_bytes()) {
-            Ok(gzipped) => request.header(CONTENT_ENCODING, "gzip").body(gzipped),
+            Ok(gzipped) => request.header(CONTENT_ENCODING, "gzip").body(gzipped.into()),
             // Writing into memory does not fail; if it did, the plain body would do.
-            Err(_) => request.body(body),
+            Err(_) => request.body(body.into()),
         }
     }
 

@@ -1,15 +1,17 @@
 //! Vero's API: one request an event, sent side by side up to a bound; what is about the same user of ours, in order.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
+use http::Method;
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, OrderKey, in_order};
 use relay_core::destinations::{self, DestinationRow};
 use relay_core::mapping::vero_track::{Consent, Tags, VeroRequest, VeroRequests, from_event, from_webhook};
 use relay_core::names::Naming;
 use relay_core::timestamp::Timestamp;
-use reqwest::Method;
+use relay_platform::world;
 
 use super::client::Client;
 use super::context::RunContext;
@@ -92,7 +94,7 @@ impl VeroTrack {
     ) -> DeliveryOutcome {
         let url = format!("{}{}", self.endpoint, request.endpoint.path());
         let method = if request.endpoint.is_put() { Method::PUT } else { Method::POST };
-        let body = request.body(context.secrets.key_of(ROW));
+        let body = Bytes::from(request.body(context.secrets.key_of(ROW)));
         let make = || self.client.request(method.clone(), &url).body(body.clone());
         self.client.call(context, part, request.endpoint.target(), make).await
     }
@@ -168,7 +170,7 @@ impl Destination for VeroTrack {
                 request.map(|request| VeroRequests { request, tags: Tags::None, users, tagged })
             }
             ParsedPayload::FirstParty(event) => {
-                let now = Timestamp::from_system(SystemTime::now());
+                let now = Timestamp::from_system(world::now());
                 let age = if is_own_owed { now.seconds_since(envelope.received_at) } else { 0 };
                 from_event(&envelope.id, event, &secrets.rules, Duration::from_secs(age))
             }

@@ -1,6 +1,6 @@
 //! A destination that is down costs an invocation milliseconds, not its time-outs.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 const THRESHOLD: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
@@ -18,7 +18,8 @@ pub enum Admission {
 }
 
 /// Counts outages in a row, and after three pauses the calls: for 10 s, doubling to 60 s, or as long as the
-/// destination asked for. Then one trial; a success closes it.
+/// destination asked for. Then one trial; a success closes it. By the wall clock: the process's own stands still while
+/// Lambda freezes it, and a pause of a minute would last for hours.
 #[derive(Debug, Default)]
 pub struct Breaker {
     outages: u32,
@@ -27,28 +28,36 @@ pub struct Breaker {
 
 #[derive(Debug)]
 struct Pause {
-    until: Instant,
+    since: SystemTime,
+    lasts: Duration,
+    /// How long it lasts if the destination asks for nothing else.
     length: Duration,
     on_trial: bool,
 }
 
+impl Pause {
+    /// A clock that was set back tells nothing, so that the pause is over.
+    fn is_over(&self, now: SystemTime) -> bool {
+        now.duration_since(self.since).map_or(true, |passed| passed >= self.lasts)
+    }
+}
+
 impl Breaker {
     /// Whether a call would be admitted now.
-    pub fn peek(&self, now: Instant) -> Admission {
+    pub fn peek(&self, now: SystemTime) -> Admission {
         match &self.pause {
             None => Admission::Open,
-            Some(pause) if now >= pause.until => Admission::Trial,
+            Some(pause) if pause.is_over(now) => Admission::Trial,
             Some(_) => Admission::Paused,
         }
     }
 
     /// Admits a call or not. Of several calls at once only one is the trial; should it never report back, the
     /// next is admitted after another pause of the same length.
-    pub fn admit(&mut self, now: Instant) -> Admission {
+    pub fn admit(&mut self, now: SystemTime) -> Admission {
         let admission = self.peek(now);
         if let (Admission::Trial, Some(pause)) = (admission, &mut self.pause) {
-            pause.until = now + pause.length;
-            pause.on_trial = true;
+            *pause = Pause { since: now, lasts: pause.length, length: pause.length, on_trial: true };
         }
         admission
     }
@@ -59,7 +68,7 @@ impl Breaker {
     }
 
     /// A call ran into an outage.
-    pub fn failed(&mut self, now: Instant, retry_after: Option<Duration>) {
+    pub fn failed(&mut self, now: SystemTime, retry_after: Option<Duration>) {
         self.outages = self.outages.saturating_add(1);
         let length = match &self.pause {
             Some(pause) if pause.on_trial => (pause.length * 2).min(LONGEST_PAUSE),
@@ -69,7 +78,7 @@ impl Breaker {
             None => FIRST_PAUSE,
         };
         let asked = retry_after.filter(|asked| !asked.is_zero());
-        self.pause = Some(Pause { until: now + asked.unwrap_or(length), length, on_trial: false });
+        self.pause = Some(Pause { since: now, lasts: asked.unwrap_or(length), length, on_trial: false });
     }
 }
 
@@ -79,7 +88,8 @@ mod tests {
 
     #[test]
     fn opens_after_three_outages_in_a_row() {
-        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        let (mut breaker, now) =
+            (Breaker::default(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         for _ in 0..5 {
             breaker.failed(now, None);
             breaker.failed(now, None);
@@ -95,7 +105,8 @@ mod tests {
 
     #[test]
     fn failed_trials_double_the_pause_up_to_a_minute() {
-        let (mut breaker, mut now) = (Breaker::default(), Instant::now());
+        let (mut breaker, mut now) =
+            (Breaker::default(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         (0..3).for_each(|_| breaker.failed(now, None));
         for seconds in [10, 20, 40, 60, 60] {
             assert_eq!(breaker.admit(now + Duration::from_secs(seconds - 1)), Admission::Paused);
@@ -107,7 +118,8 @@ mod tests {
 
     #[test]
     fn the_destination_may_ask_for_another_pause() {
-        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        let (mut breaker, now) =
+            (Breaker::default(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         (0..3).for_each(|_| breaker.failed(now, Some(Duration::from_secs(300))));
         assert_eq!(breaker.admit(now + Duration::from_secs(299)), Admission::Paused);
         assert_eq!(breaker.admit(now + Duration::from_secs(300)), Admission::Trial);
@@ -115,7 +127,8 @@ mod tests {
 
     #[test]
     fn of_many_calls_one_is_the_trial() {
-        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        let (mut breaker, now) =
+            (Breaker::default(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         (0..3).for_each(|_| breaker.failed(now, None));
         let later = now + FIRST_PAUSE;
         assert_eq!(breaker.peek(later), Admission::Trial);
@@ -129,8 +142,17 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_set_back_ends_the_pause() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let mut breaker = Breaker::default();
+        (0..3).for_each(|_| breaker.failed(now, None));
+        assert_eq!(breaker.peek(now - Duration::from_secs(3_600)), Admission::Trial);
+    }
+
+    #[test]
     fn calls_under_way_do_not_prolong_the_pause() {
-        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        let (mut breaker, now) =
+            (Breaker::default(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         (0..20).for_each(|_| breaker.failed(now, None));
         assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Trial);
     }
