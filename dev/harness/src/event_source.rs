@@ -134,7 +134,7 @@ pub fn kept_after(response: Option<&[u8]>, ids: &[&str]) -> Vec<String> {
     }
 }
 
-fn record(message: &Stored, queue: &str) -> Value {
+pub(crate) fn record(message: &Stored, queue: &str) -> Value {
     let attributes: Map<String, Value> =
         message.attributes.iter().map(|(name, attribute)| (name.clone(), lambda_form(attribute))).collect();
     sqs_record(

@@ -45,7 +45,9 @@ pub use function::{Deadline, Function, FunctionError, InitError};
 pub use host::{build, cargo, variable};
 pub use receiver::{Behaviour, ReceivedRequest, Receiver};
 pub use s3::S3;
-pub use sqs::{ApiCall, Fault, Message, MessageState, Queue, QueueSettings, Sqs};
+pub use sqs::{
+    ApiAnswer, ApiCall, AwsModel, Fault, Message, MessageState, Queue, QueueSettings, ReceivedMessage, Sqs,
+};
 pub use sync::eventually;
 pub use testbed::{
     ARCHIVE_STREAM, BROWSER_KEY, CANARY, DELIVERIES_STREAM, SEGMENT_TOKEN, SEGMENT_WRITE_KEY, Testbed,

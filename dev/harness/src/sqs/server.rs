@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::error::ApiError;
 use super::fault::{Fault, Refusal};
 use super::logs::{self, LogLine};
+use super::model::ApiAnswer;
 use super::queue::Queues;
 use super::{firehose, protocol, ssm};
 use crate::aws::{ACCOUNT, REGION, md5_hex};
@@ -176,13 +177,7 @@ impl Services {
 impl Handler for Services {
     async fn respond(&self, request: Request) -> Response {
         let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
-        let (service, operation) = target.and_then(|target| target.split_once('.')).unwrap_or_default();
-        let api = match service {
-            "AmazonSSM" => Api::Ssm,
-            "Firehose_20150804" => Api::Firehose,
-            "Logs_20140328" => Api::Logs,
-            _ => Api::Sqs,
-        };
+        let (api, operation) = Api::of(target.unwrap_or_default());
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let number = self.record(operation, body.clone(), request.connection);
         let queue = protocol::queue_name(&body);
@@ -197,12 +192,9 @@ impl Handler for Services {
             true => self.answer_with(fault, api, operation, &body).await?,
             false => Err(ApiError::unsigned()),
         };
-        let (status, answer, query_error) = match result {
-            Ok(answer) => (200, answer, None),
-            Err(error) => {
-                let query_error = (api == Api::Sqs).then(|| error.query_error());
-                (error.status, error.body(api.namespace(&error)), query_error)
-            }
+        let ApiAnswer { status, body: answer, query_error } = match result {
+            Ok(body) => ApiAnswer { status: 200, body, query_error: None },
+            Err(error) => api.refuse(&error),
         };
         if let Some(call) = lock(&self.calls).get_mut(number) {
             call.status = Some(status);
@@ -227,7 +219,7 @@ fn falsify(answer: &mut Value) {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Api {
+pub(super) enum Api {
     Sqs,
     Ssm,
     Firehose,
@@ -266,7 +258,24 @@ impl Api {
         }
     }
 
-    fn throttled(self) -> ApiError {
+    /// The service and the operation of a header `x-amz-target`.
+    pub(super) fn of(target: &str) -> (Self, &str) {
+        let (service, operation) = target.split_once('.').unwrap_or_default();
+        let api = match service {
+            "AmazonSSM" => Self::Ssm,
+            "Firehose_20150804" => Self::Firehose,
+            "Logs_20140328" => Self::Logs,
+            _ => Self::Sqs,
+        };
+        (api, operation)
+    }
+
+    pub(super) fn refuse(self, error: &ApiError) -> ApiAnswer {
+        let query_error = (self == Self::Sqs).then(|| error.query_error());
+        ApiAnswer { status: error.status, body: error.body(self.namespace(error)), query_error }
+    }
+
+    pub(super) fn throttled(self) -> ApiError {
         let name = match self {
             Self::Sqs => "RequestThrottled",
             Self::Ssm | Self::Firehose | Self::Logs => "ThrottlingException",

@@ -1,0 +1,400 @@
+//! The account of every event, and what must hold of it at every step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use relay_core::envelope::{Envelope, Payload, Source};
+use relay_core::first_party::FirstParty;
+use relay_core::mapping::segment::messages;
+use relay_core::mapping::vero_track::{
+    Consent, FirstPartySettings, Tags, VeroRequest, from_event, from_webhook,
+};
+use relay_core::names::Naming;
+use relay_core::webhook::Webhook;
+
+use crate::scenario::{Clock, MINUTE};
+use crate::state::EPOCH;
+
+/// A resubscribe of this age is not carried out, plus what clocks may be apart.
+const STALE: i64 = (16 * MINUTE) as i64;
+
+pub const SEGMENT: &str = "segment";
+pub const VERO: &str = "vero_track";
+pub const TAGS: &str = "vero_tags";
+pub const ARCHIVE: &str = "archive";
+
+/// One event, from when it was first on a queue.
+#[derive(Debug, Default)]
+pub struct Event {
+    pub queued_at: u64,
+    /// What each destination is to get, by its part.
+    pub owed: BTreeSet<&'static str>,
+    /// When each part got it.
+    pub deliveries: BTreeMap<&'static str, Vec<u64>>,
+    /// How often something happened after which it may come once more.
+    excuses: usize,
+    /// Answers about it that are still to come, or never will.
+    unanswered: usize,
+    /// It says that a user wants messages, or that they do not.
+    consent: Option<(String, Consent)>,
+    /// By ingest's clock, in milliseconds since 1970.
+    received_at: i64,
+    /// How often a worker had it that may call the part.
+    tries: BTreeMap<&'static str, u32>,
+    /// A worker has seen it together with a later withdrawal.
+    is_withdrawn: bool,
+    /// When its sender was told that it is safe.
+    pub answered_at: Option<u64>,
+}
+
+/// Where a message's event is owed.
+#[derive(Debug, Clone)]
+struct Owed {
+    event: String,
+    parts: Vec<&'static str>,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub events: BTreeMap<String, Event>,
+    /// By what is sent to a destination: the event and the part.
+    requests: BTreeMap<String, (String, &'static str)>,
+    /// By the message's id: those in the queue, in flight, or in the dead-letter queue.
+    live: BTreeMap<String, Owed>,
+    /// How many of those there are for an event and a part.
+    copies: BTreeMap<(String, &'static str), usize>,
+    /// How often a message's worker died over it.
+    deaths: BTreeMap<String, usize>,
+    pub violations: Vec<String>,
+    /// Sums of the metrics.
+    pub metrics: BTreeMap<String, u64>,
+    /// Events whose acceptance the worker has heard of, by part.
+    pub acknowledged: BTreeMap<&'static str, u64>,
+    /// Events of SDKs, by their own ids: ours.
+    message_ids: BTreeMap<String, String>,
+    /// How often a sender sent an event again that may have been queued.
+    sent_again: BTreeMap<String, usize>,
+    /// Messages that were sent again from the dead-letter queue.
+    pub redriven: usize,
+    /// Invocations of the worker without a response.
+    pub failures: u64,
+    /// Webhooks that only the log holds.
+    pub logged: BTreeSet<String>,
+    naming: Naming,
+    /// The log of what was applied at Vero of consent: the user, what, when it was received.
+    consents: BTreeMap<String, Vec<(Consent, i64)>>,
+}
+
+/// The part of this name, of those that the simulation knows.
+pub fn part(name: &str) -> Option<&'static str> {
+    [SEGMENT, VERO, TAGS, ARCHIVE].into_iter().find(|part| *part == name)
+}
+
+impl Event {
+    /// Whether a part got it more than once.
+    pub fn is_doubled(&self, part: &str) -> bool {
+        self.deliveries.get(part).is_some_and(|times| times.len() > 1)
+    }
+}
+
+impl Ledger {
+    pub fn violation(&mut self, now: u64, what: String) {
+        self.violations.push(format!("{} {what}", Clock(now)));
+    }
+
+    /// A message is on the queue, or in the dead-letter queue.
+    pub fn put(&mut self, message: &str, body: &str, now: u64) {
+        let Ok(envelope) = Envelope::parse(body) else {
+            // What a later release has written, or what was no event.
+            return;
+        };
+        let event = envelope.id.as_str().to_owned();
+        if envelope.destinations.is_none() {
+            self.enter(&envelope, now);
+        }
+        let owed = self.events.get(&event).map(|event| event.owed.clone()).unwrap_or_default();
+        let parts: Vec<&'static str> = match &envelope.destinations {
+            Some(names) => names.iter().filter_map(|name| part(name)).collect(),
+            None => owed.iter().copied().collect(),
+        };
+        // The tags come after the event's own request.
+        let implied = parts.contains(&VERO) && owed.contains(&TAGS) && !parts.contains(&TAGS);
+        let parts: Vec<&'static str> = parts.into_iter().chain(implied.then_some(TAGS)).collect();
+        for part in &parts {
+            *self.copies.entry((event.clone(), part)).or_default() += 1;
+        }
+        self.live.insert(message.to_owned(), Owed { event, parts });
+    }
+
+    /// What an event is owed by the mapping alone.
+    fn enter(&mut self, envelope: &Envelope<'_>, now: u64) {
+        let id = envelope.id.as_str();
+        let received_at = envelope.received_at.milliseconds();
+        let mut event = Event { queued_at: now, received_at, ..Event::default() };
+        let Payload::Object(payload) = envelope.payload else { return };
+        event.owed.insert(ARCHIVE);
+        match envelope.source {
+            Source::Vero => {
+                let webhook = Webhook::read(payload, envelope.received_at);
+                for message in messages(&envelope.id, &webhook, &self.naming).unwrap_or_default() {
+                    event.owed.insert(SEGMENT);
+                    self.requests.insert(message, (id.to_owned(), SEGMENT));
+                }
+                if let Ok(request) = from_webhook(&envelope.id, &webhook, &self.naming) {
+                    event.owed.insert(VERO);
+                    self.expect(id, VERO, &request);
+                }
+            }
+            Source::Segment => {
+                let read = FirstParty::read(payload, envelope.received_at, envelope.through_segment);
+                let settings = FirstPartySettings::default();
+                if let Some(message_id) = read.as_ref().ok().and_then(|read| read.message_id.clone()) {
+                    event.excuses += self.sent_again.get(&message_id).copied().unwrap_or_default();
+                    let before = self.message_ids.insert(message_id.clone(), id.to_owned());
+                    if before.is_some_and(|before| before != id) {
+                        self.violation(now, format!("{message_id} has two ids, and one is {id}"));
+                    }
+                }
+                let requests = read
+                    .ok()
+                    .and_then(|read| from_event(&envelope.id, &read, &settings, Duration::ZERO).ok());
+                if let Some(requests) = requests {
+                    event.owed.insert(VERO);
+                    event.consent = requests.request.consent().zip(requests.users.first().cloned()).map(swap);
+                    self.expect(id, VERO, &requests.request);
+                    if let Tags::Edit(tags) = &requests.tags {
+                        event.owed.insert(TAGS);
+                        self.expect(id, TAGS, tags);
+                    }
+                }
+            }
+        }
+        // A sender's second try is the same event, though its time of receipt is another.
+        self.events.entry(id.to_owned()).or_insert(event);
+    }
+
+    fn expect(&mut self, id: &str, part: &'static str, request: &VeroRequest) {
+        for request in [Some(request.clone()), request.without_email()].into_iter().flatten() {
+            let key = format!("{} {}", request.endpoint.path(), request.body(""));
+            self.requests.insert(key, (id.to_owned(), part));
+        }
+    }
+
+    /// A destination has got what was sent to it: the event that it is about, if the mapping knows it.
+    pub fn deliver(&mut self, request: &str, now: u64) -> Option<String> {
+        let Some((id, part)) = self.requests.get(request).cloned() else {
+            self.violation(now, format!("nothing that the mapping makes: {request}"));
+            return None;
+        };
+        self.delivered(&id, part, now);
+        Some(id)
+    }
+
+    /// A part has got an event.
+    pub fn delivered(&mut self, id: &str, part: &'static str, now: u64) {
+        let Some(event) = self.events.get_mut(id) else {
+            self.violation(now, format!("{part} got {id}, which nobody sent"));
+            return;
+        };
+        let times = event.deliveries.entry(part).or_default();
+        times.push(now);
+        let (extra, excuses) = (times.len() - 1, event.excuses + event.unanswered);
+        let consent = event.consent.clone().filter(|_| part == VERO);
+        let (received_at, is_doubt) = (event.received_at, excuses > 0);
+        let is_withdrawn = event.is_withdrawn;
+        if extra > excuses {
+            self.violation(now, format!("{part} got {id} {} times, with {excuses} reasons", extra + 1));
+        }
+        if let Some((user, consent)) = consent {
+            let log = self.consents.entry(user.clone()).or_default();
+            let newer = log.iter().any(|(what, at)| *what == Consent::Withdrawn && *at > received_at);
+            log.push((consent, received_at));
+            // Within a quarter of an hour a worker that does not know of the withdrawal may do so (docs/first-party.md).
+            let is_old = (EPOCH + now) as i64 - received_at > STALE;
+            if consent == Consent::Given && newer && !is_doubt && (is_withdrawn || is_old) {
+                self.violation(now, format!("{user} is subscribed again by {id}, older than the withdrawal"));
+            }
+        }
+    }
+
+    /// A copy goes back to the queue: it counts the tries, and only those.
+    pub fn check_attempt(&mut self, envelope: &Envelope<'_>, now: u64) {
+        let id = envelope.id.as_str();
+        let Some(event) = self.events.get(id) else { return };
+        let parts = envelope.destinations.iter().flatten().filter_map(|name| part(name));
+        let tries =
+            parts.map(|part| event.tries.get(part).copied().unwrap_or_default()).max().unwrap_or_default();
+        if envelope.attempt > tries {
+            self.violation(now, format!("{id} counts {} attempts, after {tries} tries", envelope.attempt));
+        }
+    }
+
+    /// A worker gets these messages at once. It does not call the part that is paused.
+    pub fn batched(&mut self, messages: &[&str], paused: &str) {
+        for Owed { event, parts } in messages.iter().filter_map(|message| self.live.get(*message)) {
+            let Some(event) = self.events.get_mut(event) else { continue };
+            for part in parts.iter().filter(|part| **part != paused) {
+                *event.tries.entry(part).or_default() += 1;
+            }
+        }
+        let events: Vec<String> =
+            messages.iter().filter_map(|message| self.event_of(message).cloned()).collect();
+        let consents: Vec<(String, String, Consent, i64)> = events
+            .into_iter()
+            .filter_map(|id| {
+                let event = self.events.get(&id)?;
+                let (user, consent) = event.consent.clone()?;
+                Some((id, user, consent, event.received_at))
+            })
+            .collect();
+        for (id, user, _, at) in consents.iter().filter(|(_, _, consent, _)| *consent == Consent::Given) {
+            let takes_back = |(_, whose, what, when): &&(String, String, Consent, i64)| {
+                whose == user && *what == Consent::Withdrawn && when > at
+            };
+            if let (Some(_), Some(event)) = (consents.iter().find(takes_back), self.events.get_mut(id)) {
+                event.is_withdrawn = true;
+            }
+        }
+    }
+
+    /// Something happened after which these events may come once more.
+    pub fn excuse<'e>(&mut self, events: impl IntoIterator<Item = &'e String>) {
+        for id in events {
+            if let Some(event) = self.events.get_mut(id) {
+                event.excuses += 1;
+            }
+        }
+    }
+
+    pub fn unanswered(&mut self, events: &[String]) {
+        for id in events {
+            if let Some(event) = self.events.get_mut(id) {
+                event.unanswered += 1;
+            }
+        }
+    }
+
+    /// The caller has the answer about these events. `part` has them, of a destination.
+    pub fn answered(&mut self, events: &[String], part: Option<&'static str>) {
+        if let Some(part) = part {
+            *self.acknowledged.entry(part).or_default() += events.len() as u64;
+        }
+        for id in events {
+            if let Some(event) = self.events.get_mut(id) {
+                event.unanswered -= 1;
+            }
+        }
+    }
+
+    /// The sender of a webhook was told that it is safe.
+    pub fn accepted(&mut self, id: &str, now: u64) {
+        match self.events.get_mut(id) {
+            Some(event) => event.answered_at = Some(now),
+            None => self.violation(now, format!("{id} was answered 202 and is on no queue")),
+        }
+    }
+
+    /// The sender of an event was told that it is safe, by the event's own id.
+    pub fn accepted_message(&mut self, message_id: &str, now: u64) {
+        match self.message_ids.get(message_id).cloned() {
+            Some(id) => self.accepted(&id, now),
+            None => self.violation(now, format!("{message_id} was answered 200 and is on no queue")),
+        }
+    }
+
+    /// A sender sends an event again, since it has no answer.
+    pub fn sent_again(&mut self, message_id: &str) {
+        *self.sent_again.entry(message_id.to_owned()).or_default() += 1;
+        let id = self.message_ids.get(message_id).cloned();
+        self.excuse(&id);
+    }
+
+    /// Whether an event is on a queue or in the log.
+    pub fn is_known(&self, id: &str) -> bool {
+        self.events.contains_key(id) || self.logged.contains(id)
+    }
+
+    /// An invocation of the worker had no response.
+    pub fn count_failure(&mut self) {
+        self.failures += 1;
+    }
+
+    /// The event that a message brings.
+    pub fn event_of(&self, message: &str) -> Option<&String> {
+        self.live.get(message).map(|owed| &owed.event)
+    }
+
+    /// A message is gone from its queue: what it was owed must have been delivered, or lie somewhere else.
+    pub fn deleted(&mut self, message: &str, now: u64) {
+        let Some(Owed { event, parts }) = self.live.remove(message) else { return };
+        for part in parts {
+            let copies = self.copies.entry((event.clone(), part)).or_default();
+            *copies -= 1;
+            let has_copy = *copies > 0;
+            if !has_copy && !self.is_settled(&event, part) {
+                self.violation(now, format!("{event} is lost: nobody owes it to {part} any more"));
+            }
+        }
+    }
+
+    /// Whether a part has what it was owed of an event.
+    fn is_settled(&self, id: &str, part: &'static str) -> bool {
+        let Some(event) = self.events.get(id) else { return true };
+        // A dead letter of the event's own request takes the tags along.
+        let waits = part == TAGS && self.copies.get(&(id.to_owned(), VERO)).is_some_and(|copies| *copies > 0);
+        !event.owed.contains(part) || event.deliveries.contains_key(part) || waits
+    }
+
+    /// A message has another id now.
+    pub fn moved(&mut self, old: &str, new: &str, body: &str, now: u64) {
+        self.redriven += 1;
+        self.put(new, body, now);
+        let id = self.event_of(new).cloned();
+        self.excuse(&id);
+        if let Some(event) = id.and_then(|id| self.events.get_mut(&id)) {
+            event.is_withdrawn = false;
+        }
+        self.deleted(old, now);
+    }
+
+    /// A message comes back with all that it is owed: its worker died over it, or SQS did not take what follows, or has
+    /// not deleted it, or shows it again.
+    pub fn came_back(&mut self, message: &str) {
+        *self.deaths.entry(message.to_owned()).or_default() += 1;
+        let event = self.event_of(message).cloned();
+        self.excuse(&event);
+    }
+
+    /// SQS has moved a message to the dead-letter queue for its receives alone.
+    pub fn given_up(&mut self, message: &str, now: u64) {
+        let deaths = self.deaths.get(message).copied().unwrap_or_default();
+        // Each receive is a death, an invocation that could not begin, or a message that SQS showed again.
+        if deaths < 8 {
+            let event = self.event_of(message).cloned().unwrap_or_default();
+            self.violation(now, format!("{event} is a dead letter by receives, after {deaths} deaths"));
+        }
+    }
+
+    /// What must hold when all is settled.
+    pub fn settle(&mut self, now: u64, left: usize) {
+        if left > 0 {
+            self.violation(now, format!("{left} messages are still on the queue"));
+        }
+        let mut missing = Vec::new();
+        for (id, event) in &self.events {
+            for part in &event.owed {
+                let lies = self.copies.get(&(id.clone(), part)).is_some_and(|copies| *copies > 0);
+                if !lies && !self.is_settled(id, part) {
+                    missing.push(format!("{id} never came to {part}"));
+                }
+            }
+        }
+        for what in missing {
+            self.violation(now, what);
+        }
+    }
+}
+
+fn swap((consent, user): (Consent, String)) -> (String, Consent) {
+    (user, consent)
+}

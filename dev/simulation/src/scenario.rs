@@ -1,0 +1,292 @@
+//! What a seed draws: what goes wrong, when and how often; what is sent; what the operator does.
+//!
+//! Every seed switches kinds of trouble on and off at random (swarm testing: Groce et al., ISSTA 2012), since troubles
+//! that are always all on hide each other.
+
+use std::fmt;
+
+use fastrand::Rng;
+
+pub const SECOND: u64 = 1_000;
+pub const MINUTE: u64 = 60 * SECOND;
+pub const HOUR: u64 = 60 * MINUTE;
+
+/// The operator pauses a destination for no longer.
+const LONGEST_PAUSE: u64 = 4 * HOUR;
+
+/// Where something goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Calls to SQS.
+    Sqs,
+    /// SQS's own promises: at least once, in no order.
+    Queue,
+    Ssm,
+    Firehose,
+    Segment,
+    Vero,
+    Worker,
+    Ingest,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mishap {
+    /// An error of the server's; nothing is done.
+    Refused,
+    /// Too many requests; nothing is done.
+    Throttled,
+    /// No answer ever; nothing is done.
+    Hangs,
+    /// The connection breaks; nothing is done.
+    Breaks,
+    /// It is done, and then the connection breaks.
+    AnswerLost,
+    /// It is done at once, and the answer comes seconds or minutes later.
+    AnswerLate,
+    /// The connection was kept, and the other side has closed it.
+    Stale,
+    /// Some of a batch is refused, or one event for good.
+    Partly,
+    /// The key is refused.
+    Unauthorized,
+    /// The process ends, at whatever point.
+    Dies,
+    /// There is no concurrency left.
+    Starved,
+    /// A message that was received is shown again at once.
+    Twice,
+    /// A message that is to be deleted stays.
+    NotDeleted,
+}
+
+impl fmt::Display for Mishap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+use Mishap::*;
+
+/// Which mishaps a place knows.
+pub const MISHAPS: [(Place, &[Mishap]); 8] = [
+    (Place::Sqs, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Partly]),
+    (Place::Queue, &[Twice, NotDeleted]),
+    (Place::Ssm, &[Refused, Throttled, Hangs, Breaks]),
+    (Place::Firehose, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Partly]),
+    (
+        Place::Segment,
+        &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Stale, Partly, Unauthorized],
+    ),
+    (Place::Vero, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Stale, Partly, Unauthorized]),
+    (Place::Worker, &[Dies, Starved]),
+    (Place::Ingest, &[Dies, Starved]),
+];
+
+/// Something that goes wrong for a while. Times are in milliseconds of the simulation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trouble {
+    pub place: Place,
+    pub mishap: Mishap,
+    pub from: u64,
+    pub until: u64,
+    /// How often it meets a call, from 0 to 1.
+    pub rate: f64,
+}
+
+impl Trouble {
+    pub fn is_on(&self, now: u64) -> bool {
+        (self.from..self.until).contains(&now)
+    }
+
+    pub fn overlaps(&self, from: u64, until: u64) -> bool {
+        self.from < until && from < self.until
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Trouble { place, mishap, from, until, rate } = self;
+        write!(f, "{place:?} {mishap} at {:.0} % from {} to {}", rate * 100.0, Clock(*from), Clock(*until))
+    }
+}
+
+/// A time of the simulation, for people.
+pub struct Clock(pub u64);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / SECOND;
+        write!(f, "{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)?;
+        write!(f, ".{:03}", self.0 % SECOND)
+    }
+}
+
+/// What is sent at once.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Send {
+    /// A webhook of Vero's, of the type at this place among [`crate::senders::TYPES`], about this user.
+    Webhook { kind: usize, user: u32 },
+    /// A newsletter: so many webhooks within a second.
+    Newsletter { recipients: u32 },
+    /// So many events of an SDK in one request, about this user.
+    Batch { events: u32, user: u32 },
+    /// An identify with tags.
+    Tags { user: u32 },
+    /// The user wants messages again.
+    Resubscribe { user: u32 },
+    /// The user wants no more messages.
+    Unsubscribe { user: u32 },
+    /// Somebody has put on the queue what a later release wrote.
+    Later,
+}
+
+/// What the operator does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operation {
+    /// New instances in the place of the old ones.
+    Deploy,
+    Pause(&'static str),
+    Resume,
+    /// A new key, of Segment or Vero; the old one is good for twenty minutes more.
+    RotateKey(Place),
+    /// What lies in the dead-letter queue is sent again.
+    Redrive,
+}
+
+/// All that a seed stands for.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub seed: u64,
+    /// After so long all troubles are over.
+    pub end: u64,
+    pub troubles: Vec<Trouble>,
+    pub sends: Vec<(u64, Send)>,
+    pub operations: Vec<(u64, Operation)>,
+    /// How many instances of the worker run at once.
+    pub concurrency: usize,
+    pub batch_size: usize,
+    /// How long Lambda fills a batch.
+    pub batch_window: u64,
+    /// By how much an instance's clock may be off, in milliseconds.
+    pub skew: u64,
+    /// The other side closes a connection that was not used for so long.
+    pub idle: u64,
+}
+
+impl Scenario {
+    pub fn of(seed: u64, hours: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let end = hours * HOUR;
+        let kinds: Vec<(Place, Mishap)> = MISHAPS
+            .iter()
+            .flat_map(|(place, mishaps)| mishaps.iter().map(|mishap| (*place, *mishap)))
+            .collect();
+        let mut troubles = Vec::new();
+        for _ in 0..rng.usize(0..=5) {
+            let (place, mishap) = kinds[rng.usize(..kinds.len())];
+            for _ in 0..rng.usize(1..=3) {
+                troubles.push(trouble(&mut rng, place, mishap, end));
+            }
+        }
+        let sends = sends(&mut rng, end, &troubles);
+        let mut operations = Vec::new();
+        for _ in 0..rng.usize(0..=3) {
+            let at = rng.u64(0..end);
+            match rng.usize(..6) {
+                0 => operations.push((at, Operation::Deploy)),
+                1 => {
+                    let paused = ["segment", "vero_track", "archive"][rng.usize(..3)];
+                    operations.push((at, Operation::Pause(paused)));
+                    operations.push(((at + rng.u64(MINUTE..LONGEST_PAUSE)).min(end), Operation::Resume));
+                }
+                2 | 3 => {
+                    let place = if rng.bool() { Place::Segment } else { Place::Vero };
+                    operations.push((at, Operation::RotateKey(place)));
+                }
+                _ => operations.push((at, Operation::Redrive)),
+            }
+        }
+        operations.sort_by_key(|(at, _)| *at);
+        Scenario {
+            seed,
+            end,
+            troubles,
+            sends,
+            operations,
+            concurrency: [2, 3, 10][rng.usize(..3)],
+            batch_size: [1, 10, 10, 100][rng.usize(..4)],
+            batch_window: [0, 0, SECOND, 20 * SECOND][rng.usize(..4)],
+            skew: [0, 0, 50, 500][rng.usize(..4)],
+            idle: [5 * SECOND, 60 * SECOND, 350 * SECOND][rng.usize(..3)],
+        }
+    }
+
+    /// Whether something that the operator has done may be felt at any time from `from` to `until`.
+    pub fn has_operations(&self, from: u64, until: u64) -> bool {
+        self.operations.iter().any(|(at, operation)| {
+            let felt = match operation {
+                Operation::Deploy => 0,
+                Operation::RotateKey(_) | Operation::Redrive | Operation::Resume => HOUR,
+                Operation::Pause(_) => LONGEST_PAUSE + HOUR,
+            };
+            *at <= until && from <= at + felt
+        })
+    }
+
+    /// Whether nothing goes wrong in these places, at any time from `from` to `until`.
+    pub fn is_calm(&self, places: &[Place], from: u64, until: u64) -> bool {
+        let met = |trouble: &&Trouble| places.contains(&trouble.place) && trouble.overlaps(from, until);
+        !self.troubles.iter().any(|trouble| met(&trouble))
+    }
+}
+
+fn trouble(rng: &mut Rng, place: Place, mishap: Mishap, end: u64) -> Trouble {
+    // From seconds to the whole day, each length as likely as ten times that.
+    let length = (10.0 * 10f64.powf(rng.f64() * 3.9)) as u64 * SECOND;
+    let from = rng.u64(0..end);
+    let rate: f64 = [0.03, 0.2, 0.6, 1.0][rng.usize(..4)];
+    // What dies at every turn does nothing at all, which says little. What makes two messages of one is kept rare or
+    // short, since two become four.
+    let (rate, length) = match (place, mishap) {
+        (_, Dies) => (rate.min(0.6), length),
+        (Place::Queue, _) => (rate.min(0.2), length.min(HOUR)),
+        (Place::Sqs, AnswerLost | AnswerLate) => (rate, length.min(5 * MINUTE)),
+        _ => (rate, length),
+    };
+    Trouble { place, mishap, from, until: (from + length).min(end), rate }
+}
+
+fn sends(rng: &mut Rng, end: u64, troubles: &[Trouble]) -> Vec<(u64, Send)> {
+    let mut sends = Vec::new();
+    for number in 0..rng.u32(5..40) {
+        // Half of it while something goes wrong: the rest of the day is long.
+        let at = match troubles {
+            [_, ..] if rng.bool() => {
+                let Trouble { from, until, .. } = troubles[rng.usize(..troubles.len())];
+                rng.u64(from..until.max(from + 1))
+            }
+            _ => rng.u64(0..end),
+        };
+        let user = rng.u32(..6);
+        match rng.usize(..12) {
+            0 => sends.push((at, Send::Newsletter { recipients: rng.u32(2..40) })),
+            1 | 2 => sends.push((at, Send::Batch { events: rng.u32(1..6), user })),
+            3 => sends.push((at, Send::Tags { user: number })),
+            4 | 5 => {
+                // Of each such user there is one of each, so that they can be told apart at Vero.
+                let gap = (10f64.powf(rng.f64() * 6.5)) as u64;
+                let (first, second) = match rng.bool() {
+                    true => (Send::Resubscribe { user: number }, Send::Unsubscribe { user: number }),
+                    false => (Send::Unsubscribe { user: number }, Send::Resubscribe { user: number }),
+                };
+                sends.push((at, first));
+                sends.push(((at + gap).min(end), second));
+            }
+            6 if rng.usize(..4) == 0 => sends.push((at, Send::Later)),
+            _ => sends.push((at, Send::Webhook { kind: rng.usize(..crate::senders::TYPES.len()), user })),
+        }
+    }
+    sends.sort_by_key(|(at, _)| *at);
+    sends
+}

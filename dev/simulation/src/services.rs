@@ -1,0 +1,201 @@
+//! AWS, behind the connector seam of its SDK: SQS, SSM and Firehose as `harness` models them, with mishaps.
+
+use std::io;
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
+use harness::{ApiAnswer, AwsModel};
+use relay_core::envelope::Envelope;
+use serde_json::Value;
+
+use crate::ledger;
+use crate::scenario::{HOUR, MISHAPS, Mishap, Place};
+use crate::state::{ARCHIVE, DEAD_LETTERS, EPOCH, QUEUE, Simulation, State};
+
+/// A client for the SDK.
+pub fn client(simulation: &Arc<Simulation>) -> SharedHttpClient {
+    let connector = SharedHttpConnector::new(Connector(Arc::clone(simulation)));
+    http_client_fn(move |_, _| connector.clone())
+}
+
+struct Connector(Arc<Simulation>);
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let simulation = Arc::clone(&self.0);
+        HttpConnectorFuture::new(async move {
+            let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+            let body: Value =
+                request.body().bytes().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
+            let place = match target.split('.').next() {
+                Some("AmazonSSM") => Place::Ssm,
+                Some("Firehose_20150804") => Place::Firehose,
+                _ => Place::Sqs,
+            };
+            let serve = move |state: &mut State, mishap: Option<Mishap>| state.serve(&target, &body, mishap);
+            let answer = simulation.call(place, serve).await;
+            let answer = answer.ok_or_else(|| ConnectorError::io(io::Error::other("broken").into()))?;
+            let content_type = "application/x-amz-json-1.0";
+            let mut response = http::Response::builder()
+                .status(answer.status)
+                .header("content-type", content_type)
+                .header("x-amzn-requestid", "simulated");
+            if let Some(error) = answer.query_error {
+                response = response.header("x-amzn-query-error", error);
+            }
+            let response = response.body(SdkBody::from(answer.body.to_string()));
+            let response = response.map_err(|error| ConnectorError::other(error.into(), None))?;
+            HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
+}
+
+impl State {
+    /// Does what a service does, and says which events it has taken.
+    fn serve(&mut self, target: &str, request: &Value, mishap: Option<Mishap>) -> (ApiAnswer, Vec<String>) {
+        match mishap {
+            Some(Mishap::Refused) => return (AwsModel::refusal(target, false), Vec::new()),
+            Some(Mishap::Throttled) => return (AwsModel::refusal(target, true), Vec::new()),
+            _ => (),
+        }
+        let entries = ["Entries", "Records"].iter().find_map(|key| request[*key].as_array());
+        let mut refused: Vec<usize> = Vec::new();
+        if let (Some(Mishap::Partly), Some(entries)) = (mishap, entries) {
+            refused = (0..entries.len()).filter(|_| self.rng.bool()).collect();
+        }
+        let answer = self.aws.answer(target, request, &refused, EPOCH + self.now);
+        let operation = target.split('.').next_back().unwrap_or_default();
+        let taken = match (answer.status, operation) {
+            (200, "SendMessage") => self.sent(request, &[(request, &answer.body)]),
+            (200, "SendMessageBatch") => {
+                let of = |sent: &Value| {
+                    let entries = request["Entries"].as_array().into_iter().flatten();
+                    entries.into_iter().find(|entry| entry["Id"] == sent["Id"]).cloned().unwrap_or_default()
+                };
+                let sent: Vec<&Value> = answer.body["Successful"].as_array().into_iter().flatten().collect();
+                let entries: Vec<Value> = sent.iter().map(|sent| of(sent)).collect();
+                let pairs: Vec<(&Value, &Value)> = entries.iter().zip(sent).collect();
+                self.sent(request, &pairs)
+            }
+            (200, "PutRecordBatch") => self.archived(request, &refused),
+            _ => Vec::new(),
+        };
+        (answer, taken)
+    }
+
+    /// Messages are on a queue: entries as they were sent, and what SQS says of each.
+    fn sent(&mut self, request: &Value, pairs: &[(&Value, &Value)]) -> Vec<String> {
+        let queue = request["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next()).unwrap_or_default();
+        let mut events = Vec::new();
+        for (entry, sent) in pairs {
+            let (id, body) = (sent["MessageId"].as_str().unwrap_or_default(), text(&entry["MessageBody"]));
+            let delay = entry["DelaySeconds"].as_u64().unwrap_or_default();
+            self.ledger.put(id, body, self.now);
+            let event = self.ledger.event_of(id).cloned();
+            self.tell(|| {
+                let what = if queue == DEAD_LETTERS { "dead letter" } else { "queued" };
+                let envelope = Envelope::parse(body).ok();
+                let owed = envelope.as_ref().and_then(|envelope| envelope.destinations.clone());
+                let attempt = envelope.map_or(0, |envelope| envelope.attempt);
+                let event = event.as_deref().unwrap_or("no event");
+                format!("{what} {id}: {event}, owed {owed:?}, attempt {attempt}, in {delay} s")
+            });
+            match (queue == DEAD_LETTERS, Envelope::parse(body)) {
+                (true, _) => self.check_letter(body),
+                (false, Ok(envelope)) if envelope.destinations.is_some() => self.check_copy(&envelope),
+                _ => (),
+            }
+            events.extend(event);
+        }
+        debug_assert!(queue == QUEUE || queue == DEAD_LETTERS);
+        events
+    }
+
+    /// A copy has a cause.
+    fn check_copy(&mut self, envelope: &Envelope<'_>) {
+        self.ledger.check_attempt(envelope, self.now);
+        let is_changed = self.scenario.has_operations(self.now, self.now);
+        let everywhere = MISHAPS.map(|(place, _)| place);
+        let is_calm = self.scenario.is_calm(&everywhere, self.now.saturating_sub(HOUR), self.now);
+        if is_calm && !is_changed && envelope.attempt > 0 && self.now < self.scenario.end {
+            let what =
+                format!("{} is still owed to {:?}, and nothing is wrong", envelope.id, envelope.destinations);
+            self.ledger.violation(self.now, what);
+        }
+    }
+
+    /// Some reasons are faults of ours, whatever goes wrong elsewhere.
+    fn check_letter(&mut self, body: &str) {
+        let letter: Value = serde_json::from_str(body).unwrap_or_default();
+        let reason = text(&letter["reason"]);
+        let is_good = !body.contains("refused-by-segment") && letter["destinations"][0] == ledger::SEGMENT;
+        if reason == "refused" && is_good {
+            let now = self.now;
+            self.ledger.violation(now, format!("a good event is refused along with a bad one: {body}"));
+        }
+        if !matches!(
+            reason,
+            "refused"
+                | "stale_consent"
+                | "too_large"
+                | "server_error"
+                | "timeout"
+                | "throttled"
+                | "try_again"
+                | "unauthorized"
+                | "connection_failed"
+                | "connection_broken"
+                | "answer_unread"
+                | "not_taken"
+        ) {
+            let now = self.now;
+            self.ledger.violation(now, format!("a dead letter with the reason {reason:?}: {body}"));
+        }
+    }
+
+    fn archived(&mut self, request: &Value, refused: &[usize]) -> Vec<String> {
+        if request["DeliveryStreamName"] != ARCHIVE {
+            return Vec::new();
+        }
+        let records = request["Records"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut events = Vec::new();
+        let taken = records.iter().enumerate().filter(|(place, _)| !refused.contains(place));
+        for (_, record) in taken {
+            let row = STANDARD.decode(text(&record["Data"])).unwrap_or_default();
+            let row: Value = serde_json::from_slice(&row).unwrap_or_default();
+            let id = text(&row["id"]).to_owned();
+            let now = self.now;
+            self.tell(|| format!("archive has {id}"));
+            self.ledger.delivered(&id, ledger::ARCHIVE, now);
+            events.push(id);
+        }
+        events
+    }
+}
+
+/// A body as it was before gzip.
+pub fn unpacked(body: &[u8]) -> String {
+    let mut text = String::new();
+    match io::Read::read_to_string(&mut GzDecoder::new(body), &mut text) {
+        Ok(_) => text,
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

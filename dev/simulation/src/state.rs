@@ -1,0 +1,236 @@
+//! What all parts of a simulated world share: its clock, its chance, its services, its story.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fastrand::Rng;
+use harness::{AwsModel, QueueSettings};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep};
+
+use crate::ledger::{self, Ledger};
+use crate::scenario::{Clock, MINUTE, Mishap, Operation, Place, SECOND, Scenario, Trouble};
+
+/// When the simulation begins, in milliseconds since 1970.
+pub const EPOCH: u64 = 1_796_040_000_000;
+
+pub const QUEUE: &str = "relay";
+pub const DEAD_LETTERS: &str = "relay-dead";
+pub const ARCHIVE: &str = "archive";
+pub const DELIVERIES: &str = "deliveries";
+
+/// The world of one seed.
+pub struct Simulation {
+    start: Instant,
+    state: Mutex<State>,
+    /// Something was put on the queue, or became visible.
+    pub queued: Notify,
+}
+
+pub struct State {
+    pub scenario: Scenario,
+    pub rng: Rng,
+    pub aws: AwsModel,
+    pub ledger: Ledger,
+    /// The keys that a destination takes, and until when.
+    pub keys: BTreeMap<Place, Vec<(String, u64)>>,
+    /// The destination that the operator has paused.
+    pub paused: &'static str,
+    /// How often each mishap has met something.
+    pub mishaps: BTreeMap<(Place, Mishap), u64>,
+    /// Milliseconds since the simulation began.
+    pub now: u64,
+    trace: u64,
+    /// Everything that happened, if somebody wants to read it.
+    pub story: Option<Vec<String>>,
+}
+
+impl Simulation {
+    pub fn new(scenario: Scenario, tells: bool) -> Arc<Self> {
+        let mut aws = AwsModel::default();
+        let visibility = Duration::from_secs(150);
+        let dead_letter = Some(DEAD_LETTERS.to_owned());
+        aws.add_queue(QUEUE, QueueSettings { visibility, max_receive_count: 10, dead_letter });
+        aws.add_stream(ARCHIVE);
+        aws.add_stream(DELIVERIES);
+        let mut state = State {
+            rng: Rng::with_seed(scenario.seed ^ 0x5eed),
+            aws,
+            ledger: Ledger::default(),
+            keys: BTreeMap::new(),
+            paused: "",
+            mishaps: BTreeMap::new(),
+            now: 0,
+            trace: 0xcbf2_9ce4_8422_2325,
+            story: tells.then(Vec::new),
+            scenario,
+        };
+        for place in [Place::Segment, Place::Vero] {
+            state.rotate(place, u64::MAX);
+        }
+        Arc::new(Simulation { start: Instant::now(), state: Mutex::new(state), queued: Notify::new() })
+    }
+
+    /// Milliseconds since the simulation began.
+    pub fn now(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.now = self.now();
+        state
+    }
+
+    /// A call over the network. `serve` does what the other side does, and says which events of ours it has taken: the
+    /// caller may get them done twice until it has the answer. `None`: the connection broke.
+    pub async fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        place: Place,
+        serve: impl FnOnce(&mut State, Option<Mishap>) -> (T, Vec<String>) + Send + 'static,
+    ) -> Option<T> {
+        let (mishap, there, back) = {
+            let mut state = self.lock();
+            (state.mishap(place), state.latency(), state.latency())
+        };
+        let (answer, answered) = oneshot::channel();
+        let simulation = Arc::clone(self);
+        // On its own: what the other side does goes on when the caller has gone.
+        tokio::spawn(async move {
+            sleep(there).await;
+            match mishap {
+                Some(Mishap::Breaks) => return,
+                Some(Mishap::Hangs) => {
+                    sleep(Duration::from_secs(120)).await;
+                    return;
+                }
+                _ => (),
+            }
+            let (response, taken) = {
+                let mut state = simulation.lock();
+                let (response, taken) = serve(&mut state, mishap);
+                state.ledger.unanswered(&taken);
+                (response, taken)
+            };
+            simulation.queued.notify_one();
+            match mishap {
+                Some(Mishap::AnswerLost) => return,
+                Some(Mishap::AnswerLate) => {
+                    let late = simulation.lock().rng.u64(SECOND..MINUTE);
+                    sleep(Duration::from_millis(late)).await;
+                }
+                _ => (),
+            }
+            sleep(back).await;
+            // The caller may have gone.
+            let _ = answer.send((response, taken));
+        });
+        let (response, taken) = answered.await.ok()?;
+        let part = match place {
+            Place::Segment => Some(ledger::SEGMENT),
+            Place::Vero => Some(ledger::VERO),
+            Place::Firehose => Some(ledger::ARCHIVE),
+            _ => None,
+        };
+        self.lock().ledger.answered(&taken, part);
+        Some(response)
+    }
+}
+
+impl State {
+    /// What goes wrong with a call to there, if anything.
+    pub fn mishap(&mut self, place: Place) -> Option<Mishap> {
+        let now = self.now;
+        let State { scenario, rng, .. } = self;
+        let met = |trouble: &&Trouble| trouble.place == place && trouble.is_on(now);
+        let mishap = scenario.troubles.iter().filter(met).find(|trouble| rng.f64() < trouble.rate)?.mishap;
+        *self.mishaps.entry((place, mishap)).or_default() += 1;
+        self.tell(|| format!("{place:?}: {mishap}"));
+        Some(mishap)
+    }
+
+    /// Whether one of two things that may go wrong there does so now.
+    pub fn meets(&mut self, place: Place, mishap: Mishap) -> bool {
+        let now = self.now;
+        let State { scenario, rng, .. } = self;
+        let met =
+            |trouble: &&Trouble| trouble.place == place && trouble.mishap == mishap && trouble.is_on(now);
+        let meets = scenario.troubles.iter().filter(met).any(|trouble| rng.f64() < trouble.rate);
+        if meets {
+            *self.mishaps.entry((place, mishap)).or_default() += 1;
+        }
+        meets
+    }
+
+    fn latency(&mut self) -> Duration {
+        // Mostly some milliseconds, seldom a part of a second: below every time-out, there and back.
+        let spread = self.rng.f64();
+        Duration::from_millis(2 + (spread.powi(8) * 350.0) as u64)
+    }
+
+    /// What the clock on the wall says.
+    pub fn wall(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(EPOCH + self.now)
+    }
+
+    /// Adds a line to the story.
+    pub fn tell(&mut self, line: impl FnOnce() -> String) {
+        let line = line();
+        // FNV-1a, 64 bits: the same on every machine.
+        for byte in self.now.to_be_bytes().iter().chain(line.as_bytes()) {
+            self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if let Some(story) = &mut self.story {
+            story.push(format!("{} {line}", Clock(self.now)));
+        }
+    }
+
+    /// The hash of everything that happened.
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// A new key for a destination; the one before is good until `until`.
+    fn rotate(&mut self, place: Place, until: u64) {
+        let keys = self.keys.entry(place).or_default();
+        if let Some((_, ends)) = keys.last_mut() {
+            *ends = until;
+        }
+        let key = format!("key-{place:?}-{}", keys.len()).to_lowercase();
+        self.aws.set_parameter(parameter(place), &key);
+        keys.push((key, u64::MAX));
+    }
+
+    pub fn takes_key(&self, place: Place, key: &str) -> bool {
+        let keys = self.keys.get(&place);
+        keys.into_iter().flatten().any(|(known, until)| known == key && self.now < *until)
+    }
+
+    pub fn operate(&mut self, operation: &Operation) {
+        self.tell(|| format!("operator: {operation:?}"));
+        match operation {
+            Operation::Deploy => (),
+            Operation::Pause(destination) => self.paused = destination,
+            Operation::Resume => self.paused = "",
+            Operation::RotateKey(place) => self.rotate(*place, self.now + 20 * MINUTE),
+            Operation::Redrive => self.redrive(),
+        }
+    }
+
+    /// Sends again what lies in the dead-letter queue.
+    fn redrive(&mut self) {
+        for (id, body) in self.aws.take_all(DEAD_LETTERS) {
+            let new = self.aws.put(QUEUE, &body, EPOCH + self.now).unwrap_or_default();
+            self.ledger.moved(&id, &new, &body, self.now);
+        }
+    }
+}
+
+/// The SSM parameter that holds a destination's key.
+pub fn parameter(place: Place) -> &'static str {
+    match place {
+        Place::Vero => "/relay/vero-token",
+        _ => "/relay/segment-key",
+    }
+}
