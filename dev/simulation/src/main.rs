@@ -1,5 +1,7 @@
 //! `cargo simulate`: plays seeds, and tells of those that fail.
 
+mod plants;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -28,6 +30,12 @@ struct Options {
     /// How many hours things happen for, before all troubles end.
     #[arg(long, default_value_t = 24)]
     hours: u64,
+    /// Ends at the first seed that fails.
+    #[arg(long)]
+    first: bool,
+    /// Plants each fault of `plants/`, or those whose names contain this, and tells how many seeds it takes to find it.
+    #[arg(long, num_args = 0..=1, default_missing_value = "")]
+    plants: Option<String>,
     /// Prints the trace hash of each seed.
     #[arg(long)]
     hashes: bool,
@@ -38,9 +46,10 @@ struct Options {
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
-    match options.seed {
-        Some(seed) => one(&options, seed),
-        None => many(&options),
+    match (&options.plants, options.seed) {
+        (Some(named), _) => plants::all(named, options.seeds),
+        (None, Some(seed)) => one(&options, seed),
+        (None, None) => many(&options),
     }
 }
 
@@ -89,6 +98,9 @@ fn many(options: &Options) -> Result<ExitCode> {
             let report = play(Scenario::of(seed, options.hours), false)?;
             if !report.violations.is_empty() {
                 println!("seed {seed}: {}", report.violations[0]);
+                if options.first {
+                    next.store(end, Ordering::Relaxed);
+                }
             }
             if let Ok(mut reports) = reports.lock() {
                 reports.insert(seed, report);
