@@ -105,13 +105,13 @@ impl BatchMetrics {
                 tracing::debug!(%id, destination, reason, "skipped");
                 (&mut counts.skipped, Some(("skipped", reason)))
             }
-            DeliveryOutcome::Retry(DeliveryError { reason, status, .. })
-            | DeliveryOutcome::Misconfigured(DeliveryError { reason, status, .. }) => {
+            DeliveryOutcome::Retry(DeliveryError { reason, status, held_back, .. })
+            | DeliveryOutcome::Misconfigured(DeliveryError { reason, status, held_back, .. }) => {
                 if attempt == MAX_ATTEMPTS {
-                    tracing::error!(%id, destination, attempt, reason, status, "to the dead-letter queue after its last try");
+                    tracing::error!(%id, destination, attempt, reason, status, held_back, "to the dead-letter queue after its last try");
                     (&mut counts.dead, Some(("dead", reason)))
                 } else {
-                    tracing::warn!(%id, destination, attempt, reason, status, "still owed");
+                    tracing::warn!(%id, destination, attempt, reason, status, held_back, "still owed");
                     (&mut counts.owed, Some(("owed", reason)))
                 }
             }

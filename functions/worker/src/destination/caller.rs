@@ -98,7 +98,8 @@ impl Caller {
         let mut health = self.health();
         if health.breaker.peek(now) == Admission::Paused {
             let last = health.last.clone().unwrap_or_else(|| DeliveryError::new("breaker_open"));
-            return Some(DeliveryOutcome::Retry(DeliveryError { maybe_taken: false, ..last }));
+            let held_back = Some("breaker");
+            return Some(DeliveryOutcome::Retry(DeliveryError { maybe_taken: false, held_back, ..last }));
         }
         context.is_over().or_else(|| {
             health.breaker.admit(now);

@@ -81,6 +81,7 @@ impl<'i> RunContext<'i> {
                 Some(DeliveryOutcome::Retry(DeliveryError {
                     maybe_taken: false,
                     excerpt: None,
+                    held_back: Some("time"),
                     ..error.clone()
                 }))
             }

@@ -222,6 +222,11 @@ async fn a_destination_that_hangs_delays_nothing_at_the_other() {
     let copies = setup.queue.bodies();
     assert_eq!(copies.len(), 101);
     assert!(copies.iter().all(|copy| copy["attempt"] == 1));
+    // The log says of which events no request was made, and why.
+    let lines = setup.worker.log_entries();
+    let held_back = |id| lines.iter().find(|line| line["id"] == id).map(|line| line["held_back"].clone());
+    assert_eq!(held_back("f1"), Some(json!("breaker")));
+    assert!(lines.iter().any(|line| line["message"] == "still owed" && line["held_back"].is_null()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,6 +72,9 @@ pub struct DeliveryError {
     pub is_outage: bool,
     /// The destination may have taken the events although it did not say so.
     pub maybe_taken: bool,
+    /// What held the event back, so that the rest is of an earlier request: `breaker`, or `time` if the destination's time
+    /// of the invocation was over.
+    pub held_back: Option<&'static str>,
 }
 
 impl DeliveryError {
@@ -84,6 +87,7 @@ impl DeliveryError {
             retry_after: None,
             is_outage: false,
             maybe_taken: false,
+            held_back: None,
         }
     }
 }

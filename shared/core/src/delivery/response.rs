@@ -73,6 +73,7 @@ pub fn outcome(
         retry_after,
         is_outage: status == 429 || status >= 500,
         maybe_taken: is_repeated || matches!(status, 408 | 500..),
+        held_back: None,
     };
     match status {
         200..=299 => Accepted { maybe_doubled: is_repeated, at },
