@@ -82,6 +82,11 @@ impl LogLine {
         self.reason.as_deref().is_some_and(|own| own.split(',').any(|own| own == reason)) || of_batch()
     }
 
+    /// What held the event back from a request: `breaker` or `time`.
+    pub fn held_back(&self) -> Option<&str> {
+        self.fields["held_back"].as_str()
+    }
+
     /// What it says, in one line.
     pub fn text(&self) -> String {
         let mut words = vec![self.message.clone()];
@@ -102,6 +107,7 @@ impl LogLine {
             ("reason", self.reason.clone()),
             ("status", self.status.map(|status| status.to_string())),
             ("attempt", self.attempt.map(|attempt| attempt.to_string())),
+            ("held_back", self.held_back().map(str::to_owned)),
             ("error", self.fields["error"].as_str().map(str::to_owned)),
         ];
         words.extend(named.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))));
@@ -119,9 +125,12 @@ mod tests {
 
     #[test]
     fn a_failure_says_everything_in_one_line() {
-        let owed = r#"{"timestamp":"t","level":"WARN","message":"still owed","id":"e1","destination":"segment","attempt":2,"reason":"timeout","request_id":"r"}"#;
+        let owed = r#"{"timestamp":"t","level":"WARN","message":"still owed","id":"e1","destination":"segment","attempt":2,"reason":"timeout","held_back":"breaker","request_id":"r"}"#;
         let line = line(owed).unwrap();
-        assert_eq!(line.text(), "still owed id=e1 destination=segment reason=timeout attempt=2");
+        assert_eq!(
+            line.text(),
+            "still owed id=e1 destination=segment reason=timeout attempt=2 held_back=breaker"
+        );
         assert!(line.is_about("segment") && line.has_reason("timeout") && !line.is_about("vero_track"));
     }
 

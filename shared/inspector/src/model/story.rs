@@ -153,6 +153,14 @@ pub struct DestinationStory {
     pub attempts: Vec<Attempt>,
 }
 
+impl DestinationStory {
+    /// Whether the last try met an open breaker, and nothing has come of the event since.
+    pub fn is_held_by_breaker(&self) -> bool {
+        let is_last = self.attempts.last().is_some_and(|attempt| attempt.met_breaker() == Some(true));
+        is_last && !self.state.is_final()
+    }
+}
+
 /// Where an event is, seen from a part of a destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
@@ -233,7 +241,8 @@ impl State {
                 let why = reason.as_ref().map(|reason| format!("owed ({reason}); ")).unwrap_or_default();
                 let wait = super::time::for_people(next_try.since(now));
                 if *next_try > now {
-                    format!("{why}again in {wait}, attempt {attempt}")
+                    let at = next_try.clock();
+                    format!("{why}again in {wait}, at {at}, attempt {attempt}")
                 } else {
                     format!("{why}in the queue, attempt {attempt} is due")
                 }
@@ -263,6 +272,29 @@ pub struct Attempt {
     pub reason: Option<String>,
     /// HTTP's status.
     pub status: Option<u64>,
+    /// `breaker` or `time` if no request was made: reason and status are those of an earlier one then. Only the log
+    /// knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<String>,
+}
+
+impl Attempt {
+    /// Why no request was made, in words.
+    pub fn held_back_by(&self) -> Option<&'static str> {
+        match self.held_back.as_deref()? {
+            "breaker" => Some("the breaker"),
+            _ => Some("the 10 s that a failing destination has in an invocation"),
+        }
+    }
+
+    /// Whether it tells that the breaker is open; `None` if it tells nothing of the breaker.
+    pub fn met_breaker(&self) -> Option<bool> {
+        match (&*self.outcome, self.held_back.as_deref()) {
+            (_, Some(by)) => (by == "breaker").then_some(true),
+            ("accepted" | "owed", None) => Some(false),
+            (_, None) => self.status.map(|_| false),
+        }
+    }
 }
 
 /// Tells the story of what was found; `show_addresses` puts the event and the requests in.
@@ -332,6 +364,7 @@ fn attempts(evidence: &Evidence, part: &str) -> Vec<Attempt> {
             outcome: row.outcome.clone(),
             reason: row.reason.clone(),
             status: row.status,
+            held_back: None,
         });
     }
     for line in evidence.lines.yes().into_iter().flatten() {
@@ -352,6 +385,7 @@ fn attempts(evidence: &Evidence, part: &str) -> Vec<Attempt> {
                 outcome: outcome.to_owned(),
                 reason: line.reason.clone(),
                 status: line.status,
+                held_back: line.held_back().map(str::to_owned),
             });
         }
     }

@@ -28,6 +28,11 @@ impl At {
         self.0.milliseconds()
     }
 
+    /// The time of day, for whoever counts down to it.
+    pub fn clock(self) -> String {
+        format!("{} UTC", self.0.iso().get(11..19).unwrap_or_default())
+    }
+
     /// So long before.
     pub fn before(self, span: Duration) -> Self {
         At(self.0.earlier_by(span))
