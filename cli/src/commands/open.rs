@@ -205,7 +205,7 @@ impl Backend for Page {
         } else {
             "Without an archive: events that went well. Here are dead letters, and what the logs have of other failures.".to_owned()
         });
-        limits.push("The requests as they went over the wire. Those shown are what the event is mapped to by the present settings.".to_owned());
+        limits.push("The requests as they came and as they went over the wire. Those shown are what the event is mapped to by the present settings.".to_owned());
         if !self.shows_addresses {
             limits.push("The data of events: start `relay open` with --show-addresses.".to_owned());
         }

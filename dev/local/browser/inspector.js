@@ -1,18 +1,19 @@
 // The inspector in Debian's Chromium: what a user does, and what must not happen. Arguments: the page's URL, the URL for
-// webhooks, and a folder for pictures. Prints what it has seen; the first surprise ends it.
+// webhooks, the write key for SDKs, and a folder for pictures. Prints what it has seen; the first surprise ends it.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
-const [, , page_url, webhook_url, pictures] = process.argv;
+const [, , page_url, webhook_url, write_key, pictures] = process.argv;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const QUIET = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", chromiumSandbox: false, args: QUIET });
 const surprises = [];
 
 async function newPage(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1600, height: 1000 }, ...options });
+  const context = await browser.newContext({ viewport: { width: 1600, height: 1000 }, permissions: ["clipboard-read", "clipboard-write"], ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(15_000);
   page.on("dialog", (dialog) => { surprises.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
@@ -72,6 +73,19 @@ for (const secret of new URL(webhook_url).pathname.split("/").slice(2)) assert.o
 assert.ok(!text.includes("local-vero-auth-token") && !text.includes("local-segment-write-key"), "a key is shown");
 did("both sides of it, linked field by field");
 
+// --- copies -----------------------------------------------------------------------------------------------------------
+async function copied(button) {
+  await page.locator("#event button", { hasText: button }).click();
+  await page.locator("#said", { hasText: "Copied" }).waitFor();
+  return page.evaluate(() => navigator.clipboard.readText());
+}
+assert.deepEqual(JSON.parse(await copied("Copy as test sample")), OPENED);
+const answer = execFileSync("bash", ["-c", await copied("Copy as curl")], { env: { ...process.env, WEBHOOK_URL: webhook_url }, stdio: ["ignore", "pipe", "ignore"] });
+await row(page, JSON.parse(answer).id).waitFor();
+const [message, events] = [await page.locator("#said").boundingBox(), await page.locator("#list").boundingBox()];
+assert.ok(message.y + message.height <= events.y, "the message covers the list");
+did("a copy as curl works, and a copy as a sample is what came");
+
 // --- filters --------------------------------------------------------------------------------------------------------
 const other = await post({ type: "clicked", user: { id: 456 }, campaign: { id: 8, name: "Farewell" } });
 await pill(page, other.id, "segment", "accepted").waitFor();
@@ -126,7 +140,7 @@ await pill(page, owedId, "segment", "accepted").waitFor();
 await open(page, owedId);
 const story = page.locator('#event section[aria-label="vero_track"]');
 await story.locator(".attempts .owed", { hasText: "attempt 1" }).waitFor();
-await story.locator(".attempts .next", { hasText: /attempt 2 in \d+ s/ }).waitFor();
+await story.locator(".attempts .next", { hasText: /attempt 2 in \d+ s, at \d\d:\d\d:\d\d UTC/ }).waitFor();
 await story.locator("summary", { hasText: "→ 500" }).first().waitFor();
 did(`a 500 is an attempt: ${(await story.locator(".attempts").innerText()).replaceAll("\n", ", ")}`);
 if (pictures) {
@@ -139,6 +153,19 @@ if (pictures) {
   await view.screenshot({ path: `${pictures}/readme.png` });
   await view.context().close();
 }
+// --- the breaker ------------------------------------------------------------------------------------------------------
+const held = story.locator(".attempts .owed", { hasText: "held back by the breaker" });
+for (let turn = 0; turn < 15 && !(await held.count()); turn++) {
+  await page.locator("#hurry").click();
+  await page.waitForTimeout(1_000);
+}
+await held.first().waitFor();
+await story.locator(".breaker", { hasText: "The breaker is open" }).waitFor();
+await pill(page, owedId, "vero_track", "owed").filter({ hasText: "breaker open" }).waitFor();
+await page.locator("#numbers .breaker", { hasText: "The breaker of vero_track is open" }).waitFor();
+await page.locator("#numbers .edge.open").waitFor();
+if (pictures) await page.screenshot({ path: `${pictures}/breaker.png` });
+did(`an open breaker is named: ${(await story.locator(".attempts").innerText()).replaceAll("\n", ", ")}`);
 await behave("vero_track", "well");
 await said("answers well");
 // The worker does not ask a destination that has just failed: a hurried try may be put off once more.
@@ -147,13 +174,15 @@ for (let turn = 0; turn < 15 && !(await pill(page, owedId, "vero_track", "accept
   await page.waitForTimeout(1_000);
 }
 await pill(page, owedId, "vero_track", "accepted").waitFor();
-did("the next try comes when it is hurried");
+await page.locator("#numbers .breaker").waitFor({ state: "detached" });
+did("the next try comes when it is hurried, and closes the breaker");
 
 // --- a dead letter, and its redrive ---------------------------------------------------------------------------------
 await behave("vero_track", "refuse_next");
 await said("refuses the next event");
 const refused = await post({ ...OPENED, opened_at: 1435016239 });
 await pill(page, refused.id, "vero_track", "dead").waitFor();
+await page.waitForFunction(() => document.querySelector('[data-behave="vero_track"]').value === "well");
 await open(page, refused.id);
 await page.locator("[data-redrive]").click();
 await said("on the queue again");
@@ -161,25 +190,71 @@ await pill(page, refused.id, "vero_track", "accepted").waitFor();
 did("a dead letter is redriven");
 
 // --- a pause --------------------------------------------------------------------------------------------------------
-await page.locator('[data-pause="segment"]').click();
+const [pause, resume] = [page.locator('[data-pause="segment"]'), page.locator('[data-resume="segment"]')];
+assert.equal(await resume.isVisible(), false);
+await pause.click();
 await page.locator("#said", { hasText: "segment is paused" }).waitFor({ timeout: 60_000 });
+await pause.waitFor({ state: "hidden" });
 const paused = await post({ ...OPENED, opened_at: 1435016240 });
 await pill(page, paused.id, "vero_track", "accepted").waitFor();
 await pill(page, paused.id, "segment", "waits").waitFor();
-await page.locator('[data-resume="segment"]').click();
+await resume.click();
 await page.locator("#said", { hasText: "segment is resumed" }).waitFor({ timeout: 60_000 });
 await page.locator("#hurry").click();
 await pill(page, paused.id, "segment", "accepted").waitFor();
 did("a paused destination gets what it is owed");
 
 // --- every sample -----------------------------------------------------------------------------------------------------
-const samples = await page.locator("#sample option").evaluateAll((all) => all.map((option) => option.value));
-assert.ok(samples.length > 20);
-for (const sample of samples) {
-  const { id } = await post(sample);
+const samples = await page.locator("#sample option").evaluateAll((all) => all.map(({ label, value, dataset }) => ({ label, value, route: dataset.route })));
+for (const { value } of samples.filter(({ route }) => route === "vero")) {
+  const { id } = await post(value);
   await pill(page, id, "segment", "accepted").waitFor();
 }
+const send = async () => {
+  const answer = page.waitForResponse((response) => response.url() === `${page_url}act`);
+  await page.locator("#send button", { hasText: "Send" }).click();
+  assert.match((await (await answer).json()).said, /^ingest answered 2/);
+};
+const rowOf = (message_id) => page.locator(`#list li[data-text*='"messageid":"${message_id.toLowerCase()}"']`);
+for (const { label, value, route } of samples.filter(({ route }) => route !== "vero")) {
+  await page.selectOption("#sample", { label });
+  assert.deepEqual([route, await page.locator("#route").inputValue()], ["segment", "segment"]);
+  await send();
+  await rowOf(JSON.parse(value).messageId).waitFor();
+}
+assert.ok(samples.length > 40);
 did(`${samples.length} samples, a row each`);
+
+// --- an SDK -----------------------------------------------------------------------------------------------------------
+await page.selectOption("#sample", { label: "segment-track.json" });
+await page.selectOption("#route", "sdk");
+await page.locator("#body").fill(JSON.stringify({ type: "track", event: "Relay Check", userId: "u", messageId: "by-the-page" }));
+await send();
+const batch = { writeKey: write_key, sentAt: new Date().toISOString(), batch: [{ type: "track", event: "Relay Check", userId: "u", messageId: "by-an-sdk", writeKey: write_key }, { type: "page", userId: "u", messageId: "beside-it" }] };
+const headers = { "content-type": "application/json", authorization: `Basic ${btoa(`${write_key}:`)}` };
+assert.equal((await fetch(new URL("/v1/batch", webhook_url), { method: "POST", headers, body: JSON.stringify(batch) })).status, 200);
+for (const [message_id, path, count] of [["by-the-page", "/v1/track", ""], ["by-an-sdk", "/v1/batch", ", 2 events, of which this is one"]]) {
+  const sent = rowOf(message_id);
+  await sent.locator(".pill.accepted", { hasText: "vero_track" }).waitFor();
+  await open(page, await sent.getAttribute("data-id"));
+  const came = page.locator('#event section[aria-label="What came"]');
+  await came.locator(".line", { hasText: `POST ${path} → 200` }).waitFor();
+  await came.locator("summary", { hasText: new RegExp(`headers, \\d+ bytes${count}$`) }).click();
+  await came.locator(".headers", { hasText: /authorization\s*…/ }).waitFor();
+  await came.locator("summary", { hasText: "its write key blanked out" }).click();
+  assert.equal(await page.locator('#event section[aria-label="vero_track"] summary', { hasText: "→ 200" }).count() > 0, true);
+  const html = await page.content();
+  for (const secret of [write_key, btoa(`${write_key}:`).slice(0, 40)]) assert.ok(!html.includes(secret), "the write key is on the page");
+}
+const blanked = page.locator('#event section[aria-label="What came"] .leaf[data-path="/writeKey"]');
+assert.match(await blanked.innerText(), /writeKey: "…"/);
+await page.locator("#event button", { hasText: "Send again" }).click();
+await said("ingest answered 200");
+// Of an identify Vero is told no id: the page knows it by what is sent.
+const identify = rowOf("tags-1");
+await open(page, await identify.getAttribute("data-id"));
+await page.locator('#event section[aria-label="vero_track"] summary', { hasText: "/api/v2/users/track → 200" }).first().waitFor();
+did("a request of an SDK is shown without its key, and an identify with its response");
 
 // --- hostile payloads -----------------------------------------------------------------------------------------------
 const SCRIPT = "</script><script>alert(1)</script><img src=http://example.com/x onerror=alert(2)>\"' onmouseover=alert(3) x='";

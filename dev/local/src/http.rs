@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use flate2::read::GzDecoder;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -72,13 +74,28 @@ where
     });
 }
 
-/// A request's headers but for those that have, or may have, a secret.
+/// A request's headers; what has, or may have, a secret is blanked out.
 pub fn headers_without_secrets(request: &Request) -> Vec<(String, String)> {
     const SECRETS: [&str; 6] = ["auth", "token", "key", "cookie", "signature", "secret"];
     let headers = request.headers().iter().map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        let (name, value) = (name.as_str(), String::from_utf8_lossy(value.as_bytes()));
+        let is_secret = SECRETS.iter().any(|secret| name.contains(secret));
+        (name.to_owned(), if is_secret { "…".to_owned() } else { value.into_owned() })
     });
-    headers.filter(|(name, _)| !SECRETS.iter().any(|secret| name.contains(secret))).collect()
+    headers.collect()
+}
+
+/// `ingest` unpacks no more (contract: 6 MiB).
+const UNPACKED: u64 = 6 * 1024 * 1024;
+
+/// A request's body, unpacked if it is packed; `None` if that fails.
+pub fn unpacked(request: &Request) -> Option<Vec<u8>> {
+    if request.headers().get("content-encoding").is_none_or(|coding| coding != "gzip") {
+        return Some(request.body().to_vec());
+    }
+    let mut body = Vec::new();
+    GzDecoder::new(request.body().as_ref()).take(UNPACKED).read_to_end(&mut body).ok()?;
+    Some(body)
 }
 
 pub fn response(status: u16, body: &str) -> Response {

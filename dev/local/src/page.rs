@@ -1,21 +1,25 @@
 //! What the inspector's page shows of this stack, and does with it. The page itself is the crate `inspector`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use inspector::backend::{self, Action, Backend, Problem, Workbench};
-use inspector::feed::{Event, Feed};
+use inspector::backend::{self, Action, Backend, Problem, Route, Workbench};
+use inspector::feed::{Event, Feed, name_of_request};
 use inspector::model::known::Known;
-use inspector::model::letter::Letter;
+use inspector::model::letter::{Letter, is_plain};
 use inspector::model::log_line::LogLine;
+use inspector::model::mapping::requests;
 use inspector::model::state;
 use inspector::model::story::{Delivery, Queued};
 use inspector::model::time::At;
 use inspector::server;
 use relay_core::archive::Archived;
+use relay_core::blueprint::Blueprint;
+use relay_core::envelope::{Envelope, Source};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -25,7 +29,8 @@ use crate::http::{self, Request};
 use crate::project::{self, FUNCTIONS, Project};
 use crate::proxy::Port;
 use crate::receivers::StandIn;
-use crate::samples::Sample;
+use crate::samples;
+use crate::stack::Secrets;
 
 /// Where the page is when nobody asks for a port and this one is free.
 pub(crate) const USUAL_PORT: u16 = 4581;
@@ -41,8 +46,10 @@ pub(crate) struct Page {
     cloud: Cloud,
     outputs: Outputs,
     stand_ins: Vec<Arc<StandIn>>,
-    samples: Vec<(String, String)>,
-    webhook_url: String,
+    samples: Vec<backend::Sample>,
+    /// Where `ingest` is reached, and by which tokens and key.
+    ingest: SocketAddr,
+    secrets: Secrets,
     parameters: Mutex<BTreeMap<String, String>>,
     seen: Mutex<Seen>,
     /// One looks at the stack at a time.
@@ -106,10 +113,15 @@ impl Page {
         outputs: Outputs,
         parameters: BTreeMap<String, String>,
         stand_ins: Vec<Arc<StandIn>>,
-        webhook_url: String,
+        ingest: SocketAddr,
+        secrets: Secrets,
     ) -> Result<Self> {
-        let samples = Sample::all(&project)?.into_iter().map(|sample| (sample.name, sample.body));
-        let (parameters, samples) = (Mutex::new(parameters), samples.collect());
+        let mut samples = Vec::new();
+        for (prefix, route) in [("vero-", Route::Vero), ("segment-", Route::Segment)] {
+            let files = samples::files(&project, prefix)?.into_iter();
+            samples.extend(files.map(|(name, body)| backend::Sample { name, route, body }));
+        }
+        let parameters = Mutex::new(parameters);
         Ok(Page {
             project,
             feed,
@@ -117,7 +129,8 @@ impl Page {
             outputs,
             stand_ins,
             samples,
-            webhook_url,
+            ingest,
+            secrets,
             parameters,
             seen: Mutex::default(),
             looking: Default::default(),
@@ -163,14 +176,26 @@ impl Page {
         } else if let Some(envelope) = Archived::parse(row).and_then(|row| Some(row.envelope()?.to_json())) {
             self.known(id, |event| {
                 event.evidence.archived = Known::Yes(true);
-                event.evidence.envelope = Some(envelope);
+                event.evidence.envelope = Some(envelope.clone());
             });
-            // Vero knows a first-party event by the id that its sender gave it.
-            let payload: Value =
-                serde_json::from_str(fields["payload"].as_str().unwrap_or_default()).unwrap_or_default();
-            if let Some(name) = payload["messageId"].as_str() {
-                self.feed.name(id, name);
-            }
+            self.name(id, &envelope);
+        }
+    }
+
+    /// Says by what Vero and the sender know a first-party event: by the id that its sender gave it, or, where Vero is told
+    /// no id, by what is sent.
+    fn name(&self, id: &str, text: &str) {
+        let Some(envelope) = Envelope::parse(text).ok().filter(|own| own.source == Source::Segment) else {
+            return;
+        };
+        let fields: Value = serde_json::from_str(text).unwrap_or_default();
+        if let Some(name) = fields["payload"]["messageId"].as_str() {
+            let route = Route::of_first_party(envelope.through_segment);
+            self.feed.name(id, name);
+            self.feed.name(id, &route.name_of(name));
+        }
+        for (_, request) in requests(&envelope, &self.stack(), &Blueprint::default()) {
+            self.feed.name(id, &name_of_request(&request));
         }
     }
 
@@ -203,6 +228,9 @@ impl Page {
         let here = by_id.iter().filter(|(id, messages)| before.get(*id) != Some(messages));
         for (id, messages) in gone.chain(here.map(|(id, messages)| (id, messages.as_slice()))) {
             self.known(id, |event| self.put(event, messages));
+            if let Some(message) = messages.first() {
+                self.name(id, &message.body);
+            }
         }
         self.seen().messages = by_id;
     }
@@ -258,17 +286,23 @@ impl Page {
         Ok(())
     }
 
-    async fn send(&self, body: String) -> Result<String> {
-        let url: hyper::Uri = self.webhook_url.parse()?;
-        let address = url.authority().context("the webhook URL has no host")?.as_str().parse()?;
+    async fn send(&self, route: Route, body: String) -> Result<String> {
+        let path = match route {
+            Route::Vero => format!("/vero/{}", self.secrets.webhook_token),
+            Route::Segment => format!("/segment/{}", self.secrets.segment_token),
+            Route::Sdk => path_of_sdk(&body),
+        };
         let mut request = Request::new(body.into());
         *request.method_mut() = hyper::Method::POST;
-        *request.uri_mut() = url.path().parse()?;
+        *request.uri_mut() = path.parse()?;
         request.headers_mut().insert("content-type", "application/json".parse()?);
-        let answer = http::send(address, request).await?;
-        let text = String::from_utf8_lossy(answer.body());
-        ensure!(answer.status() == 202, "ingest answered {}: {text}", answer.status());
-        Ok(format!("ingest answered 202: {text}"))
+        if route == Route::Sdk {
+            request.headers_mut().insert("authorization", harness::basic(&self.secrets.write_key).parse()?);
+        }
+        let answer = http::send(self.ingest, request).await?;
+        let (status, text) = (answer.status().as_u16(), String::from_utf8_lossy(answer.body()));
+        ensure!(answer.status().is_success(), "ingest answered {status}: {text}");
+        Ok(format!("ingest answered {status}: {text}"))
     }
 
     async fn pause(&self, destination: &str, is_paused: bool) -> Result<String> {
@@ -376,7 +410,7 @@ impl Backend for Page {
         Some(Workbench {
             samples: self.samples.clone(),
             stand_ins: stand_ins.collect(),
-            webhook_url: self.webhook_url.clone(),
+            webhook_url: format!("http://{}/vero/{}", self.ingest, self.secrets.webhook_token),
         })
     }
 
@@ -386,7 +420,7 @@ impl Backend for Page {
 
     async fn act(&self, action: Action) -> Result<String, Problem> {
         let done = match action {
-            Action::Send(body) => self.send(body).await,
+            Action::Send { route, body } => self.send(route, body).await,
             Action::Behave { destination, behaviour } => self.stand_in(&destination).map(|stand_in| {
                 stand_in.behave(behaviour);
                 let words = backend::Behaviour::ALL.iter().find(|(one, _)| *one == behaviour);
@@ -399,5 +433,23 @@ impl Backend for Page {
             Action::Redrive(id) => self.redrive(&id).await,
         };
         done.map_err(|error| Problem(format!("{error:#}")))
+    }
+}
+
+/// Where an SDK posts: a batch, or an event by its type.
+fn path_of_sdk(body: &str) -> String {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    let kind = body["type"].as_str().map(str::to_lowercase).filter(|kind| is_plain(kind));
+    format!("/v1/{}", kind.as_deref().filter(|_| body["batch"].is_null()).unwrap_or("batch"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_sdk_posts_by_the_type_of_its_event() {
+        let paths = [r#"{"type":"Track"}"#, r#"{"batch":[],"type":"track"}"#, r#"{"type":"a/b"}"#, "no JSON"];
+        assert_eq!(paths.map(path_of_sdk), ["/v1/track", "/v1/batch", "/v1/batch", "/v1/batch"]);
     }
 }

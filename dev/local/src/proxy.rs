@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use inspector::feed::{Feed, Received};
+use inspector::backend::Route;
+use inspector::feed::{Feed, Received, Seen};
 use inspector::model::time::At;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -44,9 +45,12 @@ pub(crate) fn serve(port: Port, cloud: Cloud, path: String, journal: Arc<Journal
             match forward(cloud, &path, request).await {
                 Ok(answer) => {
                     let webhooks = note(&journal, kept.body(), answer.body());
-                    // Other requests have write keys in their bodies; their events come by the queue.
-                    if kept.uri().path().starts_with("/vero") {
-                        show(&feed, at, &kept, answer.status().as_u16(), webhooks);
+                    let status = answer.status().as_u16();
+                    match kept.uri().path().split('/').find(|part| !part.is_empty()) {
+                        Some("vero") => show(&feed, at, &kept, status, webhooks),
+                        Some("segment") => show_first_party(&feed, at, &kept, status, Route::Segment),
+                        Some("v1") => show_first_party(&feed, at, &kept, status, Route::Sdk),
+                        _ => (),
                     }
                     answer
                 }
@@ -88,23 +92,14 @@ fn note(journal: &Journal, webhook: &[u8], answer: &[u8]) -> Vec<(String, Value)
 
 /// Tells the inspector of a request that brought webhooks.
 fn show(feed: &Feed, at: At, request: &Request, status: u16, webhooks: Vec<(String, Value)>) {
-    // The second part of a path may be a token, and so may the query.
-    let parts: Vec<&str> = request.uri().path().split('/').collect();
-    let path = if parts.len() > 2 { format!("/{}/…", parts[1]) } else { parts.join("/") };
-    let received = Received {
-        at,
-        method: request.method().to_string(),
-        path,
-        headers: http::headers_without_secrets(request),
-        body: String::from_utf8_lossy(request.body()).into_owned(),
-        status,
-    };
-    let is_array = webhooks.len() > 1;
+    let events = webhooks.len();
+    let received = received(at, request, status, events);
     for (id, webhook) in webhooks {
         let mut received = received.clone();
-        if is_array {
-            received.body = webhook.to_string();
-        }
+        received.body = match events {
+            1 => String::from_utf8_lossy(request.body()).into_owned(),
+            _ => webhook.to_string(),
+        };
         feed.change(&id, |event| {
             event.received = Some(received);
             if event.evidence.envelope.is_none() && webhook.is_object() {
@@ -118,9 +113,96 @@ fn show(feed: &Feed, at: At, request: &Request, status: u16, webhooks: Vec<(Stri
     }
 }
 
+/// The request without its body.
+fn received(at: At, request: &Request, status: u16, events: usize) -> Received {
+    // The second part of a path may be a token, unless it says the type of an SDK's event; and so may the query.
+    let parts: Vec<&str> = request.uri().path().split('/').collect();
+    let path =
+        if parts.len() > 2 && parts[1] != "v1" { format!("/{}/…", parts[1]) } else { parts.join("/") };
+    Received {
+        at,
+        method: request.method().to_string(),
+        path,
+        headers: http::headers_without_secrets(request),
+        body: String::new(),
+        bytes: request.body().len(),
+        events,
+        status,
+    }
+}
+
+/// Tells the inspector of a request that brought first-party events: each is known by its `messageId`.
+fn show_first_party(feed: &Feed, at: At, request: &Request, status: u16, route: Route) {
+    let body = http::unpacked(request).and_then(|body| serde_json::from_slice::<Value>(&body).ok());
+    // What cannot be read may have a key anywhere.
+    let Some(mut body) = body else { return };
+    blank_keys(&mut body);
+    if let Some(batch) = body.get_mut("batch").filter(|batch| route == Route::Sdk && batch.is_array()) {
+        body = batch.take();
+    }
+    let events = match body {
+        Value::Array(events) => events,
+        one => vec![one],
+    };
+    let received = received(at, request, status, events.len());
+    for event in events {
+        let Some(message_id) = event["messageId"].as_str() else { continue };
+        let body = Some(event.to_string()).filter(|body| body.len() <= LARGEST_EVENT).unwrap_or_default();
+        feed.seen(&route.name_of(message_id), Seen::Received(Received { body, ..received.clone() }));
+    }
+}
+
+/// Segment's SDKs make no larger event (Segment's HTTP API). The bodies of larger ones are not kept.
+const LARGEST_EVENT: usize = 32 * 1024;
+
+/// Blanks out the write key, wherever it is.
+fn blank_keys(value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| match name.as_str() {
+            "writeKey" => *value = "…".into(),
+            _ => blank_keys(value),
+        }),
+        Value::Array(all) => all.iter_mut().for_each(blank_keys),
+        _ => (),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn by_sdk(feed: &Feed, path: &str, body: &str) {
+        let mut request = Request::new(body.to_owned().into());
+        *request.uri_mut() = path.parse().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("authorization", "Basic c2VjcmV0Og==".parse().unwrap());
+        headers.insert("user-agent", "an SDK".parse().unwrap());
+        show_first_party(feed, At::from_ms(0), &request, 200, Route::Sdk);
+    }
+
+    #[test]
+    fn a_request_of_an_sdk_is_shown_without_its_key() {
+        let feed = Feed::default();
+        let batch = r#"{"writeKey":"secret","batch":[{"messageId":"m1","writeKey":"secret","a":{"writeKey":"secret"}},{"messageId":"m2"},{}]}"#;
+        by_sdk(&feed, "/v1/batch?writeKey=secret", batch);
+        by_sdk(&feed, "/v1/track", r#"{"messageId":"m3","writeKey":"secret","event":"e"}"#);
+        for body in [r#"{"messageId":"m4","writeKey":"secret","#, "5", "[[]]", "\"x\"", ""] {
+            by_sdk(&feed, "/v1/track", body);
+        }
+        let of = |name: &str| {
+            feed.change(name, |_| true);
+            feed.name(name, &Route::Sdk.name_of(name));
+            feed.event(name).and_then(|event| event.received)
+        };
+        let (one, two, three) = (of("m1").unwrap(), of("m2").unwrap(), of("m3").unwrap());
+        assert_eq!(one.body, r#"{"a":{"writeKey":"…"},"messageId":"m1","writeKey":"…"}"#);
+        assert_eq!(two.body, r#"{"messageId":"m2"}"#);
+        assert_eq!(three.body, r#"{"event":"e","messageId":"m3","writeKey":"…"}"#);
+        assert_eq!((&*one.path, one.bytes, one.events, three.events), ("/v1/batch", batch.len(), 3, 1));
+        let headers = [("authorization", "…"), ("user-agent", "an SDK")];
+        assert_eq!(one.headers, headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(of("m4").is_none(), "what is no JSON is not shown");
+    }
 
     #[test]
     fn notes_types_of_one_and_of_many() {

@@ -1,7 +1,6 @@
 //! Stand-ins for Segment and Vero: they take what the real ones take, and keep it in the journal and for the inspector.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use hyper::header::HeaderValue;
 use inspector::backend::Behaviour;
-use inspector::feed::{Exchange, Feed};
+use inspector::feed::{Exchange, Feed, Seen, name_of_request};
 use inspector::model::time::At;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -73,13 +72,22 @@ impl StandIn {
 
     /// How it answers now.
     pub(crate) fn behaviour(&self) -> Behaviour {
+        let mut refused = self.refused();
+        if refused.as_ref().is_some_and(|(_, since)| since.elapsed() >= REFUSED_FOR) {
+            *refused = None;
+            *self.locked() = Behaviour::Well;
+        }
         *self.locked()
     }
 
     /// Answers so from now on.
     pub(crate) fn behave(&self, behaviour: Behaviour) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.refused() = None;
         *self.locked() = behaviour;
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<(String, Instant)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn locked(&self) -> MutexGuard<'_, Behaviour> {
@@ -126,15 +134,10 @@ impl StandIn {
 
     /// Whether this is the next event, or that event again.
     fn refuses(&self, messages: &[Message]) -> bool {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.refused();
         let Some((first, ..)) = messages.first() else { return false };
-        let (id, since) = refused.get_or_insert_with(|| (first.clone(), Instant::now()));
-        if since.elapsed() < REFUSED_FOR {
-            return messages.iter().any(|(other, ..)| other == id);
-        }
-        *refused = None;
-        *self.locked() = Behaviour::Well;
-        false
+        let (id, _) = refused.get_or_insert_with(|| (first.clone(), Instant::now()));
+        messages.iter().any(|(other, ..)| other == id)
     }
 
     /// Tells the inspector of what was sent of an event. One that did not come in here it does not have.
@@ -166,7 +169,8 @@ impl StandIn {
             status,
             response: String::from_utf8_lossy(response).into_owned(),
         };
-        self.feed.exchanged(id, exchange);
+        let name = if id.is_empty() { name_of_request(&exchange.message) } else { id.to_owned() };
+        self.feed.seen(&name, Seen::Exchange(exchange));
     }
 }
 
@@ -178,7 +182,7 @@ fn segment(request: &Request) -> (Vec<Message>, Response) {
     struct Batch {
         batch: Vec<Box<RawValue>>,
     }
-    let Some(body) = body(request) else { return (Vec::new(), not_json()) };
+    let Some(body) = http::unpacked(request) else { return (Vec::new(), not_json()) };
     let Ok(Batch { batch }) = serde_json::from_slice(&body) else { return (Vec::new(), not_json()) };
     let is_authorized = header(request, "authorization") == Some(&harness::basic(SEGMENT_WRITE_KEY));
     let status = if is_authorized { 200 } else { 401 };
@@ -194,7 +198,7 @@ fn segment(request: &Request) -> (Vec<Message>, Response) {
 }
 
 fn vero(call: &str, request: &Request) -> (Vec<Message>, Response) {
-    let Some(body) = body(request) else { return (Vec::new(), not_json()) };
+    let Some(body) = http::unpacked(request) else { return (Vec::new(), not_json()) };
     let message = value(&String::from_utf8_lossy(&body));
     if !message.is_object() {
         return (Vec::new(), not_json());
@@ -237,13 +241,4 @@ fn text<'v>(values: &[&'v Value]) -> Option<&'v str> {
 
 fn header<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
     request.headers().get(name)?.to_str().ok()
-}
-
-fn body(request: &Request) -> Option<Vec<u8>> {
-    if header(request, "content-encoding") != Some("gzip") {
-        return Some(request.body().to_vec());
-    }
-    let mut body = Vec::new();
-    flate2::read::GzDecoder::new(request.body().as_ref()).read_to_end(&mut body).ok()?;
-    Some(body)
 }

@@ -1,7 +1,6 @@
 //! The samples under `events/`, and what must arrive of each.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -42,25 +41,11 @@ pub struct Sample {
 
 impl Sample {
     pub fn all(project: &Project) -> Result<Vec<Sample>> {
-        let folder = project.root.join("events");
-        let mut samples = Vec::new();
-        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with("vero-") && name.ends_with(".json") {
-                samples.push(Sample::read(&path, name)?);
-            }
-        }
-        ensure!(!samples.is_empty(), "no vero-*.json in {}", folder.display());
-        samples.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(samples)
-    }
-
-    fn read(path: &Path, name: String) -> Result<Sample> {
-        let body = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let webhook =
-            serde_json::from_str(&body).with_context(|| format!("{} is not JSON", path.display()))?;
-        Ok(Sample { name, body, webhook })
+        let samples = files(project, "vero-")?.into_iter().map(|(name, body)| {
+            let webhook = serde_json::from_str(&body).with_context(|| format!("{name} is not JSON"))?;
+            Ok(Sample { name, body, webhook })
+        });
+        samples.collect()
     }
 
     pub fn webhook_type(&self) -> &str {
@@ -90,6 +75,24 @@ impl Sample {
             }
         }
     }
+}
+
+/// The files of `events/` that begin so, by their names, with their contents.
+pub(crate) fn files(project: &Project, prefix: &str) -> Result<Vec<(String, String)>> {
+    let folder = project.root.join("events");
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with(prefix) && name.ends_with(".json") {
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            files.push((name, text));
+        }
+    }
+    ensure!(!files.is_empty(), "no {prefix}*.json in {}", folder.display());
+    files.sort();
+    Ok(files)
 }
 
 /// A sample on its way: the webhook's id, or why it was not taken.

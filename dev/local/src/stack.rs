@@ -114,7 +114,6 @@ impl Stack {
         let stand_ins: Vec<_> = [segment.stand_in, vero.stand_in].into_iter().flatten().collect();
         let watched = stand_ins.iter().map(|stand_in| stand_in.destination).collect();
         let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let webhook_url = format!("http://{address}/vero/{}", secrets.webhook_token);
         let page = Page::new(
             project.clone(),
             feed,
@@ -122,7 +121,8 @@ impl Stack {
             outputs.clone(),
             parameters.collect(),
             stand_ins,
-            webhook_url,
+            address,
+            secrets.clone(),
         )?;
         let inspector_url = page::serve(page_port, secrets.inspector_token.clone(), Arc::new(page));
         let running = project.state.join(RUNNING);
@@ -307,11 +307,11 @@ async fn target(
 }
 
 /// What opens the routes of `ingest`.
-#[derive(Debug)]
-struct Secrets {
-    webhook_token: String,
-    segment_token: String,
-    write_key: String,
+#[derive(Debug, Clone)]
+pub(crate) struct Secrets {
+    pub(crate) webhook_token: String,
+    pub(crate) segment_token: String,
+    pub(crate) write_key: String,
     inspector_token: String,
 }
 

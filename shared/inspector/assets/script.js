@@ -34,6 +34,7 @@ function connect() {
     for (const id of rows.keys()) { if (rows.size <= MOST) break; rows.delete(id); }
     later("list", show, 50);
     later("numbers", showNumbers, 1000);
+    later("switches", showSwitches, 1000);
     if (isOpen) later("event", () => open(chosen(), true), 150);
   };
 }
@@ -149,6 +150,17 @@ addEventListener("keydown", (event) => {
 async function act(action) {
   const response = await fetch("act", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(action) }).catch(() => null);
   say(response ? (await response.json()).said : "The stack does not answer.");
+  showSwitches();
+}
+async function showSwitches() {
+  if (!one("bench")) return;
+  const response = await fetch("switches").catch(() => null);
+  for (const { destination, behaviour, is_paused } of response?.ok ? await response.json() : []) {
+    const of = (kind) => document.querySelector(`[data-${kind}="${destination}"]`);
+    of("behave").value = behaviour;
+    of("pause").hidden = is_paused;
+    of("resume").hidden = !is_paused;
+  }
 }
 function say(words) {
   one("said").textContent = words;
@@ -158,9 +170,9 @@ function say(words) {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  const { copy, again, redrive, pause, resume } = button.dataset;
+  const { copy, again, route, redrive, pause, resume } = button.dataset;
   if (copy !== undefined) say(await navigator.clipboard.writeText(copy).then(() => "Copied", () => "The browser does not let the page copy."));
-  else if (again !== undefined) act({ send: again });
+  else if (again !== undefined) act({ send: { route, body: again } });
   else if (redrive !== undefined) { if (button.dataset.asks === undefined || confirm(`Put the dead letters of ${redrive} back on the queue?`)) act({ redrive }); }
   else if (pause !== undefined) act({ pause: { destination: pause, is_paused: true } });
   else if (resume !== undefined) act({ pause: { destination: resume, is_paused: false } });
@@ -169,11 +181,14 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("change", (event) => {
   const destination = event.target.dataset.behave;
   if (destination) act({ behave: { destination, behaviour: event.target.value } });
-  if (event.target.value === "refuse_next") event.target.value = "well"; // as it does after that event
-  if (event.target.id === "sample") one("body").value = event.target.value;
+  if (event.target.id === "sample") chooseSample();
 });
-one("send")?.addEventListener("submit", (event) => { event.preventDefault(); act({ send: one("body").value }); });
-if (one("sample")) one("body").value = one("sample").value;
+function chooseSample() {
+  one("body").value = one("sample").value;
+  one("route").value = one("sample").selectedOptions[0].dataset.route;
+}
+one("send")?.addEventListener("submit", (event) => { event.preventDefault(); act({ send: { route: one("route").value, body: one("body").value } }); });
+if (one("sample")) chooseSample();
 
 async function showNumbers() {
   const response = await fetch("numbers").catch(() => null);

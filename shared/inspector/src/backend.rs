@@ -12,8 +12,13 @@ use crate::model::state::Stack;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    /// Post this webhook as Vero does.
-    Send(String),
+    /// Post this to `ingest`.
+    Send {
+        /// As whom.
+        route: Route,
+        /// The body.
+        body: String,
+    },
     /// Have a destination's stand-in answer otherwise.
     Behave {
         /// The destination's name.
@@ -32,6 +37,46 @@ pub enum Action {
     Hurry,
     /// Put the dead letters of an event back on the queue.
     Redrive(String),
+}
+
+/// As whom something is posted to `ingest`: by which route, and with which token or key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// `/vero`
+    Vero,
+    /// `/segment`
+    Segment,
+    /// `/v1`
+    Sdk,
+}
+
+impl Route {
+    /// Each, with its words on the page.
+    pub const ALL: [(Route, &'static str); 3] = [
+        (Route::Vero, "a webhook of Vero"),
+        (Route::Segment, "an event through Segment"),
+        (Route::Sdk, "an event of an SDK"),
+    ];
+
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Route::Vero => "vero",
+            Route::Segment => "segment",
+            Route::Sdk => "sdk",
+        }
+    }
+
+    /// The route that a first-party event came by.
+    pub fn of_first_party(through_segment: bool) -> Self {
+        if through_segment { Route::Segment } else { Route::Sdk }
+    }
+
+    /// By which name `ingest` knows a first-party event again: it makes its id of the route's key and of this `messageId`.
+    pub fn name_of(self, message_id: &str) -> String {
+        format!("{}:{message_id}", self.name())
+    }
 }
 
 /// How a destination's stand-in answers.
@@ -96,11 +141,22 @@ pub struct StandIn {
     pub behaviour: Behaviour,
 }
 
+/// Something to send.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Its file's name.
+    pub name: String,
+    /// As whom it is sent.
+    pub route: Route,
+    /// The body.
+    pub body: String,
+}
+
 /// What can be tried on this machine, and not with a deployed stack.
 #[derive(Debug, Clone, Default)]
 pub struct Workbench {
-    /// Webhooks to send, by name.
-    pub samples: Vec<(String, String)>,
+    /// What can be sent.
+    pub samples: Vec<Sample>,
     /// The destinations that are stand-ins.
     pub stand_ins: Vec<StandIn>,
     /// The URL that Vero would post to.

@@ -1,6 +1,7 @@
 //! The events that the page shows: what is known of each, in the order in which they came, within a bound of memory.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -25,8 +26,13 @@ pub struct Received {
     pub path: String,
     /// Names and values; those with secrets are left out.
     pub headers: Vec<(String, String)>,
-    /// The body as it came.
+    /// What the body had of this event: of a webhook as it came, of a first-party event without its write key. Empty if
+    /// it cannot be shown.
     pub body: String,
+    /// The body's bytes, as they came over the wire.
+    pub bytes: usize,
+    /// How many events the body had.
+    pub events: usize,
     /// What `ingest` answered.
     pub status: u16,
 }
@@ -56,6 +62,22 @@ pub struct Exchange {
     pub status: Option<u16>,
     /// The response's body.
     pub response: String,
+}
+
+/// What went over the wire, seen before its event may be known.
+#[derive(Debug, Clone)]
+pub enum Seen {
+    /// It brought the event.
+    Received(Received),
+    /// It carried the event on.
+    Exchange(Exchange),
+}
+
+/// The name of a request that has no id of its event: whoever knows the event knows what is sent of it.
+pub fn name_of_request(body: &Value) -> String {
+    let mut hasher = DefaultHasher::new();
+    body.to_string().hash(&mut hasher);
+    format!("request:{}", hasher.finish())
 }
 
 /// What is known of an event.
@@ -104,11 +126,11 @@ struct Events {
     bytes: usize,
     /// Other names of events, with their ids.
     names: HashMap<String, String>,
-    /// Of events that are not known yet, by the names that destinations know them by.
-    early: VecDeque<(String, Exchange)>,
+    /// Of events that are not known yet, by other names.
+    early: VecDeque<(String, Seen)>,
 }
 
-/// So many exchanges may come before their events.
+/// So much may be seen before its event is known.
 const EARLY: usize = 500;
 
 impl Default for Feed {
@@ -161,38 +183,42 @@ impl Feed {
         self.changed.send_replace(version);
     }
 
-    /// Adds what was sent of an event. A destination may know it by another name, and may be told of it before it is
-    /// known here.
-    pub fn exchanged(&self, name: &str, exchange: Exchange) {
+    /// Adds what was seen of an event. Its sender or a destination may know it by another name, and it may not be known
+    /// here yet.
+    pub fn seen(&self, name: &str, seen: Seen) {
         let mut events = self.events();
         let id = events.names.get(name).cloned().unwrap_or_else(|| name.to_owned());
         if !events.by_id.contains_key(&id) && At::of_id(&id).is_none() {
             if events.early.len() == EARLY {
                 events.early.pop_front();
             }
-            events.early.push_back((name.to_owned(), exchange));
+            events.early.push_back((name.to_owned(), seen));
             return;
         }
         drop(events);
         self.change(&id, |event| {
-            event.exchanges.push(exchange);
+            match seen {
+                Seen::Received(received) => event.received = Some(received),
+                Seen::Exchange(exchange) => event.exchanges.push(exchange),
+            }
             true
         });
     }
 
-    /// Says by which other name destinations know an event.
+    /// Says by which other name an event is known. If another event had it, later ones are this one's.
     pub fn name(&self, id: &str, name: &str) {
         let mut events = self.events();
-        if !events.by_id.contains_key(id) || events.names.insert(name.to_owned(), id.to_owned()).is_some() {
+        if !events.by_id.contains_key(id) {
             return;
         }
+        events.names.insert(name.to_owned(), id.to_owned());
         let (own, others) =
             std::mem::take(&mut events.early).into_iter().partition(|(early, _)| early == name);
         events.early = others;
         drop(events);
-        let own: VecDeque<(String, Exchange)> = own;
-        for (name, exchange) in own {
-            self.exchanged(&name, exchange);
+        let own: VecDeque<(String, Seen)> = own;
+        for (name, seen) in own {
+            self.seen(&name, seen);
         }
     }
 
@@ -262,12 +288,19 @@ mod tests {
             status: Some(200),
             response: String::new(),
         };
-        feed.exchanged("node-1", exchange.clone());
+        let seen = Seen::Exchange(exchange);
+        feed.seen("node-1", seen.clone());
         assert!(feed.event("node-1").is_none());
         feed.change("a", |_| true);
         feed.name("a", "node-1");
-        feed.exchanged("node-1", exchange);
-        assert_eq!(feed.event("a").map(|event| event.exchanges.len()), Some(2));
+        feed.seen("node-1", seen.clone());
+        let exchanges = |id: &str| feed.event(id).map(|event| event.exchanges.len());
+        assert_eq!(exchanges("a"), Some(2));
+        // The same name from another sender.
+        feed.change("b", |_| true);
+        feed.name("b", "node-1");
+        feed.seen("node-1", seen);
+        assert_eq!((exchanges("a"), exchanges("b")), (Some(2), Some(1)));
     }
 
     #[test]

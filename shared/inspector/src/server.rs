@@ -19,7 +19,7 @@ use maud::Markup;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::backend::{Action, Backend, Problem};
+use crate::backend::{Action, Backend, Problem, StandIn};
 use crate::model::letter::is_plain;
 use crate::model::state::Stack;
 use crate::model::time::At;
@@ -68,6 +68,7 @@ pub async fn serve<B: Backend>(listener: TcpListener, token: String, backend: Ar
         .route("/{token}/style.css", get(style))
         .route("/{token}/script.js", get(script))
         .route("/{token}/numbers", get(numbers::<B>))
+        .route("/{token}/switches", get(switches::<B>))
         .route("/{token}/events/{since}", get(events::<B>))
         .route("/{token}/event/{id}", get(event::<B>))
         .route("/{token}/act", post(act::<B>))
@@ -150,6 +151,17 @@ async fn numbers<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
     let mut numbers = app.numbers.lock().unwrap_or_else(PoisonError::into_inner);
     let stack = app.backend.stack();
     html(numbers.show(app.backend.feed(), &app.view(&stack)))
+}
+
+/// How each stand-in answers now, and whether its destination is paused.
+async fn switches<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
+    let (stack, workbench) = (app.backend.stack(), app.backend.workbench().unwrap_or_default());
+    let switches = workbench.stand_ins.iter().map(|StandIn { destination, behaviour }| {
+        let is_paused = stack.paused().any(|name| name == destination);
+        json!({"destination": destination, "behaviour": behaviour, "is_paused": is_paused})
+    });
+    let switches: Vec<_> = switches.collect();
+    ([(header::CONTENT_TYPE, "application/json")], json!(switches).to_string()).into_response()
 }
 
 async fn event<B: Backend>(

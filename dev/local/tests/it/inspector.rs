@@ -22,7 +22,8 @@ async fn the_page_shows_what_becomes_of_events() -> Result<()> {
     let pictures = browser.folder.join("pictures");
     std::fs::create_dir_all(&pictures)?;
     let stack = Stack::start(&Settings::default()).await?;
-    let arguments = [stack.inspector_url(), &stack.webhook_url(), &pictures.display().to_string()];
+    let pictures_path = pictures.display().to_string();
+    let arguments = [stack.inspector_url(), &stack.webhook_url(), stack.write_key(), &pictures_path];
     browser.run("inspector.js", &arguments).await?;
     let picture = pictures.join("readme.png");
     ensure!(picture.metadata()?.len() < 200_000, "the README's picture has become large");

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use maud::{Markup, html};
-use relay_core::blueprint::Blueprint;
 use relay_core::envelope::Envelope;
 use serde_json::Value;
 
 use super::json::{Side, tree};
 use super::rows::{View, clock, outcome};
 use super::text::shown;
+use crate::backend::Route;
 use crate::feed::{Event, Exchange, Received};
 use crate::links::{self, Links};
+use crate::model::letter::is_plain;
 use crate::model::mapping::requests;
 use crate::model::state::Stack;
 use crate::model::story::{DestinationStory, State};
@@ -31,6 +32,9 @@ const RULES: [(&str, &str); 7] = [
     ("no_consent", "the blueprint asks for a consent that the user has not given"),
 ];
 
+/// What an open breaker means.
+pub(super) const BREAKER: &str = "After three failures in a row the worker makes no request for 10 to 60 s, or for as long as Retry-After asks. What it is owed waits meanwhile. Then one request tries whether the destination is back.";
+
 /// The event, with what can be done about it.
 pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
     let (story, stack, now) = (view.story(event), view.stack, view.now);
@@ -43,16 +47,26 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
     // By no settings at all: what differs then is a setting's doing.
     let unnamed = envelope
         .and_then(|envelope| {
-            Some(requests(&Envelope::parse(envelope).ok()?, &Stack::default(), &Blueprint::default()))
+            // A document of its own has the default preset, too.
+            let without_preset = serde_json::from_str(r#"{"events":{}}"#).unwrap_or_default();
+            Some(requests(&Envelope::parse(envelope).ok()?, &Stack::default(), &without_preset))
         })
         .unwrap_or_default();
     let is_dead = story.destinations.iter().any(|part| matches!(part.state, State::DeadLetter { .. }))
         || event.evidence.letters.yes().is_some_and(|letters| !letters.is_empty());
-    let body = event.received.as_ref().map(|received| received.body.clone());
+    let route = match story.source {
+        Some("segment") => {
+            let through_segment = story.envelope.as_ref().is_some_and(|own| own["through_segment"] == true);
+            Route::of_first_party(through_segment)
+        }
+        _ => Route::Vero,
+    };
+    let is_webhook = route == Route::Vero;
+    // A first-party event's body has no key any more, so that its payload is what can be sent again.
+    let body = event.received.as_ref().filter(|_| is_webhook).map(|received| received.body.clone());
     let payload_of =
         |envelope: &Value| Some(envelope["payload"].clone()).filter(|payload| !payload.is_null());
     let body = body.or_else(|| Some(payload_of(story.envelope.as_ref()?)?.to_string()));
-    let is_webhook = story.source != Some("segment");
     html! {
         div.head {
             h2 { (shown(story.kind.as_deref().unwrap_or("an event without a type"))) }
@@ -65,9 +79,11 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
             }
             p.do {
                 @if let Some(body) = &body {
-                    @if is_webhook { button type="button" data-copy=(curl(body)) { "Copy as curl" } " " }
+                    button type="button" data-copy=(curl(body, route, story.kind.as_deref())) { "Copy as curl" } " "
                     button type="button" data-copy=(pretty(body)) { "Copy as test sample" } " "
-                    @if view.is_workbench && is_webhook { button type="button" data-again=(body) { "Send as a new event" } " " }
+                    @if view.is_workbench { button type="button" data-again=(body) data-route=(route.name()) {
+                        @if is_webhook { "Send as a new event" } @else { "Send again" }
+                    } " " }
                 }
                 @if is_dead { button type="button" data-redrive=(story.id) data-asks=[(!view.is_workbench).then_some("")] { "Redrive: to whom it is still owed" } }
             }
@@ -75,8 +91,12 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
         }
         div.sides {
             section aria-label="What came" {
-                h3 { @if story.source == Some("segment") { "What the SDK sent" } @else { "What Vero sent" } }
-                @if let Some(received) = &event.received { (came(received)) }
+                h3 { @match route {
+                    Route::Vero => "What Vero sent",
+                    Route::Segment => "What Segment sent",
+                    Route::Sdk => "What the SDK sent",
+                } }
+                @if let Some(received) = &event.received { (came(received, is_webhook)) }
                 (payload(&story.envelope, body.as_deref(), &links))
                 @if let Some(envelope) = &story.envelope {
                     details { summary { "The envelope in the queue" } (tree(&without_payload(envelope), &none())) }
@@ -86,8 +106,9 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
                 section aria-label=(part.name) {
                     h3 { (part.name) " " span class={ "pill " (outcome(&part.state)) } { (outcome(&part.state)) } }
                     p { (part.state.text(now)) }
+                    @if part.is_held_by_breaker() { p.breaker { b { "The breaker is open. " } (BREAKER) } }
                     (attempts(part, event, now))
-                    (sent(part, event, &links, &unnamed))
+                    (sent(part, event, &links, &unnamed, is_webhook))
                 }
             } }
         }
@@ -99,12 +120,25 @@ fn none() -> Side<'static> {
     Side::Came { used: &NONE, is_linked: false }
 }
 
-fn came(received: &Received) -> Markup {
+fn came(received: &Received, is_webhook: bool) -> Markup {
     html! {
         p.line { code { (received.method) " " (shown(&received.path)) } " → " (received.status) }
         details {
-            summary { (received.headers.len()) " headers, " (received.body.len()) " bytes" }
+            summary {
+                (received.headers.len()) " headers, " (received.bytes) " bytes"
+                @if received.events > 1 { ", " (received.events) " events, of which this is one" }
+            }
             (headers(&received.headers))
+        }
+        // A webhook travels as it came; a first-party event is completed by its path and its batch.
+        @if !is_webhook {
+            details {
+                summary { "The event as it came, its write key blanked out" }
+                @match serde_json::from_str(&received.body) {
+                    Ok(body) => (tree(&body, &none())),
+                    Err(_) => p.hint { "It is too large to be kept here." },
+                }
+            }
         }
     }
 }
@@ -112,7 +146,7 @@ fn came(received: &Received) -> Markup {
 fn headers(headers: &[(String, String)]) -> Markup {
     html! {
         dl.headers { @for (name, value) in headers { dt { (shown(name)) } dd { (shown(value)) } } }
-        p.hint { "Headers with secrets are left out." }
+        p.hint { "Secrets are blanked out." }
     }
 }
 
@@ -153,7 +187,13 @@ fn without_payload(envelope: &Value) -> Value {
 }
 
 /// The requests as they were sent, or else as they are mapped.
-fn sent(part: &DestinationStory, event: &Event, links: &Links, unnamed: &[(String, Value)]) -> Markup {
+fn sent(
+    part: &DestinationStory,
+    event: &Event,
+    links: &Links,
+    unnamed: &[(String, Value)],
+    is_webhook: bool,
+) -> Markup {
     let exchanges: Vec<&Exchange> =
         event.exchanges.iter().filter(|one| one.destination == of_part(part.name)).collect();
     html! {
@@ -161,9 +201,10 @@ fn sent(part: &DestinationStory, event: &Event, links: &Links, unnamed: &[(Strin
             @let name = format!("{}/{place}", part.name);
             h4 { (shown(part.mapped_to.get(place).map_or("request", String::as_str))) }
             @if let Some(before) = renamed(&name, request, unnamed) {
-                p.hint { "EventNames or the blueprint renames it; otherwise it is " b { (shown(&before)) } }
+                p.hint { (if is_webhook { "EventNames" } else { "The blueprint" }) " renames it; otherwise it is " b { (shown(&before)) } }
             }
-            (tree(request, &Side::Sent { request: &name, links }))
+            @let before = unnamed.iter().find(|(own, _)| !is_webhook && *own == name).map(|(_, body)| body);
+            (tree(request, &Side::Sent { request: &name, links, before }))
         }
         @if part.requests.is_empty() { @for words in &part.mapped_to { p.hint { (shown(words)) } } }
         @if let Some((_, rule)) = RULES.iter().find(|(reason, _)| is_kept_back(part, reason)) { p.hint { (rule) } }
@@ -219,21 +260,36 @@ fn attempts(part: &DestinationStory, event: &Event, now: At) -> Markup {
                     time title=(attempt.at.to_string()) { (after(attempt.at)) } " "
                     @if let Some(number) = attempt.attempt { "attempt " (number) ": " }
                     (shown(&attempt.outcome))
-                    @if let Some(reason) = &attempt.reason { " (" (shown(reason)) ")" }
-                    @if let Some(status) = attempt.status { ", HTTP " (status) }
+                    @let by = attempt.held_back_by();
+                    @if let Some(by) = by { ", held back by " (by) }
+                    @if let Some(reason) = &attempt.reason {
+                        " (" @if by.is_some() { "the last failure: " } (shown(reason))
+                        @if let Some(status) = attempt.status { ", HTTP " (status) } ")"
+                    }
                 }
             }
             @if let State::Queued { next_try, attempt, .. } = &part.state {
-                li.next { "attempt " (attempt) " " @if *next_try > now { "in " (for_people(next_try.since(now))) } @else { "is due" } }
+                li.next {
+                    "attempt " (attempt) " "
+                    @if *next_try > now { "in " (for_people(next_try.since(now))) ", at " (next_try.clock()) } @else { "is due" }
+                }
             }
         }
     }
 }
 
-/// The webhook as a command; the URL is the user's to fill in.
-fn curl(body: &str) -> String {
+/// The event as a command; URL and key are the user's to fill in.
+fn curl(body: &str, route: Route, kind: Option<&str>) -> String {
     let quoted = body.replace('\'', r"'\''");
-    format!("curl -H 'content-type: application/json' -d '{quoted}' \"$WEBHOOK_URL\"")
+    let to = match route {
+        Route::Vero => "\"$WEBHOOK_URL\"".to_owned(),
+        Route::Segment => "\"$SEGMENT_WEBHOOK_URL\"".to_owned(),
+        Route::Sdk => {
+            let kind = kind.filter(|kind| is_plain(kind)).unwrap_or("track").to_lowercase();
+            format!("-u \"$WRITE_KEY:\" \"$SDK_HOST/v1/{kind}\"")
+        }
+    };
+    format!("curl -H 'content-type: application/json' -d '{quoted}' {to}")
 }
 
 fn pretty(body: &str) -> String {
@@ -244,6 +300,71 @@ fn pretty(body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::known::Known;
+    use crate::model::log_line::LogLine;
+
+    #[test]
+    fn a_try_that_the_breaker_held_back_says_so() {
+        let stack = Stack {
+            parameters: [("VeroAuthTokenParameter".to_owned(), "/v".to_owned())].into(),
+            ..Stack::default()
+        };
+        let view = View { stack: &stack, now: At::from_ms(0), shows_addresses: true, is_workbench: true };
+        let feed = crate::feed::Feed::default();
+        let owed = |attempt: i64, held_back: &str| {
+            let text = format!(
+                r#"{{"level":"WARN","message":"still owed","id":"e1","destination":"vero_track","attempt":{attempt},"reason":"server_error","status":500{held_back}}}"#
+            );
+            let line = LogLine::read("worker", At::from_ms(attempt), &text).unwrap();
+            feed.change("e1", |event| {
+                let before = event.evidence.lines.yes().cloned().unwrap_or_default();
+                event.evidence.lines = Known::Yes(before.into_iter().chain([line]).collect());
+                true
+            });
+            whole(&feed.event("e1").unwrap(), &view).into_string()
+        };
+        let mut numbers = crate::page::numbers::Numbers::default();
+        let is_open = |page: &str| page.contains("breaker");
+        assert!(!is_open(&owed(1, "")) && !is_open(&numbers.show(&feed, &view).into_string()));
+        let page = owed(2, r#","held_back":"breaker""#);
+        assert!(
+            page.contains("held back by the breaker (the last failure: <bdi>server_error</bdi>, HTTP 500)"),
+            "{page}"
+        );
+        assert!(page.contains("The breaker is open."), "{page}");
+        let shown = numbers.show(&feed, &view).into_string();
+        assert!(shown.contains("The breaker of vero_track is open"), "{shown}");
+        // A request was made again.
+        assert!(!owed(3, "").contains("The breaker is open."));
+        assert!(!is_open(&numbers.show(&feed, &view).into_string()));
+        // Time is no breaker.
+        let page = owed(4, r#","held_back":"time""#);
+        assert!(page.contains("held back by the 10 s") && !page.contains("The breaker is open."), "{page}");
+    }
+
+    #[test]
+    fn a_first_party_event_says_what_the_blueprint_renames() {
+        let payload = r#"{"type":"track","event":"Product Viewed","userId":"u","messageId":"m","properties":{"url":"/p","price":1}}"#;
+        let envelope = format!(
+            r#"{{"version":1,"id":"e1","source":"segment","received_at":"2026-11-21T05:04:03.123Z","payload":{payload}}}"#
+        );
+        let stack = Stack {
+            parameters: [("VeroAuthTokenParameter".to_owned(), "/v".to_owned())].into(),
+            ..Stack::default()
+        };
+        let view = View { stack: &stack, now: At::from_ms(0), shows_addresses: true, is_workbench: true };
+        let feed = crate::feed::Feed::default();
+        feed.change("e1", |event| {
+            event.evidence.envelope = Some(envelope);
+            true
+        });
+        let page = whole(&feed.event("e1").unwrap(), &view).into_string();
+        assert!(page.contains("The blueprint renames it; otherwise it is <b><bdi>Product Viewed</bdi></b>"));
+        let notes: Vec<&str> =
+            page.split("data-path=").filter(|leaf| leaf.contains("renamed by the blueprint")).collect();
+        assert!(notes.len() == 1 && notes[0].contains("data/product_url"), "{notes:?}");
+        assert!(page.contains(r#"data-route="sdk""#) && page.contains("$SDK_HOST/v1/track"), "{page}");
+    }
 
     #[test]
     fn what_a_setting_keeps_back_or_renames_says_which() {

@@ -15,8 +15,8 @@ const FIELDS: usize = 3_000;
 pub(crate) enum Side<'a> {
     /// What came: the pointers that something was made of.
     Came { used: &'a BTreeSet<&'a str>, is_linked: bool },
-    /// What is sent: by the name of its request.
-    Sent { request: &'a str, links: &'a Links },
+    /// What is sent: by the name of its request; and what a first-party event is mapped to without a blueprint.
+    Sent { request: &'a str, links: &'a Links, before: Option<&'a Value> },
 }
 
 /// A document.
@@ -82,10 +82,12 @@ fn leaf(label: &Markup, value: &Value, pointer: &str, side: &Side<'_>) -> Markup
             let is_lost = *is_linked && !used.contains(pointer) && !value.is_null();
             (pointer.to_owned(), String::new(), is_lost.then_some("not sent"))
         }
-        Side::Sent { request, links } => {
+        Side::Sent { request, links, before } => {
             let from = links.get(&format!("{request}#{pointer}"));
             let from: Vec<&str> = from.into_iter().flatten().map(String::as_str).collect();
-            (format!("{request}#{pointer}"), from.join("\n"), None)
+            let is_renamed = before.is_some_and(|before| before.pointer(pointer).is_none());
+            let note = is_renamed.then_some("renamed by the blueprint");
+            (format!("{request}#{pointer}"), from.join("\n"), note)
         }
     };
     html! {

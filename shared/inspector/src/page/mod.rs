@@ -9,7 +9,7 @@ mod text;
 
 use maud::{DOCTYPE, Markup, html};
 
-use crate::backend::{Behaviour, Workbench};
+use crate::backend::{Behaviour, Route, Workbench};
 use crate::model::state::Stack;
 
 /// The page, without events: those come by the stream.
@@ -33,6 +33,7 @@ pub(crate) fn whole(stack: &Stack, limits: &[String], workbench: Option<&Workben
                         (stack.name) " in " @if stack.is_local { "cargo local" } @else { (stack.region) }
                         " · " span #live role="status" { "connecting" }
                     }
+                    p #said role="status" aria-live="polite" {}
                     p.keys { kbd { "j" } kbd { "k" } " move, " kbd { "Enter" } " open, " kbd { "Esc" } " close, " kbd { "/" } " search" }
                 }
                 @if !limits.is_empty() {
@@ -51,7 +52,6 @@ pub(crate) fn whole(stack: &Stack, limits: &[String], workbench: Option<&Workben
                     }
                     section #event aria-label="Event" tabindex="-1" { p.hint { "Choose an event to see what came, what was sent, and what became of it." } }
                 }
-                p #said role="status" aria-live="polite" {}
             }
         }
     }
@@ -60,12 +60,12 @@ pub(crate) fn whole(stack: &Stack, limits: &[String], workbench: Option<&Workben
 fn filters() -> Markup {
     html! {
         form #filters role="search" {
-            label { "Search " input #search type="search" placeholder="id, user, campaign …" autocomplete="off" spellcheck="false"; }
+            label title={ "Looks at the first " (text::SHOWN) " characters of each event" } { "Search " input #search type="search" placeholder="id, user, campaign …" autocomplete="off" spellcheck="false"; }
             label { "Type " select #type { option value="" { "all" } } }
             label { "Destination " select #destination { option value="" { "any" } } }
             label { "Outcome " select #outcome {
                 option value="" { "any" }
-                @for (value, words) in rows::OUTCOMES { option value=(value) { (words) } }
+                @for (value, words, meaning) in rows::OUTCOMES { option value=(value) title=(meaning) { (words) } }
             } }
             span #count role="status" {}
         }
@@ -78,13 +78,17 @@ fn bench(workbench: &Workbench, stack: &Stack) -> Markup {
             summary { "Try things" }
             div.bench {
                 form #send {
-                    h2 { "Send a webhook" }
+                    h2 { "Send an event" }
                     label { "Sample " select #sample {
-                        @for (name, body) in &workbench.samples { option value=(body) { (name) } }
+                        @for sample in &workbench.samples { option value=(sample.body) data-route=(sample.route.name()) { (sample.name) } }
+                    } }
+                    label { "Send it as " select #route {
+                        @for (route, words) in Route::ALL { option value=(route.name()) { (words) } }
                     } }
                     label { "Body " textarea #body rows="8" spellcheck="false" {} }
                     button { "Send" }
-                    p.hint { "Vero posts to " code { (workbench.webhook_url) } }
+                    p.hint { "Token and write key are added here. Vero itself posts to " code { (workbench.webhook_url) } }
+                    p.hint { "Two events of Segment or of an SDK with the same " code { "messageId" } " are one event, and one row." }
                 }
                 div {
                     h2 { "Have a destination misbehave" }
@@ -95,11 +99,10 @@ fn bench(workbench: &Workbench, stack: &Stack) -> Markup {
                                     option value=(behaviour.name()) selected[behaviour == stand_in.behaviour] { (words) }
                                 }
                             } }
-                            @if stack.paused().any(|name| name == stand_in.destination) { " is paused " }
                             " "
-                            button type="button" data-pause=(stand_in.destination) { "Pause" }
-                            " "
-                            button type="button" data-resume=(stand_in.destination) { "Resume" }
+                            @let is_paused = stack.paused().any(|name| name == stand_in.destination);
+                            button type="button" data-pause=(stand_in.destination) hidden[is_paused] { "Pause" }
+                            button type="button" data-resume=(stand_in.destination) hidden[!is_paused] { "Paused: resume" }
                         }
                     }
                     h2 { "Hurry time" }

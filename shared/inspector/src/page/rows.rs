@@ -5,17 +5,17 @@ use maud::{Markup, html};
 use super::text::{plain, shown};
 use crate::feed::Event;
 use crate::model::state::Stack;
-use crate::model::story::{State, Story, tell};
+use crate::model::story::{DestinationStory, State, Story, tell};
 use crate::model::time::At;
 
-/// The outcomes that can be chosen, with their words.
-pub(crate) const OUTCOMES: [(&str, &str); 6] = [
-    ("accepted", "accepted"),
-    ("waits", "waits"),
-    ("owed", "owed"),
-    ("dead", "dead letter"),
-    ("skipped", "skipped"),
-    ("unknown", "not known"),
+/// The outcomes that can be chosen, with their words and what they mean.
+pub(crate) const OUTCOMES: [(&str, &str, &str); 6] = [
+    ("accepted", "accepted", "the destination has it"),
+    ("waits", "waits", "not tried yet, or the destination is paused"),
+    ("owed", "owed", "a try failed, the next one comes by itself"),
+    ("dead", "dead letter", "only a redrive tries it again"),
+    ("skipped", "skipped", "not meant for the destination"),
+    ("unknown", "not known", "its column says why"),
 ];
 
 /// One of [`OUTCOMES`], or `off`.
@@ -76,7 +76,7 @@ pub(crate) fn row(event: &Event, view: &View<'_>) -> Markup {
                 span.outcomes {
                     @for part in &parts {
                         span class={ "pill " (outcome(&part.state)) } title=(plain(&part.state.text(now))) {
-                            (part.name) " " b { (words(&part.state)) }
+                            (part.name) " " b { (words(part)) }
                         }
                     }
                 }
@@ -85,9 +85,10 @@ pub(crate) fn row(event: &Event, view: &View<'_>) -> Markup {
     }
 }
 
-fn words(state: &State) -> String {
-    match state {
+fn words(part: &DestinationStory) -> String {
+    match &part.state {
         State::Queued { reason: Some(reason), attempt, .. } => {
+            let reason = if part.is_held_by_breaker() { "breaker open" } else { reason };
             format!("owed: {reason}, {} tried", attempt - 1)
         }
         State::DeadLetter { reason } => format!("dead: {reason}"),
@@ -95,8 +96,8 @@ fn words(state: &State) -> String {
         State::Skipped { .. } => "skipped".to_owned(),
         other => OUTCOMES
             .iter()
-            .find(|(name, _)| *name == outcome(other))
-            .map_or("off", |(_, words)| words)
+            .find(|(name, ..)| *name == outcome(other))
+            .map_or("off", |(_, words, _)| words)
             .to_owned(),
     }
 }
