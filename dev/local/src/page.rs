@@ -47,13 +47,17 @@ pub(crate) struct Page {
     outputs: Outputs,
     stand_ins: Vec<Arc<StandIn>>,
     samples: Vec<backend::Sample>,
-    /// Where `ingest` is reached, and by which tokens and key.
-    ingest: SocketAddr,
-    secrets: Secrets,
+    ingest: Ingest,
     parameters: Mutex<BTreeMap<String, String>>,
     seen: Mutex<Seen>,
     /// One looks at the stack at a time.
     looking: tokio::sync::Mutex<()>,
+}
+
+/// Where `ingest` is reached, and by which tokens and key.
+pub(crate) struct Ingest {
+    pub(crate) address: SocketAddr,
+    pub(crate) secrets: Secrets,
 }
 
 /// How far the stack has been looked at.
@@ -113,8 +117,7 @@ impl Page {
         outputs: Outputs,
         parameters: BTreeMap<String, String>,
         stand_ins: Vec<Arc<StandIn>>,
-        ingest: SocketAddr,
-        secrets: Secrets,
+        ingest: Ingest,
     ) -> Result<Self> {
         let mut samples = Vec::new();
         for (prefix, route) in [("vero-", Route::Vero), ("segment-", Route::Segment)] {
@@ -130,7 +133,6 @@ impl Page {
             stand_ins,
             samples,
             ingest,
-            secrets,
             parameters,
             seen: Mutex::default(),
             looking: Default::default(),
@@ -287,9 +289,10 @@ impl Page {
     }
 
     async fn send(&self, route: Route, body: String) -> Result<String> {
+        let Ingest { address, secrets } = &self.ingest;
         let path = match route {
-            Route::Vero => format!("/vero/{}", self.secrets.webhook_token),
-            Route::Segment => format!("/segment/{}", self.secrets.segment_token),
+            Route::Vero => format!("/vero/{}", secrets.webhook_token),
+            Route::Segment => format!("/segment/{}", secrets.segment_token),
             Route::Sdk => path_of_sdk(&body),
         };
         let mut request = Request::new(body.into());
@@ -297,9 +300,9 @@ impl Page {
         *request.uri_mut() = path.parse()?;
         request.headers_mut().insert("content-type", "application/json".parse()?);
         if route == Route::Sdk {
-            request.headers_mut().insert("authorization", harness::basic(&self.secrets.write_key).parse()?);
+            request.headers_mut().insert("authorization", harness::basic(&secrets.write_key).parse()?);
         }
-        let answer = http::send(self.ingest, request).await?;
+        let answer = http::send(*address, request).await?;
         let (status, text) = (answer.status().as_u16(), String::from_utf8_lossy(answer.body()));
         ensure!(answer.status().is_success(), "ingest answered {status}: {text}");
         Ok(format!("ingest answered {status}: {text}"))
@@ -410,7 +413,7 @@ impl Backend for Page {
         Some(Workbench {
             samples: self.samples.clone(),
             stand_ins: stand_ins.collect(),
-            webhook_url: format!("http://{}/vero/{}", self.ingest, self.secrets.webhook_token),
+            webhook_url: format!("http://{}/vero/{}", self.ingest.address, self.ingest.secrets.webhook_token),
         })
     }
 

@@ -20,7 +20,7 @@ use crate::install;
 use crate::journal::{Delivery, Destination, Journal};
 use crate::logs::Logs;
 use crate::ministack::MiniStack;
-use crate::page::{self, Page};
+use crate::page::{self, Ingest, Page};
 use crate::project::{self, Project};
 use crate::proxy;
 use crate::receivers::{SEGMENT_WRITE_KEY, StandIn, VERO_AUTH_TOKEN};
@@ -121,8 +121,7 @@ impl Stack {
             outputs.clone(),
             parameters.collect(),
             stand_ins,
-            address,
-            secrets.clone(),
+            Ingest { address, secrets: secrets.clone() },
         )?;
         let inspector_url = page::serve(page_port, secrets.inspector_token.clone(), Arc::new(page));
         let running = project.state.join(RUNNING);

@@ -5,7 +5,7 @@ const one = (id) => document.getElementById(id);
 const list = one("list"), pane = one("event"), search = one("search");
 const rows = new Map(); // id -> li, oldest first; the list has the newest of those that pass the filter
 const MOST = 10000, SCREEN = 200;
-let limit = SCREEN, shown = [];
+let limit = SCREEN, shown = [], found = new Set(); // the long events in which the server has found the words
 
 // --- the stream -----------------------------------------------------------------------------------------------------
 let stream, last = "0-0";
@@ -33,6 +33,7 @@ function connect() {
     }
     for (const id of rows.keys()) { if (rows.size <= MOST) break; rows.delete(id); }
     later("list", show, 50);
+    later("search", searchLong, 1000);
     later("numbers", showNumbers, 1000);
     later("switches", showSwitches, 1000);
     if (isOpen) later("event", () => open(chosen(), true), 150);
@@ -52,13 +53,18 @@ function option(id, value) {
   select.add(new Option(value, value));
 }
 function passes(row, { type, destination, outcome, words }) {
-  if ((type && row.dataset.type !== type) || (words && !row.dataset.text.includes(words))) return false;
+  if ((type && row.dataset.type !== type) || (words && !row.dataset.text.includes(words) && !found.has(row.dataset.id))) return false;
   if (!destination && !outcome) return true;
   const outcomes = row.dataset.outcomes.split(" ").map((pair) => pair.split("="));
   return outcomes.some(([name, is]) => (!destination || name === destination) && (!outcome || is === outcome));
 }
+// A row that is replaced between press and release loses its click.
+let isPressed = false;
+list.addEventListener("pointerdown", () => { isPressed = true; });
+for (const type of ["pointerup", "pointercancel"]) addEventListener(type, () => { if (isPressed) later("list", show, 50); isPressed = false; });
 // Thousands of rows in a document make a browser slow, so that it has those that can be seen and some more.
 function show() {
+  if (isPressed) return;
   const filter = { type: one("type").value, destination: one("destination").value, outcome: one("outcome").value, words: search.value.trim().toLowerCase() };
   shown = [...rows.values()].filter((row) => passes(row, filter)).reverse().sort((one, other) => other.dataset.at - one.dataset.at);
   const focused = document.activeElement?.closest("#list li")?.dataset.id, { scrollTop } = list;
@@ -75,7 +81,13 @@ list.addEventListener("scroll", () => {
   list.append(...shown.slice(limit, limit + SCREEN));
   limit += SCREEN;
 });
-one("filters").addEventListener("input", () => { limit = SCREEN; list.scrollTop = 0; show(); });
+one("filters").addEventListener("input", () => { limit = SCREEN; list.scrollTop = 0; show(); later("search", searchLong, 200); });
+async function searchLong() {
+  const words = search.value.trim();
+  if (!words) return;
+  const response = await fetch("search", { method: "POST", body: words }).catch(() => null);
+  if (response?.ok && words === search.value.trim()) { found = new Set(await response.json()); show(); }
+}
 one("filters").addEventListener("submit", (event) => event.preventDefault());
 
 // --- one event ------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ use crate::model::time::At;
 use crate::page;
 use crate::page::numbers::Numbers;
 use crate::page::rows::View;
+use crate::page::text::SHOWN;
 
 /// So many rows go in one message of the stream.
 const ROWS: usize = 200;
@@ -71,6 +72,7 @@ pub async fn serve<B: Backend>(listener: TcpListener, token: String, backend: Ar
         .route("/{token}/switches", get(switches::<B>))
         .route("/{token}/events/{since}", get(events::<B>))
         .route("/{token}/event/{id}", get(event::<B>))
+        .route("/{token}/search", post(search::<B>))
         .route("/{token}/act", post(act::<B>))
         .layer(from_fn_with_state(Arc::clone(&app), guard::<B>))
         .layer(DefaultBodyLimit::max(BODY))
@@ -151,6 +153,18 @@ async fn numbers<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
     let mut numbers = app.numbers.lock().unwrap_or_else(PoisonError::into_inner);
     let stack = app.backend.stack();
     html(numbers.show(app.backend.feed(), &app.view(&stack)))
+}
+
+/// The ids of the long events that have these words somewhere. The browser has the heads of all, and searches those.
+async fn search<B: Backend>(State(app): State<Arc<App<B>>>, words: String) -> Response {
+    let (backend, words) = (&app.backend, words.to_lowercase());
+    let found = backend.feed().each(|event| {
+        let envelope = event.evidence.envelope.as_ref().filter(|_| backend.shows_addresses())?;
+        let is_found = envelope.len() > SHOWN && envelope.to_lowercase().contains(&words);
+        is_found.then(|| event.evidence.id.clone())
+    });
+    let found: Vec<String> = found.into_iter().flatten().collect();
+    ([(header::CONTENT_TYPE, "application/json")], json!(found).to_string()).into_response()
 }
 
 /// How each stand-in answers now, and whether its destination is paused.

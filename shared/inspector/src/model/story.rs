@@ -287,7 +287,7 @@ impl Attempt {
         }
     }
 
-    /// Whether it tells that the breaker is open; `None` if it tells nothing of the breaker.
+    /// Whether the breaker was open; `None` if it tells nothing of the breaker.
     pub fn met_breaker(&self) -> Option<bool> {
         match (&*self.outcome, self.held_back.as_deref()) {
             (_, Some(by)) => (by == "breaker").then_some(true),

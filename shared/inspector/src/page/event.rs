@@ -32,8 +32,8 @@ const RULES: [(&str, &str); 7] = [
     ("no_consent", "the blueprint asks for a consent that the user has not given"),
 ];
 
-/// What an open breaker means.
-pub(super) const BREAKER: &str = "After three failures in a row the worker makes no request for 10 to 60 s, or for as long as Retry-After asks. What it is owed waits meanwhile. Then one request tries whether the destination is back.";
+/// What the breaker does.
+pub(super) const BREAKER: &str = "After three failures in a row the worker makes no request for 10 to 60 s, or for as long as Retry-After asks. What the destination is owed waits meanwhile. Then one request tries whether the destination is back.";
 
 /// The event, with what can be done about it.
 pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
@@ -106,7 +106,7 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
                 section aria-label=(part.name) {
                     h3 { (part.name) " " span class={ "pill " (outcome(&part.state)) } { (outcome(&part.state)) } }
                     p { (part.state.text(now)) }
-                    @if part.is_held_by_breaker() { p.breaker { b { "The breaker is open. " } (BREAKER) } }
+                    @if part.is_held_by_breaker() { p.breaker { b { "The breaker held the last try back. " } (BREAKER) } }
                     (attempts(part, event, now))
                     (sent(part, event, &links, &unnamed, is_webhook))
                 }
@@ -331,15 +331,15 @@ mod tests {
             page.contains("held back by the breaker (the last failure: <bdi>server_error</bdi>, HTTP 500)"),
             "{page}"
         );
-        assert!(page.contains("The breaker is open."), "{page}");
+        assert!(page.contains("The breaker held the last try back."), "{page}");
         let shown = numbers.show(&feed, &view).into_string();
-        assert!(shown.contains("The breaker of vero_track is open"), "{shown}");
+        assert!(shown.contains("The breaker of vero_track held the last try back"), "{shown}");
         // A request was made again.
-        assert!(!owed(3, "").contains("The breaker is open."));
+        assert!(!owed(3, "").contains("The breaker held"));
         assert!(!is_open(&numbers.show(&feed, &view).into_string()));
         // Time is no breaker.
         let page = owed(4, r#","held_back":"time""#);
-        assert!(page.contains("held back by the 10 s") && !page.contains("The breaker is open."), "{page}");
+        assert!(page.contains("held back by the 10 s") && !page.contains("The breaker held"), "{page}");
     }
 
     #[test]

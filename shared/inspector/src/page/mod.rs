@@ -5,7 +5,7 @@ pub(crate) mod event;
 mod json;
 pub(crate) mod numbers;
 pub(crate) mod rows;
-mod text;
+pub(crate) mod text;
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -60,7 +60,7 @@ pub(crate) fn whole(stack: &Stack, limits: &[String], workbench: Option<&Workben
 fn filters() -> Markup {
     html! {
         form #filters role="search" {
-            label title={ "Looks at the first " (text::SHOWN) " characters of each event" } { "Search " input #search type="search" placeholder="id, user, campaign …" autocomplete="off" spellcheck="false"; }
+            label { "Search " input #search type="search" placeholder="id, user, campaign …" autocomplete="off" spellcheck="false"; }
             label { "Type " select #type { option value="" { "all" } } }
             label { "Destination " select #destination { option value="" { "any" } } }
             label { "Outcome " select #outcome {

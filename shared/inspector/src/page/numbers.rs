@@ -56,7 +56,7 @@ impl Numbers {
         self.by_id.retain(|id, _| here.contains(id));
         let mut parts: BTreeMap<&'static str, Counts> = BTreeMap::new();
         let mut bars = [0_usize; BARS.len()];
-        // A worker's breaker is seen in what it held back alone: the last try of all tells.
+        // A worker's breaker is seen in what it held back alone, and each worker has its own: the last try of all tells.
         let mut breakers: BTreeMap<&'static str, (At, bool)> = BTreeMap::new();
         for Summary { part, outcome, took, breaker } in self.by_id.values().flatten() {
             *parts.entry(part).or_default().entry(outcome).or_default() += 1;
@@ -108,7 +108,7 @@ fn count(counts: &Counts, name: &str) -> usize {
 fn flow(
     total: usize,
     parts: &BTreeMap<&'static str, Counts>,
-    open: &BTreeMap<&'static str, (At, bool)>,
+    held_back: &BTreeMap<&'static str, (At, bool)>,
 ) -> Markup {
     let height = 40 * parts.len().max(1) + 10;
     let middle = height / 2;
@@ -119,10 +119,10 @@ fn flow(
                 @for (place, (name, counts)) in parts.iter().enumerate() {
                     @let y = 25 + 40 * place;
                     @let stuck = count(counts, "owed") + count(counts, "waits");
-                    @let is_open = open.contains_key(name);
-                    path class={ "edge " @if is_open { "open " } @if count(counts, "dead") > 0 { "dead" } @else if stuck > 0 { "owed" } @else { "accepted" } }
+                    @let is_held_back = held_back.contains_key(name);
+                    path class={ "edge " @if is_held_back { "open " } @if count(counts, "dead") > 0 { "dead" } @else if stuck > 0 { "owed" } @else { "accepted" } }
                         d={ "M115 " (middle) " C175 " (middle) " 150 " (y) " 215 " (y) } {}
-                    @if stuck > 0 { text.count.owed x="208" y=(y - 6) text-anchor="end" { (stuck) " stuck" @if is_open { ": breaker" } } }
+                    @if stuck > 0 { text.count.owed x="208" y=(y - 6) text-anchor="end" { (stuck) " stuck" @if is_held_back { ": breaker" } } }
                     (node(215, y, name, counts.values().sum(), ""))
                     @for (column, (outcome, words)) in OUTCOMES.iter().enumerate() {
                         @let number = count(counts, outcome);
@@ -136,8 +136,8 @@ fn flow(
                     " · " b { (words) } ": " (meaning)
                 }
             }
-            @for (name, (at, _)) in open {
-                p.breaker { b { "The breaker of " (name) " is open: " } "it held the last try back, at " (at.clock()) ". " (BREAKER) }
+            @for (name, (at, _)) in held_back {
+                p.breaker { b { "The breaker of " (name) " held the last try back" } ", at " (at.clock()) ". " (BREAKER) }
             }
         }
     }

@@ -88,7 +88,7 @@ pub(crate) fn row(event: &Event, view: &View<'_>) -> Markup {
 fn words(part: &DestinationStory) -> String {
     match &part.state {
         State::Queued { reason: Some(reason), attempt, .. } => {
-            let reason = if part.is_held_by_breaker() { "breaker open" } else { reason };
+            let reason = if part.is_held_by_breaker() { "breaker" } else { reason };
             format!("owed: {reason}, {} tried", attempt - 1)
         }
         State::DeadLetter { reason } => format!("dead: {reason}"),

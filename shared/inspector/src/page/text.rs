@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 /// So many characters are shown at once.
-pub(super) const SHOWN: usize = 2_000;
+pub(crate) const SHOWN: usize = 2_000;
 
 /// A text as what it is: characters that would act on others, or that nobody sees, are shown by their numbers.
 pub(crate) fn shown(text: &str) -> Markup {
