@@ -4,7 +4,6 @@
 //! The functions' real binaries run on the harness, whose queues have a clock that can be put forward; what each
 //! destination took is then held against what was sent ([`account`]). One file a proof, one table each.
 //!
-//! - Proofs: [`matrix`], [`neighbour`], [`answers`], [`kills`], [`burst`], [`outage`], and `fuzz` beside the program.
 //! - What they run: [`rig`] and [`ingest`], of the binaries in [`programs`]. What they print: [`report`].
 
 pub mod account;
@@ -14,7 +13,6 @@ pub mod ingest;
 pub mod kills;
 pub mod matrix;
 pub mod neighbour;
-pub mod outage;
 pub mod programs;
 pub mod report;
 pub mod rig;

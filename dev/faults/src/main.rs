@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use faults::programs::Programs;
 use faults::report::Report;
-use faults::{answers, burst, kills, matrix, neighbour, outage};
+use faults::{answers, burst, kills, matrix, neighbour};
 
 /// Prints a table for each proof, and fails when one does.
 #[derive(Parser)]
@@ -39,8 +39,6 @@ enum Proof {
     },
     /// Ten thousand webhooks at once, while SQS throttles
     Burst,
-    /// Outages of hours, in seconds
-    Outage,
     /// Generated inputs by the million; faster as `cargo run --release --package faults -- fuzz`
     Fuzz {
         #[arg(default_value_t = 1)]
@@ -75,14 +73,13 @@ async fn prove(proof: Proof) -> Result<Vec<Report>> {
         Proof::Answers => vec![answers::run(&programs().await?).await?],
         Proof::Kill { seed } => kills::run(&programs().await?, seed).await?,
         Proof::Burst => vec![burst::run(&programs().await?).await?],
-        Proof::Outage => vec![outage::run(&programs().await?).await?],
         Proof::Fuzz { seed } => vec![fuzz::run(seed)?],
         Proof::All { seed } => {
             let programs = programs().await?;
             let mut all = vec![neighbour::run(&programs).await?, matrix::run(&programs, "").await?];
             all.push(answers::run(&programs).await?);
             all.extend(kills::run(&programs, seed).await?);
-            all.extend([burst::run(&programs).await?, outage::run(&programs).await?, fuzz::run(seed)?]);
+            all.extend([burst::run(&programs).await?, fuzz::run(seed)?]);
             all
         }
     })

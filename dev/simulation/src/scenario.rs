@@ -189,6 +189,13 @@ impl Scenario {
                 troubles.push(trouble(&mut rng, place, mishap, end));
             }
         }
+        if rng.usize(..20) == 0 {
+            // A destination is down all day: what is tried so often becomes a dead letter.
+            let place = [Place::Segment, Place::Vero, Place::Firehose][rng.usize(..3)];
+            let mishap = [Refused, Hangs, Breaks][rng.usize(..3)];
+            let from = rng.u64(0..HOUR);
+            troubles.push(Trouble { place, mishap, from, until: end, rate: 1.0 });
+        }
         let sends = sends(&mut rng, end, &troubles);
         let mut operations = Vec::new();
         for _ in 0..rng.usize(0..=3) {
