@@ -44,7 +44,7 @@ pub use events::{UrlAnswer, sqs_event, url_event};
 pub use function::{Deadline, Function, FunctionError, InitError};
 pub use host::{build, cargo, variable};
 pub use receiver::{Behaviour, ReceivedRequest, Receiver};
-pub use s3::S3;
+pub use s3::{BucketModel, S3};
 pub use sqs::{
     ApiAnswer, ApiCall, AwsModel, Fault, Message, MessageState, Queue, QueueSettings, ReceivedMessage, Sqs,
 };

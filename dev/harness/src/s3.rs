@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
-use hyper::Method;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
 use crate::aws::md5_hex;
@@ -25,11 +26,17 @@ pub struct S3 {
 
 #[derive(Default)]
 struct State {
-    objects: Mutex<BTreeMap<String, Object>>,
+    bucket: Mutex<BucketModel>,
     calls: Mutex<Vec<String>>,
 }
 
-#[derive(Clone)]
+/// A bucket without a server.
+#[derive(Debug, Default)]
+pub struct BucketModel {
+    objects: BTreeMap<String, Object>,
+}
+
+#[derive(Clone, Debug)]
 struct Object {
     bytes: Vec<u8>,
     etag: String,
@@ -56,17 +63,17 @@ impl S3 {
 
     /// Puts an object there, past the protocol.
     pub fn put(&self, key: &str, bytes: impl Into<Vec<u8>>) {
-        lock(&self.state.objects).insert(key.to_owned(), Object::new(bytes.into()));
+        lock(&self.state.bucket).put(key, bytes);
     }
 
     /// An object's bytes; none when it is not there.
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
-        lock(&self.state.objects).get(key).map(|object| object.bytes.clone())
+        lock(&self.state.bucket).objects.get(key).map(|object| object.bytes.clone())
     }
 
     /// All keys, in order.
     pub fn keys(&self) -> Vec<String> {
-        lock(&self.state.objects).keys().cloned().collect()
+        lock(&self.state.bucket).objects.keys().cloned().collect()
     }
 
     /// Every request so far, as method and path.
@@ -78,31 +85,48 @@ impl S3 {
 impl Handler for State {
     async fn respond(&self, request: Request) -> Response {
         lock(&self.calls).push(format!("{} {}", request.method, request.path));
-        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let mut bucket = lock(&self.bucket);
+        let response = bucket.answer(&request.method, &request.path, &request.headers, &request.body);
+        Ok(response.map(http::full))
+    }
+}
+
+impl BucketModel {
+    /// Puts an object there, past the protocol.
+    pub fn put(&mut self, key: &str, bytes: impl Into<Vec<u8>>) {
+        self.objects.insert(key.to_owned(), Object::new(bytes.into()));
+    }
+
+    /// Answers a request. `target` is the path, whose first part is the bucket, with the query.
+    pub fn answer(
+        &mut self,
+        method: &Method,
+        target: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> hyper::Response<Vec<u8>> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let query: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let path = percent_decode_str(path).decode_utf8_lossy();
         let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
-        match request.method {
+        match *method {
             Method::GET if key.is_empty() && query.contains_key("list-type") => self.list(&query),
-            Method::GET | Method::HEAD if !key.is_empty() => self.read(key, &request),
+            Method::GET | Method::HEAD if !key.is_empty() => self.read(key, method, headers),
             Method::PUT if !key.is_empty() && query.is_empty() => {
-                let object = Object::new(request.body.to_vec());
+                let object = Object::new(body.to_vec());
                 let etag = object.etag.clone();
-                lock(&self.objects).insert(key.to_owned(), object);
-                http::response(200, &[("etag", &etag)], http::full(""))
+                self.objects.insert(key.to_owned(), object);
+                response(200, &[("etag", &etag)], "")
             }
             _ => refuse(501, "NotImplemented"),
         }
     }
-}
 
-impl State {
-    fn list(&self, query: &BTreeMap<String, String>) -> Response {
+    fn list(&self, query: &BTreeMap<String, String>) -> hyper::Response<Vec<u8>> {
         let parameter = |name: &str| query.get(name).map(String::as_str);
         let prefix = parameter("prefix").unwrap_or_default();
         let after = parameter("continuation-token").or(parameter("start-after")).unwrap_or_default();
-        let objects = lock(&self.objects);
-        let found = objects.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
+        let found = self.objects.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
         let found: Vec<_> = found.take(PAGE + 1).collect();
         let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult>");
         for (key, object) in found.iter().take(PAGE) {
@@ -119,31 +143,31 @@ impl State {
             let _ = write!(xml, "<NextContinuationToken>{key}</NextContinuationToken>");
         }
         xml.push_str("</ListBucketResult>");
-        http::response(200, &[("content-type", "application/xml")], http::full(xml))
+        response(200, &[("content-type", "application/xml")], xml)
     }
 
-    fn read(&self, key: &str, request: &Request) -> Response {
-        let Some(Object { bytes, etag }) = lock(&self.objects).get(key).cloned() else {
+    fn read(&self, key: &str, method: &Method, headers: &HeaderMap) -> hyper::Response<Vec<u8>> {
+        let Some(Object { bytes, etag }) = self.objects.get(key).cloned() else {
             return refuse(404, "NoSuchKey");
         };
-        let header = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         if header("if-match").is_some_and(|wanted| wanted != etag) {
             return refuse(412, "PreconditionFailed");
         }
         let size = bytes.len();
-        if request.method == Method::HEAD {
+        if *method == Method::HEAD {
             let headers = [("etag", etag.as_str()), MODIFIED, ("content-length", &size.to_string())];
-            return http::response(200, &headers, http::full(""));
+            return response(200, &headers, "");
         }
         let range = header("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
         let range = range.and_then(|(from, to)| Some((from.parse().ok()?, to.parse::<usize>().ok()?)));
         match range {
-            None => http::response(200, &[("etag", &etag), MODIFIED], http::full(bytes)),
+            None => response(200, &[("etag", &etag), MODIFIED], bytes),
             Some((from, to)) => match bytes.get(from..size.min(to + 1)) {
                 Some(part) if !part.is_empty() => {
                     let content_range = format!("bytes {from}-{}/{size}", from + part.len() - 1);
                     let headers = [("etag", etag.as_str()), MODIFIED, ("content-range", &content_range)];
-                    http::response(206, &headers, http::full(part.to_vec()))
+                    response(206, &headers, part)
                 }
                 _ => refuse(416, "InvalidRange"),
             },
@@ -151,7 +175,18 @@ impl State {
     }
 }
 
-fn refuse(status: u16, code: &str) -> Response {
+fn response(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> hyper::Response<Vec<u8>> {
+    let mut response = hyper::Response::new(body.into());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(*name), HeaderValue::from_str(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+fn refuse(status: u16, code: &str) -> hyper::Response<Vec<u8>> {
     let xml = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code></Error>");
-    http::response(status, &[("content-type", "application/xml")], http::full(xml))
+    response(status, &[("content-type", "application/xml")], xml)
 }

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use relay_platform::world::{Incoming, Network, NoResponse, Over};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::sleep;
 
 use crate::scenario::{Mishap, Place};
 use crate::services::unpacked;
@@ -28,44 +31,52 @@ impl Destinations {
         Destinations { simulation: Arc::clone(simulation), kept: Mutex::default() }
     }
 
-    /// Whether the other side has closed the connection that a request would go over.
-    fn is_stale(&self, place: Place, over: Over) -> bool {
+    /// Whether a request goes over a kept connection, and whether the other side has closed that.
+    fn connection(&self, place: Place, over: Over) -> (bool, bool) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.simulation.lock();
-        let used_at = kept.insert(place, state.now).filter(|_| over == Over::Any);
-        let Some(used_at) = used_at else { return false };
+        if over == Over::New {
+            return (false, false);
+        }
+        let Some(used_at) = kept.insert(place, state.now) else { return (false, false) };
         let is_stale = state.now - used_at > state.scenario.idle || state.meets(place, Mishap::Stale);
         if is_stale {
             kept.remove(&place);
             state.tell(|| format!("{place:?}: the kept connection is gone"));
         }
-        is_stale
+        (true, is_stale)
     }
 
     async fn exchange(&self, request: Request<Bytes>, over: Over) -> Result<Incoming, NoResponse> {
         let place = match request.uri().host() {
             Some("segment.test") => Place::Segment,
+            Some("s3.test") => return self.bucket(request).await,
             _ => Place::Vero,
         };
-        if self.is_stale(place, over) {
-            return Err(NoResponse::Broken { was_kept: true });
+        let (was_kept, is_stale) = self.connection(place, over);
+        if is_stale {
+            return Err(NoResponse::Broken { was_kept });
         }
         let serve = move |state: &mut State, mishap: Option<Mishap>| match place {
             Place::Segment => state.segment(&request, mishap),
             _ => state.vero(&request, mishap),
         };
         let response = self.simulation.call(place, serve).await;
-        let Some(Answer { status, retry_after, body }) = response else {
+        let Some(Answer { status, retry_after, body: text }) = response else {
             self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
-            return Err(NoResponse::Broken { was_kept: false });
+            return Err(NoResponse::Broken { was_kept });
         };
         let mut response = Response::builder().status(status);
         if let Some(seconds) = retry_after {
             response = response.header("retry-after", seconds);
         }
-        let never = |error: std::convert::Infallible| -> Box<dyn Error + Send + Sync> { match error {} };
-        let body = Full::new(Bytes::from(body)).map_err(never).boxed();
-        response.body(body).map_err(|_| NoResponse::Connect)
+        response.body(body(text)).map_err(|_| NoResponse::Connect)
+    }
+
+    /// S3 is always well: `object_store` has chance of its own, which nothing can repeat, between two tries.
+    async fn bucket(&self, request: Request<Bytes>) -> Result<Incoming, NoResponse> {
+        sleep(Duration::from_millis(20)).await;
+        Ok(self.simulation.lock().s3(&request).map(body))
     }
 }
 
@@ -73,6 +84,11 @@ impl Network for Destinations {
     fn send(&self, request: Request<Bytes>, over: Over) -> BoxFuture<'_, Result<Incoming, NoResponse>> {
         Box::pin(self.exchange(request, over))
     }
+}
+
+fn body(bytes: impl Into<Bytes>) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>> {
+    let never = |error: std::convert::Infallible| -> Box<dyn Error + Send + Sync> { match error {} };
+    Full::new(bytes.into()).map_err(never).boxed()
 }
 
 struct Answer {

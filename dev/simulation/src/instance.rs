@@ -1,5 +1,7 @@
 //! One instance of a function: the world as its process sees it, and its end.
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,39 +9,47 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use fastrand::Rng;
 use relay_platform::world::{self, Network, World};
 
 use crate::destinations::Destinations;
+use crate::scenario::Place;
 use crate::services;
 use crate::state::Simulation;
 
 /// What a process sees.
 pub struct Process {
     pub name: String,
+    place: Place,
     simulation: Arc<Simulation>,
+    /// Chance of its own: what a function draws changes nothing of what happens to it.
+    rng: Cell<Rng>,
     /// By how much its clock is ahead, in milliseconds.
     skew: i64,
     network: Arc<Destinations>,
 }
 
 impl Process {
-    pub fn new(simulation: &Arc<Simulation>, name: String) -> Rc<Self> {
-        let skew = {
+    pub fn new(simulation: &Arc<Simulation>, place: Place, name: String) -> Rc<Self> {
+        let (skew, rng) = {
             let mut state = simulation.lock();
             let most = state.scenario.skew as i64;
-            state.rng.i64(-most..=most)
+            (state.rng.i64(-most..=most), Rng::with_seed(state.rng.u64(..)))
         };
         Rc::new(Process {
             network: Arc::new(Destinations::new(simulation)),
             simulation: Arc::clone(simulation),
             name,
+            place,
+            rng: Cell::new(rng),
             skew,
         })
     }
 
     /// Runs something in this process. `None`: the process ended at the given step of it.
     pub fn run<F: Future>(self: &Rc<Self>, future: F, dies_at: Option<u32>) -> Run<F> {
-        Run { world: Rc::clone(self) as Rc<dyn World>, future: Some(Box::pin(future)), steps_left: dies_at }
+        let (world, simulation) = (Rc::clone(self) as Rc<dyn World>, Arc::clone(&self.simulation));
+        Run { world, simulation, future: Some(Box::pin(future)), steps_left: dies_at }
     }
 }
 
@@ -51,11 +61,14 @@ impl World for Process {
     }
 
     fn random(&self) -> u64 {
-        self.simulation.lock().rng.u64(..)
+        let mut rng = self.rng.take();
+        let random = rng.u64(..);
+        self.rng.set(rng);
+        random
     }
 
     fn aws(&self) -> SharedHttpClient {
-        services::client(&self.simulation)
+        services::client(&self.simulation, self.place)
     }
 
     fn network(&self) -> Arc<dyn Network> {
@@ -66,6 +79,7 @@ impl World for Process {
 /// Something that runs in a process, and ends with it.
 pub struct Run<F> {
     world: Rc<dyn World>,
+    simulation: Arc<Simulation>,
     future: Option<Pin<Box<F>>>,
     steps_left: Option<u32>,
 }
@@ -84,7 +98,17 @@ impl<F: Future> Future for Run<F> {
             *left -= 1;
         }
         let Some(future) = &mut this.future else { return Poll::Ready(None) };
-        world::within(&this.world, || future.as_mut().poll(context)).map(Some)
+        let step = || world::within(&this.world, || future.as_mut().poll(context));
+        match catch_unwind(AssertUnwindSafe(step)) {
+            Ok(step) => step.map(Some),
+            Err(_) => {
+                this.future = None;
+                let mut state = this.simulation.lock();
+                let now = state.now;
+                state.ledger.violation(now, "a function panics".to_owned());
+                Poll::Ready(None)
+            }
+        }
     }
 }
 

@@ -5,24 +5,28 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use harness::{ReceivedMessage, kept_after, url_event};
 use ingest::Ingest;
+use relay_core::timestamp::Timestamp;
 use relay_platform::environment::Environment;
+use replay::Replay;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use worker::Worker;
 
+use crate::bucket::BUCKET;
 use crate::instance::Process;
-use crate::scenario::{MINUTE, Mishap, Place, SECOND};
+use crate::scenario::{HOUR, MINUTE, Mishap, Place, SECOND};
 use crate::senders::{TOKEN, WRITE_KEY};
-use crate::state::{ARCHIVE, DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE, Simulation, parameter};
+use crate::state::{ARCHIVE, DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE, REPLAY_QUEUE, Simulation, parameter};
 
 /// Of the template.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(25);
 const INGEST_TIMEOUT: Duration = Duration::from_secs(5);
+const REPLAY_TIMEOUT: Duration = Duration::from_secs(900);
 /// Lambda's own, of an init phase.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,6 +34,7 @@ pub struct Lambda {
     pub simulation: Arc<Simulation>,
     workers: RefCell<Pool<Worker>>,
     ingests: RefCell<Pool<Ingest>>,
+    replays: RefCell<Pool<Replay>>,
 }
 
 /// The instances of one function.
@@ -73,13 +78,14 @@ enum Failed {
 impl Lambda {
     pub fn new(simulation: Arc<Simulation>) -> Rc<Self> {
         let (workers, ingests) = (Pool::of(Place::Worker), Pool::of(Place::Ingest));
-        Rc::new(Lambda { simulation, workers, ingests })
+        Rc::new(Lambda { simulation, workers, ingests, replays: Pool::of(Place::Replay) })
     }
 
     /// New instances from now on: the configuration has changed, or the code.
     pub fn deploy(&self) {
         self.workers.borrow_mut().deploy();
         self.ingests.borrow_mut().deploy();
+        self.replays.borrow_mut().deploy();
     }
 
     /// How many workers are at it.
@@ -89,7 +95,7 @@ impl Lambda {
 
     fn environment(&self, paused: &str) -> Environment {
         let queue = |name: &str| format!("http://sqs.test/1/{name}");
-        let (main, dead) = (queue(QUEUE), queue(DEAD_LETTERS));
+        let (main, dead, own) = (queue(QUEUE), queue(DEAD_LETTERS), queue(REPLAY_QUEUE));
         Environment::of([
             ("AWS_REGION", harness::REGION),
             ("AWS_ACCESS_KEY_ID", "simulated"),
@@ -106,6 +112,10 @@ impl Lambda {
             ("ARCHIVE_STREAM", ARCHIVE),
             ("DELIVERIES_STREAM", DELIVERIES),
             ("PAUSED_DESTINATIONS", paused),
+            ("REPLAY_QUEUE_URL", &own),
+            ("ARCHIVE_BUCKET", BUCKET),
+            ("INGEST_LOG_GROUP", "/aws/lambda/ingest"),
+            ("AWS_ENDPOINT_URL_S3", "https://s3.test"),
         ])
     }
 
@@ -141,7 +151,7 @@ impl Lambda {
             (format!("{place:?}-{}", pool.made), pool.deployment)
         };
         self.simulation.lock().tell(|| format!("{name} begins"));
-        let process = Process::new(&self.simulation, name);
+        let process = Process::new(&self.simulation, place, name);
         let paused = self.simulation.lock().paused;
         let environment = self.environment(paused);
         let starting = process.run(start(&environment), self.end_of(place));
@@ -318,6 +328,62 @@ impl Lambda {
         }
         self.workers.borrow_mut().running -= 1;
         self.simulation.queued.notify_one();
+    }
+}
+
+impl Lambda {
+    /// The hourly run that puts on the queue what only the log has.
+    pub async fn requeue(self: Rc<Self>) {
+        loop {
+            sleep(Duration::from_secs(3_600)).await;
+            tokio::task::spawn_local(Rc::clone(&self).invoke_replay(json!({"source": "log"})));
+        }
+    }
+
+    /// What the archive has of the last hours goes to a destination again.
+    pub async fn replay(self: Rc<Self>, hours: u64, destination: &'static str) {
+        let now = self.simulation.now();
+        let time = |at: u64| {
+            let wall = UNIX_EPOCH + Duration::from_millis(EPOCH + at);
+            Timestamp::from_system(wall).iso()
+        };
+        let from = time(now.saturating_sub(hours * HOUR));
+        self.invoke_replay(json!({"from": from, "to": time(now), "destinations": [destination]})).await;
+    }
+
+    /// Feeds replay from its own queue, which has its continuations.
+    pub async fn go_on(self: Rc<Self>) {
+        loop {
+            sleep(Duration::from_secs(20)).await;
+            let batch = {
+                let mut guard = self.simulation.lock();
+                let state = &mut *guard;
+                state.aws.receive(REPLAY_QUEUE, 1, EPOCH + state.now).0
+            };
+            for message in batch {
+                let event = json!({"Records": [message.record]});
+                if Rc::clone(&self).invoke_replay(event).await {
+                    self.simulation.lock().aws.delete(REPLAY_QUEUE, &message.receipt);
+                }
+            }
+        }
+    }
+
+    /// Whether the invocation went well.
+    async fn invoke_replay(self: Rc<Self>, event: Value) -> bool {
+        self.simulation.lock().tell(|| format!("Replay gets {event}"));
+        let start = async |environment: &Environment| Replay::start(environment);
+        let Ok(instance) = self.instance(&self.replays, start).await else { return false };
+        let deadline = self.simulation.lock().wall() + REPLAY_TIMEOUT;
+        let event = to_raw(&event);
+        let handle = async move |replay: &Replay| replay.handle(&event, deadline).await;
+        let response = self.invoke(&self.replays, instance, REPLAY_TIMEOUT, handle).await;
+        self.simulation.lock().tell(|| match &response {
+            Ok(Ok(response)) => format!("Replay says {response}"),
+            Ok(Err(error)) => format!("Replay failed: {error}"),
+            Err(failed) => format!("Replay ended: {failed:?}"),
+        });
+        matches!(response, Ok(Ok(_)))
     }
 }
 

@@ -12,8 +12,14 @@ use relay_core::mapping::vero_track::{
 use relay_core::names::Naming;
 use relay_core::webhook::Webhook;
 
-use crate::scenario::{Clock, MINUTE};
+use crate::scenario::{Clock, MINUTE, Place, SECOND, at_place};
 use crate::state::EPOCH;
+
+/// What the archive got so long ago, requeue finds there: Firehose takes up to five minutes.
+const REQUEUED: u64 = 10 * MINUTE;
+
+/// A request that broke over a kept connection is sent again within this time (docs/delivery.md, "Duplicates").
+const AT_ONCE: u64 = 2 * SECOND;
 
 /// A resubscribe of this age is not carried out, plus what clocks may be apart.
 const STALE: i64 = (16 * MINUTE) as i64;
@@ -33,8 +39,8 @@ pub struct Event {
     pub deliveries: BTreeMap<&'static str, Vec<u64>>,
     /// How often something happened after which it may come once more.
     excuses: usize,
-    /// Answers about it that are still to come, or never will.
-    unanswered: usize,
+    /// Answers about it that are still to come, or never will, by who owes them.
+    unanswered: BTreeMap<Place, usize>,
     /// It says that a user wants messages, or that they do not.
     consent: Option<(String, Consent)>,
     /// By ingest's clock, in milliseconds since 1970.
@@ -76,6 +82,8 @@ pub struct Ledger {
     sent_again: BTreeMap<String, usize>,
     /// Messages that were sent again from the dead-letter queue.
     pub redriven: usize,
+    /// Messages that replay sent.
+    pub replayed: usize,
     /// Invocations of the worker without a response.
     pub failures: u64,
     /// Webhooks that only the log holds.
@@ -91,9 +99,17 @@ pub fn part(name: &str) -> Option<&'static str> {
 }
 
 impl Event {
-    /// Whether a part got it more than once.
+    /// How often a part may have got it more than once.
+    fn excuses_at(&self, part: &str) -> usize {
+        let at = |place| self.unanswered.get(&place).copied().unwrap_or_default();
+        // Of SQS, a message that nobody knows of may be there besides.
+        self.excuses + at(Place::Sqs) + at(at_place(part))
+    }
+
+    /// Whether a part got it more than once, but for what was sent again at once: that is dropped there.
     pub fn is_doubled(&self, part: &str) -> bool {
-        self.deliveries.get(part).is_some_and(|times| times.len() > 1)
+        let times = self.deliveries.get(part).map(Vec::as_slice).unwrap_or_default();
+        times.windows(2).any(|pair| pair[1] > pair[0] + AT_ONCE)
     }
 }
 
@@ -198,7 +214,8 @@ impl Ledger {
         };
         let times = event.deliveries.entry(part).or_default();
         times.push(now);
-        let (extra, excuses) = (times.len() - 1, event.excuses + event.unanswered);
+        let extra = times.len() - 1;
+        let excuses = event.excuses_at(part);
         let consent = event.consent.clone().filter(|_| part == VERO);
         let (received_at, is_doubt) = (event.received_at, excuses > 0);
         let is_withdrawn = event.is_withdrawn;
@@ -266,22 +283,23 @@ impl Ledger {
         }
     }
 
-    pub fn unanswered(&mut self, events: &[String]) {
+    /// Somebody has done what was asked for these events, and the caller does not know yet.
+    pub fn unanswered(&mut self, place: Place, events: &[String]) {
         for id in events {
             if let Some(event) = self.events.get_mut(id) {
-                event.unanswered += 1;
+                *event.unanswered.entry(place).or_default() += 1;
             }
         }
     }
 
     /// The caller has the answer about these events. `part` has them, of a destination.
-    pub fn answered(&mut self, events: &[String], part: Option<&'static str>) {
+    pub fn answered(&mut self, place: Place, events: &[String], part: Option<&'static str>) {
         if let Some(part) = part {
             *self.acknowledged.entry(part).or_default() += events.len() as u64;
         }
         for id in events {
             if let Some(event) = self.events.get_mut(id) {
-                event.unanswered -= 1;
+                *event.unanswered.entry(place).or_default() -= 1;
             }
         }
     }
@@ -300,6 +318,19 @@ impl Ledger {
             Some(id) => self.accepted(&id, now),
             None => self.violation(now, format!("{message_id} was answered 200 and is on no queue")),
         }
+    }
+
+    /// Replay sends an event again: from the archive, or what only the log was thought to have.
+    pub fn replayed(&mut self, body: &str, now: u64) {
+        let Ok(envelope) = Envelope::parse(body) else { return };
+        let id = envelope.id.as_str().to_owned();
+        let archived_at =
+            self.events.get(&id).and_then(|event| event.deliveries.get(ARCHIVE)?.first().copied());
+        if envelope.destinations.is_none() && archived_at.is_some_and(|at| at + REQUEUED < now) {
+            self.violation(now, format!("{id} is requeued, although the archive has it"));
+        }
+        self.replayed += 1;
+        self.excuse(&[id]);
     }
 
     /// A sender sends an event again, since it has no answer.
@@ -381,7 +412,17 @@ impl Ledger {
             self.violation(now, format!("{left} messages are still on the queue"));
         }
         let mut missing = Vec::new();
+        for id in self.logged.iter().filter(|id| !self.events.contains_key(*id)) {
+            missing.push(format!("{id} is in the log alone"));
+        }
         for (id, event) in &self.events {
+            // By now every answer that still comes is there.
+            for (part, times) in &event.deliveries {
+                let excuses = event.excuses_at(part);
+                if times.len() > excuses + 1 {
+                    missing.push(format!("{part} got {id} {} times, with {excuses} reasons", times.len()));
+                }
+            }
             for part in &event.owed {
                 let lies = self.copies.get(&(id.clone(), part)).is_some_and(|copies| *copies > 0);
                 if !lies && !self.is_settled(id, part) {

@@ -9,8 +9,9 @@
 //! - [`state`]: what all of it shares: clock, chance, services, story.
 //! - [`instance`], [`lambda`]: processes, and what Lambda does with them.
 //! - [`services`]: SQS, SSM and Firehose. [`destinations`]: Segment and Vero. [`senders`]: whoever sends.
-//! - [`logs`]: what the functions write.
+//! - [`bucket`]: the archive. [`logs`]: what the functions write.
 
+pub mod bucket;
 pub mod destinations;
 pub mod instance;
 pub mod lambda;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::state::Simulation;
+use crate::state::{EPOCH, Simulation};
 
 /// Reads along on this thread, until the guard is dropped.
 pub fn read_along(simulation: &Arc<Simulation>) -> tracing::subscriber::DefaultGuard {
@@ -25,6 +25,12 @@ impl<S: Subscriber> Layer<S> for Reader {
         event.record(&mut line);
         let mut state = self.0.lock();
         if line.message == "unqueued_webhook" {
+            let now = EPOCH + state.now;
+            let text = json!({
+                "message": line.message, "id": line.id, "part": line.part, "parts": line.parts,
+                "envelope": line.envelope,
+            });
+            state.aws.log(text.to_string(), now);
             state.ledger.logged.insert(line.id);
         }
         let metrics: Value = serde_json::from_str(&line.json).unwrap_or_default();
@@ -41,12 +47,25 @@ struct Line {
     message: String,
     id: String,
     json: String,
+    envelope: String,
+    part: u64,
+    parts: u64,
 }
 
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "json" {
-            value.clone_into(&mut self.json);
+        match field.name() {
+            "json" => value.clone_into(&mut self.json),
+            "envelope" => value.clone_into(&mut self.envelope),
+            _ => (),
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "part" => self.part = value,
+            "parts" => self.parts = value,
+            _ => (),
         }
     }
 

@@ -10,6 +10,7 @@ use anyhow::{Result, anyhow};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
+use crate::bucket;
 use crate::lambda::Lambda;
 use crate::ledger::{ARCHIVE, SEGMENT, VERO};
 use crate::logs;
@@ -17,7 +18,10 @@ use crate::scenario::{HOUR, MINUTE, Mishap, Operation, Place, SECOND, Scenario, 
 use crate::state::{QUEUE, Simulation, State};
 
 /// After the last trouble everything has settled within this time.
-const HEALING: u64 = 3 * HOUR;
+const HEALING: u64 = 4 * HOUR;
+
+/// By then the hourly requeue has read what was logged last.
+const REQUEUED: u64 = 2 * HOUR + 15 * MINUTE;
 
 /// A destination that is well, and was so for an hour, has an event within this time, plus what follows.
 const PROMPT: u64 = 60 * SECOND;
@@ -71,6 +75,9 @@ async fn played(scenario: Scenario, tells: bool) -> Report {
     let _reading = logs::read_along(&simulation);
     let lambda = Lambda::new(Arc::clone(&simulation));
     tokio::task::spawn_local(Rc::clone(&lambda).feed());
+    tokio::task::spawn_local(Rc::clone(&lambda).requeue());
+    tokio::task::spawn_local(Rc::clone(&lambda).go_on());
+    tokio::spawn(bucket::fill(Arc::clone(&simulation)));
     tokio::task::spawn_local(operate(Rc::clone(&lambda), scenario.operations.clone()));
     for (number, (at, send)) in scenario.sends.iter().enumerate() {
         sleep(Duration::from_millis(at.saturating_sub(simulation.now()))).await;
@@ -90,7 +97,7 @@ async fn played(scenario: Scenario, tells: bool) -> Report {
     let settled = loop {
         sleep(Duration::from_millis(5 * MINUTE)).await;
         let (left, now) = (left(&simulation.lock()), simulation.now());
-        let is_quiet = left == 0 && lambda.running() == 0 && now > scenario.end + 15 * MINUTE;
+        let is_quiet = left == 0 && lambda.running() == 0 && now > scenario.end + REQUEUED;
         if is_quiet || now > scenario.end + HEALING {
             break left;
         }
@@ -98,6 +105,9 @@ async fn played(scenario: Scenario, tells: bool) -> Report {
     let mut guard = simulation.lock();
     let state = &mut *guard;
     state.ledger.settle(state.now, settled);
+    if lambda.running() > 0 {
+        state.ledger.violation(state.now, "a worker never ends".to_owned());
+    }
     check_later(state);
     check_metrics(state);
     check_promptness(state);
@@ -110,6 +120,9 @@ async fn operate(lambda: Rc<Lambda>, operations: Vec<(u64, Operation)>) {
         lambda.simulation.lock().operate(&operation);
         if matches!(operation, Operation::Deploy | Operation::Pause(_) | Operation::Resume) {
             lambda.deploy();
+        }
+        if let Operation::Replay { hours, destination } = operation {
+            tokio::task::spawn_local(Rc::clone(&lambda).replay(hours, destination));
         }
         lambda.simulation.queued.notify_one();
     }
@@ -155,7 +168,8 @@ fn check_metrics(state: &mut State) {
         let counted = state.ledger.metrics.get(&format!("{name}MaybeDoubled")).copied().unwrap_or_default();
         // What SQS itself, ingest or a sender did twice, no worker can count.
         let outside = [Place::Queue, Place::Sqs, Place::Ingest];
-        let is_ours = state.scenario.is_calm(&outside, 0, u64::MAX) && state.ledger.redriven == 0;
+        let is_ours = state.scenario.is_calm(&outside, 0, u64::MAX)
+            && state.ledger.redriven + state.ledger.replayed == 0;
         if is_ours && (counted as usize) < doubled && part != ARCHIVE {
             let what = format!("{name} got {doubled} events twice, and {counted} are counted");
             state.ledger.violation(state.now, what);
@@ -175,7 +189,7 @@ fn check_promptness(state: &mut State) {
             let Some(first) = event.deliveries.get(part).and_then(|times| times.first()) else { continue };
             let from = event.queued_at;
             let ours = [Place::Sqs, Place::Queue, Place::Ssm, Place::Worker];
-            let was_paused = state.scenario.has_operations(from, from + prompt);
+            let was_paused = state.scenario.has_operations(place, from, from + prompt);
             let is_calm = state.scenario.is_calm(&ours, from.saturating_sub(10 * MINUTE), from + prompt)
                 && state.scenario.is_calm(&[place], from.saturating_sub(HOUR), from + prompt);
             if is_calm && !was_paused && first - from > prompt {

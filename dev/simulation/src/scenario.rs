@@ -25,8 +25,11 @@ pub enum Place {
     Firehose,
     Segment,
     Vero,
+    /// CloudWatch Logs.
+    Logs,
     Worker,
     Ingest,
+    Replay,
 }
 
 /// What goes wrong.
@@ -69,7 +72,7 @@ impl fmt::Display for Mishap {
 use Mishap::*;
 
 /// Which mishaps a place knows.
-pub const MISHAPS: [(Place, &[Mishap]); 8] = [
+pub const MISHAPS: [(Place, &[Mishap]); 10] = [
     (Place::Sqs, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Partly]),
     (Place::Queue, &[Twice, NotDeleted]),
     (Place::Ssm, &[Refused, Throttled, Hangs, Breaks]),
@@ -79,6 +82,8 @@ pub const MISHAPS: [(Place, &[Mishap]); 8] = [
         &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Stale, Partly, Unauthorized],
     ),
     (Place::Vero, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Stale, Partly, Unauthorized]),
+    (Place::Logs, &[Refused, Throttled, Hangs, Breaks]),
+    (Place::Replay, &[Dies]),
     (Place::Worker, &[Dies, Starved]),
     (Place::Ingest, &[Dies, Starved]),
 ];
@@ -152,6 +157,11 @@ pub enum Operation {
     RotateKey(Place),
     /// What lies in the dead-letter queue is sent again.
     Redrive,
+    /// What the archive has of the last hours goes to a destination again.
+    Replay {
+        hours: u64,
+        destination: &'static str,
+    },
 }
 
 /// All that a seed stands for.
@@ -200,7 +210,7 @@ impl Scenario {
         let mut operations = Vec::new();
         for _ in 0..rng.usize(0..=3) {
             let at = rng.u64(0..end);
-            match rng.usize(..6) {
+            match rng.usize(..7) {
                 0 => operations.push((at, Operation::Deploy)),
                 1 => {
                     let paused = ["segment", "vero_track", "archive"][rng.usize(..3)];
@@ -210,6 +220,10 @@ impl Scenario {
                 2 | 3 => {
                     let place = if rng.bool() { Place::Segment } else { Place::Vero };
                     operations.push((at, Operation::RotateKey(place)));
+                }
+                4 => {
+                    let destination = ["segment", "vero_track"][rng.usize(..2)];
+                    operations.push((at, Operation::Replay { hours: rng.u64(1..12), destination }));
                 }
                 _ => operations.push((at, Operation::Redrive)),
             }
@@ -230,12 +244,13 @@ impl Scenario {
     }
 
     /// Whether something that the operator has done may be felt at any time from `from` to `until`.
-    pub fn has_operations(&self, from: u64, until: u64) -> bool {
+    pub fn has_operations(&self, felt_at: Place, from: u64, until: u64) -> bool {
         self.operations.iter().any(|(at, operation)| {
             let felt = match operation {
-                Operation::Deploy => 0,
-                Operation::RotateKey(_) | Operation::Redrive | Operation::Resume => HOUR,
-                Operation::Pause(_) => LONGEST_PAUSE + HOUR,
+                Operation::Pause(name) if at_place(name) == felt_at => LONGEST_PAUSE + HOUR,
+                Operation::RotateKey(place) if *place == felt_at => HOUR,
+                Operation::Redrive | Operation::Replay { .. } => HOUR,
+                _ => return false,
             };
             *at <= until && from <= at + felt
         })
@@ -248,9 +263,18 @@ impl Scenario {
     }
 }
 
+/// Where a destination of this name is.
+pub fn at_place(name: &str) -> Place {
+    match name {
+        "segment" => Place::Segment,
+        "archive" => Place::Firehose,
+        _ => Place::Vero,
+    }
+}
+
 fn trouble(rng: &mut Rng, place: Place, mishap: Mishap, end: u64) -> Trouble {
     // From seconds to the whole day, each length as likely as ten times that.
-    let length = (10.0 * 10f64.powf(rng.f64() * 3.9)) as u64 * SECOND;
+    let length = rng.u64(5..10) * [1, 10, 100, 1_000, 8_000][rng.usize(..5)] * SECOND;
     let from = rng.u64(0..end);
     let rate: f64 = [0.03, 0.2, 0.6, 1.0][rng.usize(..4)];
     // What dies at every turn does nothing at all, which says little. What makes two messages of one is kept rare or
@@ -282,7 +306,7 @@ fn sends(rng: &mut Rng, end: u64, troubles: &[Trouble]) -> Vec<(u64, Send)> {
             3 => sends.push((at, Send::Tags { user: number })),
             4 | 5 => {
                 // Of each such user there is one of each, so that they can be told apart at Vero.
-                let gap = (10f64.powf(rng.f64() * 6.5)) as u64;
+                let gap = rng.u64(1..10) * [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000][rng.usize(..7)];
                 let (first, second) = match rng.bool() {
                     true => (Send::Resubscribe { user: number }, Send::Unsubscribe { user: number }),
                     false => (Send::Unsubscribe { user: number }, Send::Resubscribe { user: number }),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::lambda::Lambda;
-use crate::scenario::{SECOND, Send};
+use crate::scenario::{MINUTE, Place, SECOND, Send};
 use crate::state::{EPOCH, QUEUE};
 
 pub const TOKEN: &str = "a-token-that-opens-the-route-for-vero";
@@ -107,6 +107,7 @@ impl Lambda {
         }
         let body = body.to_string();
         let path = format!("/vero/{TOKEN}");
+        let began = self.simulation.now();
         let response = timeout(PATIENCE, self.request(&path, &[], body.as_bytes())).await;
         let (status, answer) = response.unwrap_or((0, Value::Null));
         let id = answer["id"].as_str().unwrap_or_default().to_owned();
@@ -118,7 +119,13 @@ impl Lambda {
             503 if !state.ledger.is_known(&id) => {
                 state.ledger.violation(state.now, format!("{id} was answered 503 and is in no log"));
             }
-            _ => (),
+            _ => {
+                let places = [Place::Ingest, Place::Sqs, Place::Ssm];
+                if state.scenario.is_calm(&places, began.saturating_sub(MINUTE), state.now) {
+                    let what = format!("a webhook is answered {status}, and nothing is wrong");
+                    state.ledger.violation(state.now, what);
+                }
+            }
         }
     }
 

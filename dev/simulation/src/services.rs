@@ -13,20 +13,22 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
 use harness::{ApiAnswer, AwsModel};
+use relay_core::delivery::MAX_ATTEMPTS;
 use relay_core::envelope::Envelope;
 use serde_json::Value;
 
 use crate::ledger;
-use crate::scenario::{HOUR, MISHAPS, Mishap, Place};
-use crate::state::{ARCHIVE, DEAD_LETTERS, EPOCH, QUEUE, Simulation, State};
+use crate::scenario::{HOUR, MISHAPS, Mishap, Place, at_place};
+use crate::state::{ARCHIVE, DEAD_LETTERS, EPOCH, QUEUE, REPLAY_QUEUE, Simulation, State};
 
 /// A client for the SDK.
-pub fn client(simulation: &Arc<Simulation>) -> SharedHttpClient {
-    let connector = SharedHttpConnector::new(Connector(Arc::clone(simulation)));
+pub fn client(simulation: &Arc<Simulation>, caller: Place) -> SharedHttpClient {
+    let connector = SharedHttpConnector::new(Connector(Arc::clone(simulation), caller));
     http_client_fn(move |_, _| connector.clone())
 }
 
-struct Connector(Arc<Simulation>);
+/// With the function that calls.
+struct Connector(Arc<Simulation>, Place);
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -36,7 +38,7 @@ impl std::fmt::Debug for Connector {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let simulation = Arc::clone(&self.0);
+        let (simulation, caller) = (Arc::clone(&self.0), self.1);
         HttpConnectorFuture::new(async move {
             let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
             let body: Value =
@@ -44,9 +46,11 @@ impl HttpConnector for Connector {
             let place = match target.split('.').next() {
                 Some("AmazonSSM") => Place::Ssm,
                 Some("Firehose_20150804") => Place::Firehose,
+                Some("Logs_20140328") => Place::Logs,
                 _ => Place::Sqs,
             };
-            let serve = move |state: &mut State, mishap: Option<Mishap>| state.serve(&target, &body, mishap);
+            let serve =
+                move |state: &mut State, mishap: Option<Mishap>| state.serve(caller, &target, &body, mishap);
             let answer = simulation.call(place, serve).await;
             let answer = answer.ok_or_else(|| ConnectorError::io(io::Error::other("broken").into()))?;
             let content_type = "application/x-amz-json-1.0";
@@ -66,7 +70,13 @@ impl HttpConnector for Connector {
 
 impl State {
     /// Does what a service does, and says which events it has taken.
-    fn serve(&mut self, target: &str, request: &Value, mishap: Option<Mishap>) -> (ApiAnswer, Vec<String>) {
+    fn serve(
+        &mut self,
+        caller: Place,
+        target: &str,
+        request: &Value,
+        mishap: Option<Mishap>,
+    ) -> (ApiAnswer, Vec<String>) {
         match mishap {
             Some(Mishap::Refused) => return (AwsModel::refusal(target, false), Vec::new()),
             Some(Mishap::Throttled) => return (AwsModel::refusal(target, true), Vec::new()),
@@ -80,7 +90,7 @@ impl State {
         let answer = self.aws.answer(target, request, &refused, EPOCH + self.now);
         let operation = target.split('.').next_back().unwrap_or_default();
         let taken = match (answer.status, operation) {
-            (200, "SendMessage") => self.sent(request, &[(request, &answer.body)]),
+            (200, "SendMessage") => self.sent(caller, request, &[(request, &answer.body)]),
             (200, "SendMessageBatch") => {
                 let of = |sent: &Value| {
                     let entries = request["Entries"].as_array().into_iter().flatten();
@@ -89,7 +99,7 @@ impl State {
                 let sent: Vec<&Value> = answer.body["Successful"].as_array().into_iter().flatten().collect();
                 let entries: Vec<Value> = sent.iter().map(|sent| of(sent)).collect();
                 let pairs: Vec<(&Value, &Value)> = entries.iter().zip(sent).collect();
-                self.sent(request, &pairs)
+                self.sent(caller, request, &pairs)
             }
             (200, "PutRecordBatch") => self.archived(request, &refused),
             _ => Vec::new(),
@@ -98,12 +108,18 @@ impl State {
     }
 
     /// Messages are on a queue: entries as they were sent, and what SQS says of each.
-    fn sent(&mut self, request: &Value, pairs: &[(&Value, &Value)]) -> Vec<String> {
+    fn sent(&mut self, caller: Place, request: &Value, pairs: &[(&Value, &Value)]) -> Vec<String> {
         let queue = request["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next()).unwrap_or_default();
         let mut events = Vec::new();
+        if queue == REPLAY_QUEUE {
+            return events;
+        }
         for (entry, sent) in pairs {
             let (id, body) = (sent["MessageId"].as_str().unwrap_or_default(), text(&entry["MessageBody"]));
             let delay = entry["DelaySeconds"].as_u64().unwrap_or_default();
+            if caller == Place::Replay {
+                self.ledger.replayed(body, self.now);
+            }
             self.ledger.put(id, body, self.now);
             let event = self.ledger.event_of(id).cloned();
             self.tell(|| {
@@ -116,7 +132,7 @@ impl State {
             });
             match (queue == DEAD_LETTERS, Envelope::parse(body)) {
                 (true, _) => self.check_letter(body),
-                (false, Ok(envelope)) if envelope.destinations.is_some() => self.check_copy(&envelope),
+                (false, Ok(envelope)) if caller == Place::Worker => self.check_copy(&envelope),
                 _ => (),
             }
             events.extend(event);
@@ -128,7 +144,9 @@ impl State {
     /// A copy has a cause.
     fn check_copy(&mut self, envelope: &Envelope<'_>) {
         self.ledger.check_attempt(envelope, self.now);
-        let is_changed = self.scenario.has_operations(self.now, self.now);
+        let owed = envelope.destinations.iter().flatten();
+        let is_changed =
+            owed.into_iter().any(|name| self.scenario.has_operations(at_place(name), self.now, self.now));
         let everywhere = MISHAPS.map(|(place, _)| place);
         let is_calm = self.scenario.is_calm(&everywhere, self.now.saturating_sub(HOUR), self.now);
         if is_calm && !is_changed && envelope.attempt > 0 && self.now < self.scenario.end {
@@ -147,21 +165,9 @@ impl State {
             let now = self.now;
             self.ledger.violation(now, format!("a good event is refused along with a bad one: {body}"));
         }
-        if !matches!(
-            reason,
-            "refused"
-                | "stale_consent"
-                | "too_large"
-                | "server_error"
-                | "timeout"
-                | "throttled"
-                | "try_again"
-                | "unauthorized"
-                | "connection_failed"
-                | "connection_broken"
-                | "answer_unread"
-                | "not_taken"
-        ) {
+        let is_final = matches!(reason, "refused" | "stale_consent");
+        let is_last = letter["attempt"].as_u64() == Some(MAX_ATTEMPTS.into());
+        if !is_final && !is_last {
             let now = self.now;
             self.ledger.violation(now, format!("a dead letter with the reason {reason:?}: {body}"));
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
-use harness::{AwsModel, QueueSettings};
+use harness::{AwsModel, BucketModel, QueueSettings};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
@@ -19,6 +19,8 @@ pub const QUEUE: &str = "relay";
 pub const DEAD_LETTERS: &str = "relay-dead";
 pub const ARCHIVE: &str = "archive";
 pub const DELIVERIES: &str = "deliveries";
+/// Continuations of replay.
+pub const REPLAY_QUEUE: &str = "relay-replay";
 
 /// The world of one seed.
 pub struct Simulation {
@@ -32,6 +34,8 @@ pub struct State {
     pub scenario: Scenario,
     pub rng: Rng,
     pub aws: AwsModel,
+    /// Of the archive.
+    pub bucket: BucketModel,
     pub ledger: Ledger,
     /// The keys that a destination takes, and until when.
     pub keys: BTreeMap<Place, Vec<(String, u64)>>,
@@ -52,11 +56,15 @@ impl Simulation {
         let visibility = Duration::from_secs(150);
         let dead_letter = Some(DEAD_LETTERS.to_owned());
         aws.add_queue(QUEUE, QueueSettings { visibility, max_receive_count: 10, dead_letter });
+        let visibility = Duration::from_secs(960);
+        let dead_letter = Some(format!("{REPLAY_QUEUE}-dead"));
+        aws.add_queue(REPLAY_QUEUE, QueueSettings { visibility, max_receive_count: 5, dead_letter });
         aws.add_stream(ARCHIVE);
         aws.add_stream(DELIVERIES);
         let mut state = State {
             rng: Rng::with_seed(scenario.seed ^ 0x5eed),
             aws,
+            bucket: BucketModel::default(),
             ledger: Ledger::default(),
             keys: BTreeMap::new(),
             paused: "",
@@ -110,7 +118,7 @@ impl Simulation {
             let (response, taken) = {
                 let mut state = simulation.lock();
                 let (response, taken) = serve(&mut state, mishap);
-                state.ledger.unanswered(&taken);
+                state.ledger.unanswered(place, &taken);
                 (response, taken)
             };
             simulation.queued.notify_one();
@@ -133,7 +141,7 @@ impl Simulation {
             Place::Firehose => Some(ledger::ARCHIVE),
             _ => None,
         };
-        self.lock().ledger.answered(&taken, part);
+        self.lock().ledger.answered(place, &taken, part);
         Some(response)
     }
 }
@@ -165,8 +173,8 @@ impl State {
 
     fn latency(&mut self) -> Duration {
         // Mostly some milliseconds, seldom a part of a second: below every time-out, there and back.
-        let spread = self.rng.f64();
-        Duration::from_millis(2 + (spread.powi(8) * 350.0) as u64)
+        let most = [5, 5, 5, 20, 20, 100, 350][self.rng.usize(..7)];
+        Duration::from_millis(2 + self.rng.u64(0..most))
     }
 
     /// What the clock on the wall says.
@@ -210,7 +218,7 @@ impl State {
     pub fn operate(&mut self, operation: &Operation) {
         self.tell(|| format!("operator: {operation:?}"));
         match operation {
-            Operation::Deploy => (),
+            Operation::Deploy | Operation::Replay { .. } => (),
             Operation::Pause(destination) => self.paused = destination,
             Operation::Resume => self.paused = "",
             Operation::RotateKey(place) => self.rotate(*place, self.now + 20 * MINUTE),

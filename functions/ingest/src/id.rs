@@ -77,6 +77,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "what ours is held against")]
     fn an_id_is_as_the_crate_makes_it() {
         for (counter, random) in
             [(0, 0), (1, 0), (127, u64::MAX), (128, 7), ((1 << COUNTER_BITS) - 1, u64::MAX)]

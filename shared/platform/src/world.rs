@@ -93,10 +93,12 @@ pub fn now() -> SystemTime {
 }
 
 /// 64 bits of chance.
-#[expect(clippy::disallowed_methods, reason = "the one place that chance comes from")]
+///
+/// # Panics
+/// Never on Lambda: Linux has some from its start on. Without any, two processes would make the same ids.
+#[expect(clippy::disallowed_methods, clippy::expect_used, reason = "the one place that chance comes from")]
 pub fn random() -> u64 {
-    // The operating system always has some; without, what it is for would still be right, only less spread.
-    here(|world| world.random()).unwrap_or_else(|| getrandom::u64().unwrap_or_default())
+    here(|world| world.random()).unwrap_or_else(|| getrandom::u64().expect("the system has chance"))
 }
 
 /// A number from 0 to 1, by chance.

@@ -10,15 +10,16 @@ use super::fault::Refusal;
 use super::message::{Draft, Stored};
 use super::queue::{QueueState, Queues, ReceiveLimits, Redrive};
 use super::server::Api;
-use super::{firehose, protocol, ssm};
+use super::{firehose, logs, protocol, ssm};
 use crate::event_source::record;
 
-/// SQS, SSM's parameters and Firehose, in memory. Times are in milliseconds since 1970.
+/// SQS, SSM's parameters, Firehose and a log group, in memory. Times are in milliseconds since 1970.
 #[derive(Debug, Default)]
 pub struct AwsModel {
     queues: Queues,
     parameters: BTreeMap<String, String>,
     streams: firehose::Streams,
+    log: Vec<logs::LogLine>,
 }
 
 /// An answer of AWS's, as it goes over the wire.
@@ -58,6 +59,16 @@ impl AwsModel {
         self.parameters.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Adds a line to the log group.
+    pub fn log(&mut self, text: String, now_ms: u64) {
+        self.log.push(logs::LogLine { at_ms: now_ms as i64, text });
+    }
+
+    /// Takes the records out of a delivery stream.
+    pub fn take_records(&mut self, stream: &str) -> Vec<String> {
+        self.streams.get_mut(stream).map(std::mem::take).unwrap_or_default()
+    }
+
     /// Answers a call. `target` is the header `x-amz-target`; of a batch, the entries at `refused` fail.
     pub fn answer(&mut self, target: &str, request: &Value, refused: &[usize], now_ms: u64) -> ApiAnswer {
         let (api, operation) = Api::of(target);
@@ -67,7 +78,7 @@ impl AwsModel {
             Api::Sqs => protocol::perform(&mut self.queues, operation, request, refusal, now_ms),
             Api::Ssm => ssm::perform(&self.parameters, operation, request),
             Api::Firehose => firehose::perform(&mut self.streams, operation, request, refusal),
-            Api::Logs => Err(ApiError::new("UnknownOperationException", "UnknownOperationException", "")),
+            Api::Logs => logs::perform(&self.log, operation, request),
         };
         result.map_or_else(
             |error| api.refuse(&error),

@@ -1,12 +1,22 @@
 //! The client for S3.
 
+use std::error::Error;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService,
+};
 use object_store::{ClientOptions, RetryConfig};
 use relay_platform::aws::endpoint;
 use relay_platform::environment::Environment;
+use relay_platform::world::{self, Network, Over};
 
 const CONNECT: Duration = Duration::from_secs(2);
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -42,7 +52,46 @@ pub fn client(environment: &Environment, bucket: &str) -> Result<AmazonS3, S3Cli
         let may_be_http = is_loopback(&url);
         builder = builder.with_endpoint(url).with_allow_http(may_be_http);
     }
+    if let Some(network) = world::network() {
+        builder = builder.with_http_connector(OverNetwork(network));
+    }
     builder.build().map_err(S3ClientError)
+}
+
+/// A client over the network of a world that is not the real one.
+#[derive(Clone)]
+struct OverNetwork(Arc<dyn Network>);
+
+impl fmt::Debug for OverNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OverNetwork")
+    }
+}
+
+impl HttpConnector for OverNetwork {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+impl HttpService for OverNetwork {
+    fn call<'s, 'f>(&'s self, request: HttpRequest) -> BoxFuture<'f, Result<HttpResponse, HttpError>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let body = body.as_bytes().cloned().unwrap_or_default();
+            let sent = self.0.send(http::Request::from_parts(head, body), Over::Any).await;
+            let response =
+                sent.map_err(|_| HttpError::new(HttpErrorKind::Request, io::Error::other("no response")))?;
+            let broken = |error: Box<dyn Error + Send + Sync>| {
+                HttpError::new(HttpErrorKind::Interrupted, io::Error::other(error))
+            };
+            Ok(response.map(|body| HttpResponseBody::new(body.map_err(broken))))
+        })
+    }
 }
 
 fn is_loopback(url: &str) -> bool {

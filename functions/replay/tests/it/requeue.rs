@@ -1,6 +1,6 @@
 //! Webhooks that only the log has go on the queue.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -16,7 +16,7 @@ async fn webhooks_in_the_log_are_queued_once_and_not_if_archived() {
         )
     };
     let hours_ago = |hours: u64| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = relay_platform::world::now().duration_since(UNIX_EPOCH).unwrap();
         (now - Duration::from_secs(hours * 3_600)).as_millis() as i64
     };
     let log = |hours, id: &str, part, parts, text: &str| {

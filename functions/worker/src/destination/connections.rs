@@ -96,15 +96,17 @@ impl Connections {
             error if error.is_timeout() => NoResponse::Timeout,
             error => NoResponse::Broken { was_kept: after_a_rest || self.was_used(&error) },
         })?;
-        let response: http::Response<Body> = self.used(response).into();
+        if over == Over::Any {
+            self.used(&response);
+        }
+        let response: http::Response<Body> = response.into();
         Ok(response.map(|body| body.map_err(Into::into).boxed()))
     }
 
-    fn used(&self, response: Response) -> Response {
+    fn used(&self, response: &Response) {
         if let Some(info) = response.extensions().get::<HttpInfo>() {
             self.kept().used.insert(info.local_addr(), world::now());
         }
-        response
     }
 
     /// Whether a connection failed that had brought a response before.
@@ -209,5 +211,8 @@ mod tests {
         receiver.clear();
         assert_eq!(ask(&connections, &receiver, 4).await, 4);
         assert_eq!(receiver.count(), 0, "none was seen");
+        let request = http::Request::post(receiver.url()).body(Bytes::from_static(b"{}")).unwrap();
+        assert_eq!(connections.send(request, Over::New).await.unwrap().status(), 200);
+        assert_eq!(connections.kept().used.len(), 1, "what is not kept is not remembered");
     }
 }

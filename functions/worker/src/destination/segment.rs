@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderValue};
 use http::{Method, Request};
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, Target};
 use relay_core::destinations::{self, DestinationRow};
@@ -48,7 +48,9 @@ impl Segment {
         let sent_at = Timestamp::from_system(world::now()).iso();
         let body = batch_body(events.iter().flatten().map(String::as_str), &sent_at);
         let write_key = secrets.key_of(ROW);
-        let authorization = format!("Basic {}", STANDARD.encode(format!("{write_key}:")));
+        let credentials = format!("Basic {}", STANDARD.encode(format!("{write_key}:")));
+        let mut authorization = HeaderValue::try_from(credentials)?;
+        authorization.set_sensitive(true);
         let request = self.client.request(Method::POST, &self.url).header(AUTHORIZATION, authorization);
         match gzipped(body.as_bytes()) {
             Ok(gzipped) => request.header(CONTENT_ENCODING, "gzip").body(gzipped.into()),

@@ -6,6 +6,7 @@
 //! - [`settlement`]: what goes back to the queue, and what is a dead letter. [`connections`]: connections that were kept.
 //! - [`operation`]: keys, metrics and the log.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "how long a binary takes is real time")]
 
 mod answers;
 mod archive;

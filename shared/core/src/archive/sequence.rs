@@ -51,6 +51,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "an id as the crate makes it")]
     fn sequences_rise_as_ids_do() {
         const AT: &str = "2026-11-21T05:04:03.123Z";
         let id = |counter: u128| {
