@@ -2,6 +2,7 @@
 inspector shows; `supervise.py` puts it in before the start."""
 
 import json
+import os
 import re
 import time
 
@@ -89,10 +90,9 @@ def deliver_and_keep(stream, destination, record, *others, deliver=firehose._del
 
 def inspect(path, headers, query):
     """What AWS shows nobody: the rows after the first so many, which are forgotten then, and what is in the queues. With
-    `hurry`, what waits in a queue before its first receive comes now. For the inspector alone, and for no page."""
+    `hurry`, what waits in a queue before its first receive comes now. For the inspector alone."""
     global forgotten
-    is_own = router.extract_access_key_id(headers, query) == "inspector"
-    if not is_own or "origin" in headers or not headers.get("host", "").startswith("127.0.0.1:"):
+    if router.extract_access_key_id(headers, query) != "inspector":
         return 403, {"Content-Type": "application/json"}, b"{}"
     _, _, what, seen = path.split("/")
     del rows[: int(seen) - forgotten]
@@ -118,6 +118,24 @@ def inspect(path, headers, query):
     ]
     answer = {"rows": rows, "messages": messages}
     return 200, {"Content-Type": "application/json"}, json.dumps(answer).encode()
+
+
+HOSTS = {f"{name}:{os.environ.get('GATEWAY_PORT')}" for name in ("127.0.0.1", "localhost")}
+
+
+async def for_no_page(scope, receive, send, serve=app.app):
+    """MiniStack lets any website read and change everything. The Function URL alone gets what a browser's SDK sends, by
+    the proxy; its Host is checked, too, which a website gives that points its own name here."""
+    if scope["type"] != "lifespan":
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get("host", "")
+        is_by_page = "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
+        if host not in HOSTS or (is_by_page and not app._parse_lambda_url(host, scope["path"])):
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", "status": 403, "headers": []})
+                await send({"type": "http.response.body"})
+            return
+    await serve(scope, receive, send)
 
 
 noted = set()
@@ -155,6 +173,7 @@ async def note_call(method, path, headers, body, query, request, dispatch=app._d
     return await dispatch(method, path, headers, body, query, request)
 
 
+app.app = for_no_page
 app._dispatch_service_request = note_call
 firehose._deliver_to_s3 = deliver_and_keep
 cloudwatch_logs._compile_filter_pattern = filter_of_logs

@@ -25,10 +25,32 @@ async fn the_page_shows_what_becomes_of_events() -> Result<()> {
     let pictures_path = pictures.display().to_string();
     let arguments = [stack.inspector_url(), &stack.webhook_url(), stack.write_key(), &pictures_path];
     browser.run("inspector.js", &arguments).await?;
+    no_page_reaches_aws(&stack).await?;
     let picture = pictures.join("readme.png");
     ensure!(picture.metadata()?.len() < 200_000, "the README's picture has become large");
     if let Some(file) = harness::variable(PICTURE) {
         std::fs::copy(picture, Path::new(&file))?;
+    }
+    Ok(())
+}
+
+/// A website may ask for anything on this machine: the stand-in for AWS answers none.
+async fn no_page_reaches_aws(stack: &Stack) -> Result<()> {
+    let page = ("origin", "http://example.com");
+    for (method, path, headers, expected) in [
+        ("GET", "/_ministack/health", [("a", "b"), ("c", "d")], 200),
+        ("GET", "/_ministack/health", [("host", "example.com"), ("c", "d")], 403),
+        ("GET", "/_ministack/health", [("sec-fetch-site", "cross-site"), ("c", "d")], 403),
+        ("OPTIONS", "/", [page, ("access-control-request-method", "POST")], 403),
+        ("POST", "/", [page, ("x-amz-target", "AmazonSQS.ListQueues")], 403),
+        ("POST", "/_aws/lambda-url/", [page, ("x-amz-target", "AmazonSQS.ListQueues")], 403),
+    ] {
+        let mut request = hyper::Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let status = local::http::send(stack.aws(), request.body(Default::default())?).await?.status();
+        ensure!(status == expected, "{method} {path} with {headers:?} got {status}");
     }
     Ok(())
 }
