@@ -38,12 +38,14 @@ impl Archive {
     async fn send(&self, rows: &[String], context: &RunContext<'_>) -> Vec<DeliveryOutcome> {
         let mut outcomes = vec![DeliveryOutcome::NotStarted; rows.len()];
         let mut todo: Vec<usize> = (0..rows.len()).collect();
-        for _ in 0..=QUICK_TRIES {
+        for quick_try in 0..=QUICK_TRIES {
             let records: Vec<&str> = todo.iter().map(|index| rows[*index].as_str()).collect();
             let not_taken = NotTaken::default();
             let put = |timeout| self.put(&records, timeout, &not_taken);
             let outcome = match self.caller.call(context, ROW.name, Target::Endpoint, put).await {
                 DeliveryOutcome::NotStarted => break,
+                // They have been tried all the same.
+                DeliveryOutcome::Retry(DeliveryError { held_back: Some(_), .. }) if quick_try > 0 => break,
                 // Rows are our own work, of a known form and size: a refusal is about the stream.
                 DeliveryOutcome::Rejected(error) => DeliveryOutcome::Retry(error),
                 outcome => outcome,

@@ -76,7 +76,11 @@ impl Segment {
             };
             let outcome = match (outcome, &refusal) {
                 // A search that ends early has been a try all the same.
-                (DeliveryOutcome::NotStarted, Some(refusal)) => DeliveryOutcome::Retry(refusal.clone()),
+                (
+                    DeliveryOutcome::NotStarted
+                    | DeliveryOutcome::Retry(DeliveryError { held_back: Some(_), .. }),
+                    Some(refusal),
+                ) => DeliveryOutcome::Retry(refusal.clone()),
                 (DeliveryOutcome::Rejected(error), _) if part.len() > 1 => {
                     let middle = part.start + part.len() / 2;
                     todo.extend([middle..part.end, part.start..middle]);

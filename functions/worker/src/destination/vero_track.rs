@@ -81,7 +81,10 @@ impl VeroTrack {
         let Some(without_email) = request.without_email() else { return outcome };
         match self.call(part, &without_email, context).await {
             // The request has been tried all the same.
-            DeliveryOutcome::NotStarted => DeliveryOutcome::Retry(refusal.clone()),
+            DeliveryOutcome::NotStarted
+            | DeliveryOutcome::Retry(DeliveryError { held_back: Some(_), .. }) => {
+                DeliveryOutcome::Retry(refusal.clone())
+            }
             outcome => outcome,
         }
     }
