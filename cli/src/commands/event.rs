@@ -170,12 +170,14 @@ pub(super) fn print(console: Console, story: &Story) {
         for attempt in &one.attempts {
             let number = attempt.attempt.map(|number| format!("try {number}: ")).unwrap_or_default();
             let status = attempt.status.map(|status| format!(" ({status})")).unwrap_or_default();
-            let reason = attempt.reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();
-            let held_back = attempt.held_back_by().map(|by| format!(", held back by {by}"));
-            let held_back = held_back.unwrap_or_default();
+            let held_back = attempt.held_back_by();
+            let held_back = held_back.map(|by| format!(", held back by {by}; the last failure: "));
+            let before = held_back.as_deref().unwrap_or(", ");
+            let reason = attempt.reason.as_deref().map(|reason| format!("{before}{reason}"));
+            let reason = reason.unwrap_or_default();
             console.say(styled(
                 DIM,
-                format!("             {} {number}{}{held_back}{reason}{status}", attempt.at, attempt.outcome),
+                format!("             {} {number}{}{reason}{status}", attempt.at, attempt.outcome),
             ));
         }
         for request in &one.requests {

@@ -367,6 +367,7 @@ fn attempts(evidence: &Evidence, part: &str) -> Vec<Attempt> {
             held_back: None,
         });
     }
+    let rows = attempts.len();
     for line in evidence.lines.yes().into_iter().flatten() {
         let outcome = match line.message.as_str() {
             "still owed" => "owed",
@@ -374,19 +375,25 @@ fn attempts(evidence: &Evidence, part: &str) -> Vec<Attempt> {
             message if message.starts_with("to the dead-letter queue") => "dead",
             _ => continue,
         };
-        // The delivery log has what is final, too.
-        let is_known = attempts.iter().any(|other| {
+        if line.destination.as_deref() != Some(part) {
+            continue;
+        }
+        // The delivery log has what is final, too, but not what held it back.
+        let known = attempts.iter().position(|other| {
             other.outcome == outcome && (other.attempt == line.attempt || line.attempt.is_none())
         });
-        if line.destination.as_deref() == Some(part) && !is_known {
-            attempts.push(Attempt {
+        let held_back = line.held_back().map(str::to_owned);
+        match known {
+            Some(row) if row < rows => attempts[row].held_back = held_back,
+            Some(_) => (),
+            None => attempts.push(Attempt {
                 at: line.at,
                 attempt: line.attempt,
                 outcome: outcome.to_owned(),
                 reason: line.reason.clone(),
                 status: line.status,
-                held_back: line.held_back().map(str::to_owned),
-            });
+                held_back,
+            }),
         }
     }
     attempts.sort_by_key(|attempt| attempt.at);
