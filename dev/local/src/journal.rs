@@ -65,7 +65,9 @@ impl Delivery {
 
     /// Whether it is a webhook's; else it is a first-party event's.
     pub fn is_webhook(&self) -> bool {
-        self.destination == Destination::Segment || self.message["data"]["webhook_id"].is_string()
+        let data = &self.message["data"];
+        self.destination == Destination::Segment
+            || !self.id.is_empty() && data["segment_message_id"].is_null() && data["webhook_id"].is_string()
     }
 
     /// Whom a call to Vero is about: an id, or an address.
@@ -114,6 +116,13 @@ impl Journal {
     /// The deliveries after the first `seen`.
     pub fn since(&self, seen: usize) -> Vec<Delivery> {
         self.entries().deliveries.iter().skip(seen).cloned().collect()
+    }
+
+    /// The same for the one that prints them: their messages are not kept any longer, as `cargo local` may run for days.
+    pub fn take_since(&self, seen: usize) -> Vec<Delivery> {
+        let mut entries = self.entries();
+        let news = entries.deliveries.iter_mut().skip(seen);
+        news.map(|delivery| Delivery { message: delivery.message.take(), ..delivery.clone() }).collect()
     }
 
     /// All deliveries of one webhook, as far as their destinations have not lost them.

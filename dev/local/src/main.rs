@@ -104,7 +104,7 @@ async fn relay(stack: &Stack, options: &Options) -> Result<ExitCode> {
 async fn watch(stack: &Stack) -> Result<ExitCode> {
     let mut seen = 0;
     for turn in 0_u64.. {
-        let news = stack.journal.since(seen);
+        let news = stack.journal.take_since(seen);
         seen += news.len();
         for delivery in news {
             print(stack, &delivery).await;

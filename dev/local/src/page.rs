@@ -1,6 +1,6 @@
 //! What the inspector's page shows of this stack, and does with it. The page itself is the crate `inspector`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use inspector::backend::{self, Action, Backend, Problem, Route, Workbench};
-use inspector::feed::{Event, Feed, name_of_request};
+use inspector::feed::{Event, Feed, name_of_message, name_of_request};
 use inspector::model::known::Known;
 use inspector::model::letter::{Letter, is_plain};
 use inspector::model::log_line::LogLine;
@@ -191,10 +191,10 @@ impl Page {
             return;
         };
         let fields: Value = serde_json::from_str(text).unwrap_or_default();
-        if let Some(name) = fields["payload"]["messageId"].as_str() {
-            let route = Route::of_first_party(envelope.through_segment);
-            self.feed.name(id, name);
-            self.feed.name(id, &route.name_of(name));
+        let message_id = fields["payload"]["messageId"].as_str();
+        self.feed.name(id, &name_of_message(message_id.unwrap_or(id)));
+        if let Some(message_id) = message_id {
+            self.feed.name(id, &Route::of_first_party(envelope.through_segment).name_of(message_id));
         }
         for (_, request) in requests(&envelope, &self.stack(), &Blueprint::default()) {
             self.feed.name(id, &name_of_request(&request));
@@ -332,12 +332,15 @@ impl Page {
     /// Puts an event's dead letters back on the queue: each is sent before it is deleted.
     async fn redrive(&self, id: &str) -> Result<String> {
         let dead = &self.outputs.dead_letter_queue_url;
-        let mut redriven = 0;
+        let (mut redriven, mut looked_at) = (0, HashSet::new());
         loop {
             let receive = json!({"QueueUrl": dead, "MaxNumberOfMessages": 10, "VisibilityTimeout": HIDDEN_S, "MessageAttributeNames": ["All"]});
             let received = self.cloud.json("sqs", "AmazonSQS.ReceiveMessage", receive).await?;
             let messages = received["Messages"].as_array().cloned().unwrap_or_default();
-            if messages.is_empty() {
+            let ids = messages.iter().filter_map(|message| message["MessageId"].as_str().map(str::to_owned));
+            // Of thousands of letters the first ones come again before the last one has come.
+            let new = ids.filter(|id| looked_at.insert(id.clone())).count();
+            if new == 0 {
                 ensure!(redriven > 0, "no dead letter of {id} could be received; try again in {HIDDEN_S} s");
                 return Ok(format!("{redriven} dead letters of {id} are on the queue again"));
             }

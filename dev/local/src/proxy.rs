@@ -46,10 +46,14 @@ pub(crate) fn serve(port: Port, cloud: Cloud, path: String, journal: Arc<Journal
                 Ok(answer) => {
                     let webhooks = note(&journal, kept.body(), answer.body());
                     let status = answer.status().as_u16();
+                    // What is refused brings no event: whoever lacks a key may name any.
+                    let is_taken = answer.status().is_success();
                     match kept.uri().path().split('/').find(|part| !part.is_empty()) {
                         Some("vero") => show(&feed, at, &kept, status, webhooks),
-                        Some("segment") => show_first_party(&feed, at, &kept, status, Route::Segment),
-                        Some("v1") => show_first_party(&feed, at, &kept, status, Route::Sdk),
+                        Some("segment") if is_taken => {
+                            show_first_party(&feed, at, &kept, status, Route::Segment)
+                        }
+                        Some("v1") if is_taken => show_first_party(&feed, at, &kept, status, Route::Sdk),
                         _ => (),
                     }
                     answer

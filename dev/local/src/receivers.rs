@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use hyper::header::HeaderValue;
 use inspector::backend::Behaviour;
-use inspector::feed::{Exchange, Feed, Seen, name_of_request};
+use inspector::feed::{Exchange, Feed, Seen, name_of_message, name_of_request};
 use inspector::model::time::At;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -96,6 +96,10 @@ impl StandIn {
 
     async fn answer(&self, request: &Request) -> Response {
         let (method, path) = (request.method().as_str(), request.uri().path());
+        // A website's, not the worker's: it must not look as if the relay had sent it.
+        if ["origin", "sec-fetch-site"].iter().any(|name| request.headers().contains_key(*name)) {
+            return http::response(403, r#"{"error":"this is for the relay alone"}"#);
+        }
         let begin = At::now();
         let (messages, mut response) = match (self.destination, path.strip_prefix("/api/v2/")) {
             (Destination::Segment, None) if path == "/v1/batch" => segment(request),
@@ -169,7 +173,12 @@ impl StandIn {
             status,
             response: String::from_utf8_lossy(response).into_owned(),
         };
-        let name = if id.is_empty() { name_of_request(&exchange.message) } else { id.to_owned() };
+        let message_id = &exchange.message["data"]["segment_message_id"];
+        let name = match message_id.as_str().filter(|_| !id.is_empty()) {
+            Some(message_id) => name_of_message(message_id),
+            None if id.is_empty() => name_of_request(&exchange.message),
+            None => id.to_owned(),
+        };
         self.feed.seen(&name, Seen::Exchange(exchange));
     }
 }
@@ -204,8 +213,10 @@ fn vero(call: &str, request: &Request) -> (Vec<Message>, Response) {
         return (Vec::new(), not_json());
     }
     let status = if message["auth_token"] == VERO_AUTH_TOKEN { 200 } else { 401 };
-    let data = &message["data"];
-    let id = text(&[&data["webhook_id"], &data["segment_message_id"]]).unwrap_or_default().to_owned();
+    // Only the relay's own names count. In a profile all are the user's; in an event they may have a property `webhook_id`,
+    // but the messageId is the relay's.
+    let data = if call == "events/track" { &message["data"] } else { &Value::Null };
+    let id = text(&[&data["segment_message_id"], &data["webhook_id"]]).unwrap_or_default().to_owned();
     let event = text(&[&message["event_name"]]).unwrap_or(call).to_owned();
     (vec![(id, event, message)], http::response(status, &format!(r#"{{"status":{status}}}"#)))
 }
@@ -241,4 +252,40 @@ fn text<'v>(values: &[&'v Value]) -> Option<&'v str> {
 
 fn header<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
     request.headers().get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_first_party_event_takes_no_request_of_another_and_a_page_has_none() {
+        let feed = Arc::new(Feed::default());
+        let stand_in = StandIn {
+            destination: Destination::VeroTrack,
+            journal: Arc::default(),
+            feed: Arc::clone(&feed),
+            behaviour: Mutex::default(),
+            refused: Mutex::default(),
+        };
+        let webhook = "0193f0c2-4c1e-7000-8000-000000000000";
+        for id in [webhook, "own"] {
+            feed.change(id, |_| true);
+        }
+        feed.name("own", &name_of_message("m"));
+        let body = json!({"auth_token": VERO_AUTH_TOKEN, "event_name": "e", "data": {"webhook_id": webhook, "segment_message_id": "m"}});
+        let mut request = Request::new(body.to_string().into());
+        *request.method_mut() = hyper::Method::POST;
+        *request.uri_mut() = hyper::Uri::from_static("/api/v2/events/track");
+        assert_eq!(stand_in.answer(&request).await.status(), 200);
+        let exchanges = || ["own", webhook].map(|id| feed.event(id).map(|event| event.exchanges.len()));
+        assert_eq!(exchanges(), [Some(1), Some(0)]);
+        // In a profile both may be traits.
+        *request.uri_mut() = hyper::Uri::from_static("/api/v2/users/track");
+        assert_eq!(stand_in.answer(&request).await.status(), 200);
+        assert_eq!(exchanges(), [Some(1), Some(0)]);
+        request.headers_mut().insert("origin", HeaderValue::from_static("http://example.com"));
+        assert_eq!(stand_in.answer(&request).await.status(), 403);
+        assert_eq!(exchanges(), [Some(1), Some(0)]);
+    }
 }

@@ -12,8 +12,8 @@ use crate::model::time::At;
 
 /// So many events are kept.
 const EVENTS: usize = 10_000;
-/// So many bytes of requests, payloads and responses are kept.
-const BYTES: usize = 200 * 1024 * 1024;
+/// So many bytes of requests, payloads and responses are kept. With [`EARLY_BYTES`] that makes 200 MB.
+const BYTES: usize = 160 * 1024 * 1024;
 
 /// A request as `ingest` received it, without its secrets.
 #[derive(Debug, Clone)]
@@ -80,6 +80,12 @@ pub fn name_of_request(body: &Value) -> String {
     format!("request:{}", hasher.finish())
 }
 
+/// The name of a request that carries a first-party event's `messageId`. Its sender chooses that, so that it must not pass
+/// for an event's id.
+pub fn name_of_message(message_id: &str) -> String {
+    format!("message:{message_id}")
+}
+
 /// What is known of an event.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -91,18 +97,49 @@ pub struct Event {
     pub exchanges: Vec<Exchange>,
     /// It counts the changes of all events.
     pub version: u64,
+    /// Its other names.
+    names: Vec<String>,
+}
+
+/// The bytes of headers, with what a text takes beside its letters.
+fn bytes_of(headers: &[(String, String)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len() + 50).sum()
+}
+
+impl Received {
+    fn bytes_kept(&self) -> usize {
+        self.body.len() + bytes_of(&self.headers) + self.path.len() + 200
+    }
+}
+
+impl Exchange {
+    fn bytes_kept(&self) -> usize {
+        // A value takes some three times the bytes of its text.
+        3 * self.message_bytes + self.response.len() + bytes_of(&self.headers) + self.path.len() + 300
+    }
+}
+
+impl Seen {
+    fn bytes_kept(&self) -> usize {
+        match self {
+            Seen::Received(received) => received.bytes_kept(),
+            Seen::Exchange(exchange) => exchange.bytes_kept(),
+        }
+    }
 }
 
 impl Event {
     fn bytes(&self) -> usize {
-        let received = self.received.as_ref().map_or(0, |received| received.body.len());
+        let received = self.received.as_ref().map_or(0, Received::bytes_kept);
         let envelope = self.evidence.envelope.as_ref().map_or(0, String::len);
         // A letter has the envelope once more, as a value.
         let letters = self.evidence.letters.yes().map_or(0, Vec::len) * 3 * envelope;
         let lines = 1_000 * self.evidence.lines.yes().map_or(0, Vec::len);
-        // A value takes some three times the bytes of its text.
-        let exchanges = self.exchanges.iter().map(|one| 3 * one.message_bytes + one.response.len() + 500);
-        1_000 + received + envelope + letters + lines + exchanges.sum::<usize>()
+        let rows = 200 * self.evidence.deliveries.yes().map_or(0, Vec::len);
+        let exchanges: usize = self.exchanges.iter().map(Exchange::bytes_kept).sum();
+        // Each name is here and in the index.
+        let names: usize = self.names.iter().map(|name| 2 * name.len() + 200).sum();
+        1_000 + received + envelope + letters + lines + rows + exchanges + names
     }
 }
 
@@ -126,12 +163,50 @@ struct Events {
     bytes: usize,
     /// Other names of events, with their ids.
     names: HashMap<String, String>,
-    /// Of events that are not known yet, by other names.
-    early: VecDeque<(String, Seen)>,
+    early: Early,
 }
 
-/// So much may be seen before its event is known.
-const EARLY: usize = 500;
+/// What was seen of events that are not known yet, by their other names.
+#[derive(Debug, Default)]
+struct Early {
+    by_name: HashMap<String, VecDeque<(u64, Seen)>>,
+    /// The names in the order in which something was seen.
+    order: BTreeMap<u64, String>,
+    count: u64,
+    bytes: usize,
+}
+
+/// So much may be seen before its event is known: `ingest` takes 10,000 events in a request, and each is sent on.
+const EARLY: usize = 20_000;
+/// And so many bytes of it.
+const EARLY_BYTES: usize = 40 * 1024 * 1024;
+
+impl Early {
+    fn add(&mut self, name: &str, seen: Seen) {
+        self.count += 1;
+        self.bytes += seen.bytes_kept() + 2 * name.len();
+        self.order.insert(self.count, name.to_owned());
+        self.by_name.entry(name.to_owned()).or_default().push_back((self.count, seen));
+        while self.order.len() > EARLY || self.bytes > EARLY_BYTES {
+            let Some((_, oldest)) = self.order.pop_first() else { break };
+            let Some(own) = self.by_name.get_mut(&oldest) else { continue };
+            self.bytes -= own.pop_front().map_or(0, |(_, seen)| seen.bytes_kept() + 2 * oldest.len());
+            if own.is_empty() {
+                self.by_name.remove(&oldest);
+            }
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Vec<Seen> {
+        let own = self.by_name.remove(name).unwrap_or_default().into_iter();
+        let own = own.map(|(place, seen)| {
+            self.order.remove(&place);
+            self.bytes -= seen.bytes_kept() + 2 * name.len();
+            seen
+        });
+        own.collect()
+    }
+}
 
 impl Default for Feed {
     fn default() -> Self {
@@ -151,6 +226,7 @@ impl Feed {
             received: None,
             exchanges: Vec::new(),
             version: 0,
+            names: Vec::new(),
         });
         let (before, is_new) = (event.bytes(), event.version == 0);
         if !change(&mut event) {
@@ -175,7 +251,11 @@ impl Feed {
             if let Some(event) = events.by_id.remove(&oldest) {
                 events.bytes = events.bytes.saturating_sub(event.bytes());
                 events.changes.remove(&event.version);
-                events.names.retain(|_, id| *id != oldest);
+                for name in event.names {
+                    if events.names.get(&name) == Some(&oldest) {
+                        events.names.remove(&name);
+                    }
+                }
             }
         }
         let version = events.version;
@@ -189,10 +269,7 @@ impl Feed {
         let mut events = self.events();
         let id = events.names.get(name).cloned().unwrap_or_else(|| name.to_owned());
         if !events.by_id.contains_key(&id) && At::of_id(&id).is_none() {
-            if events.early.len() == EARLY {
-                events.early.pop_front();
-            }
-            events.early.push_back((name.to_owned(), seen));
+            events.early.add(name, seen);
             return;
         }
         drop(events);
@@ -207,24 +284,30 @@ impl Feed {
 
     /// Says by which other name an event is known. If another event had it, later ones are this one's.
     pub fn name(&self, id: &str, name: &str) {
-        let mut events = self.events();
-        if !events.by_id.contains_key(id) {
-            return;
+        let mut guard = self.events();
+        let events = &mut *guard;
+        let Some(event) = events.by_id.get_mut(id) else { return };
+        if !event.names.iter().any(|own| own == name) {
+            let before = event.bytes();
+            event.names.push(name.to_owned());
+            events.bytes += event.bytes() - before;
         }
         events.names.insert(name.to_owned(), id.to_owned());
-        let (own, others) =
-            std::mem::take(&mut events.early).into_iter().partition(|(early, _)| early == name);
-        events.early = others;
-        drop(events);
-        let own: VecDeque<(String, Seen)> = own;
-        for (name, seen) in own {
-            self.seen(&name, seen);
+        let own = events.early.take(name);
+        drop(guard);
+        for seen in own {
+            self.seen(name, seen);
         }
     }
 
     /// What is known of an event.
     pub fn event(&self, id: &str) -> Option<Event> {
         self.events().by_id.get(id).cloned()
+    }
+
+    /// An event's envelope.
+    pub fn envelope(&self, id: &str) -> Option<String> {
+        self.events().by_id.get(id)?.evidence.envelope.clone()
     }
 
     /// The events that changed after a version, at most `limit`, in the order of their changes.
@@ -258,6 +341,42 @@ mod tests {
         feed.changed_since(since, 10).into_iter().map(|event| event.evidence.id).collect()
     }
 
+    fn exchange() -> Exchange {
+        Exchange {
+            destination: "vero_track".to_owned(),
+            at: At::from_ms(0),
+            method: "POST".to_owned(),
+            path: "/".to_owned(),
+            headers: Vec::new(),
+            bytes: 2,
+            events: 1,
+            message: Value::Null,
+            message_bytes: 4,
+            status: Some(200),
+            response: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_whole_request_may_be_seen_early_and_memory_is_bounded_then_too() {
+        let feed = Feed::default();
+        for n in 0..EARLY + 1 {
+            feed.seen(&format!("n{n}"), Seen::Exchange(exchange()));
+        }
+        for n in [0, 1, EARLY] {
+            feed.change(&format!("e{n}"), |_| true);
+            feed.name(&format!("e{n}"), &format!("n{n}"));
+        }
+        let exchanges = |n: usize| feed.event(&format!("e{n}")).map(|event| event.exchanges.len());
+        assert_eq!([0, 1, EARLY].map(exchanges), [Some(0), Some(1), Some(1)]);
+        for n in 0..3 {
+            let response = "x".repeat(EARLY_BYTES / 2);
+            feed.seen(&format!("large{n}"), Seen::Exchange(Exchange { response, ..exchange() }));
+        }
+        let early = &feed.events().early;
+        assert!(early.by_name.len() == 1 && early.order.len() == 1 && early.bytes <= EARLY_BYTES);
+    }
+
     #[test]
     fn each_change_is_told_once_and_the_last_one_counts() {
         let feed = Feed::default();
@@ -275,20 +394,7 @@ mod tests {
     #[test]
     fn a_destination_may_know_an_event_by_another_name_and_earlier() {
         let feed = Feed::default();
-        let exchange = Exchange {
-            destination: "vero_track".to_owned(),
-            at: At::from_ms(0),
-            method: "POST".to_owned(),
-            path: "/".to_owned(),
-            headers: Vec::new(),
-            bytes: 2,
-            events: 1,
-            message: Value::Null,
-            message_bytes: 4,
-            status: Some(200),
-            response: String::new(),
-        };
-        let seen = Seen::Exchange(exchange);
+        let seen = Seen::Exchange(exchange());
         feed.seen("node-1", seen.clone());
         assert!(feed.event("node-1").is_none());
         feed.change("a", |_| true);
