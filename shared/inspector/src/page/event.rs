@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::json::{Side, tree};
 use super::rows::{View, clock, outcome};
-use super::text::shown;
+use super::text::{is_odd, shown};
 use crate::backend::Route;
 use crate::feed::{Event, Exchange, Received};
 use crate::links::{self, Links};
@@ -52,13 +52,11 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
             Some(requests(&Envelope::parse(envelope).ok()?, &Stack::default(), &without_preset))
         })
         .unwrap_or_default();
+    let parsed = event.evidence.envelope.as_deref().and_then(|envelope| Envelope::parse(envelope).ok());
     let is_dead = story.destinations.iter().any(|part| matches!(part.state, State::DeadLetter { .. }))
         || event.evidence.letters.yes().is_some_and(|letters| !letters.is_empty());
     let route = match story.source {
-        Some("segment") => {
-            let through_segment = story.envelope.as_ref().is_some_and(|own| own["through_segment"] == true);
-            Route::of_first_party(through_segment)
-        }
+        Some("segment") => Route::of_first_party(parsed.as_ref().is_some_and(|own| own.through_segment)),
         _ => Route::Vero,
     };
     let is_webhook = route == Route::Vero;
@@ -67,6 +65,9 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
     let payload_of =
         |envelope: &Value| Some(envelope["payload"].clone()).filter(|payload| !payload.is_null());
     let body = body.or_else(|| Some(payload_of(story.envelope.as_ref()?)?.to_string()));
+    // What serde cannot read, half a surrogate or 5,000 levels, is shown as its text.
+    let unread = parsed.filter(|_| view.shows_addresses).map(|parsed| parsed.payload.text().to_owned());
+    let body = body.or(unread);
     html! {
         div.head {
             h2 { (shown(story.kind.as_deref().unwrap_or("an event without a type"))) }
@@ -186,7 +187,7 @@ fn without_payload(envelope: &Value) -> Value {
     envelope
 }
 
-/// The requests as they were sent, or else as they are mapped.
+/// The requests as they are mapped, and below each exchange as it was.
 fn sent(
     part: &DestinationStory,
     event: &Event,
@@ -194,8 +195,7 @@ fn sent(
     unnamed: &[(String, Value)],
     is_webhook: bool,
 ) -> Markup {
-    let exchanges: Vec<&Exchange> =
-        event.exchanges.iter().filter(|one| one.destination == of_part(part.name)).collect();
+    let exchanges: Vec<&Exchange> = event.exchanges.iter().filter(|one| part_of(one) == part.name).collect();
     html! {
         @for (place, request) in part.requests.iter().enumerate() {
             @let name = format!("{}/{place}", part.name);
@@ -240,9 +240,9 @@ fn renamed(name: &str, request: &Value, unnamed: &[(String, Value)]) -> Option<S
     of(before).filter(|before| Some(before) != of(request).as_ref())
 }
 
-/// The destination of a part: tags go to Vero Track, too.
-fn of_part(part: &str) -> &str {
-    if part == "vero_tags" { "vero_track" } else { part }
+/// The part that a request is of: tags go to Vero Track, too.
+fn part_of(exchange: &Exchange) -> &str {
+    if exchange.path.ends_with("/users/tags/edit") { "vero_tags" } else { &exchange.destination }
 }
 
 fn status(exchange: &Exchange) -> String {
@@ -278,9 +278,9 @@ fn attempts(part: &DestinationStory, event: &Event, now: At) -> Markup {
     }
 }
 
-/// The event as a command; URL and key are the user's to fill in.
+/// The event as a command; URL and key are the user's to fill in. By `-d`, curl would send the file that an `@` names.
 fn curl(body: &str, route: Route, kind: Option<&str>) -> String {
-    let quoted = body.replace('\'', r"'\''");
+    let quoted = quoted(body);
     let to = match route {
         Route::Vero => "\"$WEBHOOK_URL\"".to_owned(),
         Route::Segment => "\"$SEGMENT_WEBHOOK_URL\"".to_owned(),
@@ -289,7 +289,23 @@ fn curl(body: &str, route: Route, kind: Option<&str>) -> String {
             format!("-u \"$WRITE_KEY:\" \"$SDK_HOST/v1/{kind}\"")
         }
     };
-    format!("curl -H 'content-type: application/json' -d '{quoted}' {to}")
+    format!("curl -H 'content-type: application/json' --data-raw {quoted} {to}")
+}
+
+/// As one word of a shell. What acts on a terminal is written by its bytes.
+fn quoted(text: &str) -> String {
+    if !text.contains(is_odd) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let word: String = text
+        .chars()
+        .map(|c| match c {
+            '\\' | '\'' => format!("\\{c}"),
+            c if is_odd(c) => c.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
+            c => c.to_string(),
+        })
+        .collect();
+    format!("$'{word}'")
 }
 
 fn pretty(body: &str) -> String {
@@ -302,6 +318,17 @@ mod tests {
     use super::*;
     use crate::model::known::Known;
     use crate::model::log_line::LogLine;
+    use crate::model::story::Delivery;
+
+    #[test]
+    fn a_copied_command_sends_the_body_and_nothing_else() {
+        let to = |body: &str| curl(body, Route::Vero, None);
+        let command = "curl -H 'content-type: application/json' --data-raw ";
+        assert_eq!(to("@/etc/passwd"), format!("{command}'@/etc/passwd' \"$WEBHOOK_URL\""));
+        assert_eq!(to("a'b\\"), format!(r"{command}'a'\''b\' ") + "\"$WEBHOOK_URL\"");
+        let odd = "'\\\u{1b}\u{9b}\u{202e}é\r";
+        assert_eq!(to(odd), format!(r"{command}$'\'\\\x1b\xc2\x9b\xe2\x80\xaeé\x0d' ") + "\"$WEBHOOK_URL\"");
+    }
 
     #[test]
     fn a_try_that_the_breaker_held_back_says_so() {
@@ -343,6 +370,30 @@ mod tests {
     }
 
     #[test]
+    fn the_last_try_says_what_held_it_back_although_its_row_does_not() {
+        let text = r#"{"level":"ERROR","message":"to the dead-letter queue after its last try","id":"e1","destination":"vero_track","attempt":120,"reason":"timeout","held_back":"breaker"}"#;
+        let line = LogLine::read("worker", At::from_ms(1), text).unwrap();
+        let row = Delivery {
+            part: "vero_track".to_owned(),
+            outcome: "dead".to_owned(),
+            reason: line.reason.clone(),
+            status: None,
+            attempt: line.attempt,
+            at: At::from_ms(2),
+        };
+        let feed = crate::feed::Feed::default();
+        feed.change("e1", |event| {
+            event.evidence.deliveries = Known::Yes(vec![row]);
+            event.evidence.lines = Known::Yes(vec![line]);
+            true
+        });
+        let stack = Stack::default();
+        let view = View { stack: &stack, now: At::from_ms(0), shows_addresses: true, is_workbench: true };
+        let page = whole(&feed.event("e1").unwrap(), &view).into_string();
+        assert_eq!(page.matches("held back by the breaker (the last failure: ").count(), 1, "{page}");
+    }
+
+    #[test]
     fn a_first_party_event_says_what_the_blueprint_renames() {
         let payload = r#"{"type":"track","event":"Product Viewed","userId":"u","messageId":"m","properties":{"url":"/p","price":1}}"#;
         let envelope = format!(
@@ -364,6 +415,28 @@ mod tests {
             page.split("data-path=").filter(|leaf| leaf.contains("renamed by the blueprint")).collect();
         assert!(notes.len() == 1 && notes[0].contains("data/product_url"), "{notes:?}");
         assert!(page.contains(r#"data-route="sdk""#) && page.contains("$SDK_HOST/v1/track"), "{page}");
+    }
+
+    #[test]
+    fn a_first_party_event_that_cannot_be_read_is_shown_as_its_text() {
+        let stack = Stack::default();
+        let feed = crate::feed::Feed::default();
+        let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+        for (id, value) in [("e1", r#""\ud800""#), ("e2", &*deep)] {
+            let envelope = format!(
+                r#"{{"version":1,"id":"{id}","source":"segment","through_segment":true,"received_at":"2026-11-21T05:04:03.123Z","payload":{{"type":"track","traits":{value}}}}}"#
+            );
+            feed.change(id, |event| {
+                event.evidence.envelope = Some(envelope);
+                true
+            });
+            let page = |shows_addresses| {
+                let view = View { stack: &stack, now: At::from_ms(0), shows_addresses, is_workbench: true };
+                whole(&feed.event(id).unwrap(), &view).into_string()
+            };
+            assert!(page(true).contains("&quot;traits&quot;:") && page(true).contains("What Segment sent"));
+            assert!(!page(false).contains("traits") && page(false).contains("What Segment sent"));
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn visible(text: &str) -> Markup {
 }
 
 /// Controls, marks of direction, and what has no width.
-fn is_odd(c: char) -> bool {
+pub(super) fn is_odd(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{061c}')
 }
