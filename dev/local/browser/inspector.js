@@ -96,6 +96,9 @@ await page.selectOption("#type", "");
 await page.locator("#search").fill("farewell");
 assert.deepEqual([await row(page, first.id).isVisible(), await row(page, other.id).isVisible()], [false, true]);
 const long = await post({ ...OPENED, padding: "x".repeat(5_000), zz: "Needle at the end" });
+const spelled = await post(`{"type":"opened","user":{"id":123},"campaign":{"id":9,"name":"Caf\\u00e9"},"padding":"${"x".repeat(5_000)}","zz":"Th\\u00e9"}`);
+await page.locator("#search").fill("thé");
+await row(page, spelled.id).waitFor();
 await page.locator("#search").fill("needle at");
 await row(page, other.id).waitFor({ state: "detached" });
 await row(page, long.id).waitFor();
@@ -146,6 +149,17 @@ const story = page.locator('#event section[aria-label="vero_track"]');
 await story.locator(".attempts .owed", { hasText: "attempt 1" }).waitFor();
 await story.locator(".attempts .next", { hasText: /attempt 2 in \d+ s, at \d\d:\d\d:\d\d UTC/ }).waitFor();
 await story.locator("summary", { hasText: "→ 500" }).first().waitFor();
+// What is selected, or pressed, while the next try's seconds are counted stays where it is.
+await page.locator("#event h2").evaluate((head) => { getSelection().selectAllChildren(head); head.dataset.kept = "yes"; });
+await page.waitForTimeout(2_500);
+assert.equal(await page.evaluate(() => getSelection().toString()), "opened");
+assert.equal(await page.locator("#event h2[data-kept]").count(), 1);
+await page.evaluate(() => getSelection().removeAllRanges());
+await page.locator("#event h2[data-kept]").waitFor({ state: "detached" });
+// A menu swallows the release of the button, and the list goes on all the same.
+await row(page, owedId).dispatchEvent("pointerdown", { button: 0, bubbles: true });
+await row(page, owedId).dispatchEvent("contextmenu", { bubbles: true });
+await row(page, (await post(OPENED)).id).waitFor();
 did(`a 500 is an attempt: ${(await story.locator(".attempts").innerText()).replaceAll("\n", ", ")}`);
 if (pictures) {
   const small = await post(OPENED);

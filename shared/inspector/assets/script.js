@@ -5,7 +5,7 @@ const one = (id) => document.getElementById(id);
 const list = one("list"), pane = one("event"), search = one("search");
 const rows = new Map(); // id -> li, oldest first; the list has the newest of those that pass the filter
 const MOST = 10000, SCREEN = 200;
-let limit = SCREEN, shown = [], found = new Set(); // the long events in which the server has found the words
+let limit = SCREEN, shown = [], found = new Set(); // events whose rows lack the words, but in which the server has found them
 
 // --- the stream -----------------------------------------------------------------------------------------------------
 let stream, last = "0-0";
@@ -60,8 +60,13 @@ function passes(row, { type, destination, outcome, words }) {
 }
 // A row that is replaced between press and release loses its click.
 let isPressed = false;
-list.addEventListener("pointerdown", () => { isPressed = true; });
-for (const type of ["pointerup", "pointercancel"]) addEventListener(type, () => { if (isPressed) later("list", show, 50); isPressed = false; });
+list.addEventListener("pointerdown", (event) => { isPressed = event.button === 0 && event.target.closest("li") !== null; });
+pane.addEventListener("pointerdown", () => { isHeld = true; });
+// A menu or a drag takes the release of the button away.
+for (const type of ["pointerup", "pointercancel", "contextmenu", "dragend", "blur"]) addEventListener(type, () => {
+  if (isPressed) later("list", show, 50);
+  isPressed = isHeld = false;
+});
 // Thousands of rows in a document make a browser slow, so that it has those that can be seen and some more.
 function show() {
   if (isPressed) return;
@@ -81,7 +86,7 @@ list.addEventListener("scroll", () => {
   list.append(...shown.slice(limit, limit + SCREEN));
   limit += SCREEN;
 });
-one("filters").addEventListener("input", () => { limit = SCREEN; list.scrollTop = 0; show(); later("search", searchLong, 200); });
+one("filters").addEventListener("input", () => { found = new Set(); limit = SCREEN; list.scrollTop = 0; show(); later("search", searchLong, 200); });
 async function searchLong() {
   const words = search.value.trim();
   if (!words) return;
@@ -91,16 +96,22 @@ async function searchLong() {
 one("filters").addEventListener("submit", (event) => event.preventDefault());
 
 // --- one event ------------------------------------------------------------------------------------------------------
+// What somebody presses or has selected in it stays in its place until that is over.
+let isHeld = false;
+const isInUse = () => isHeld || (!getSelection().isCollapsed && pane.contains(getSelection().anchorNode));
 const chosen = () => decodeURIComponent(location.hash.slice(1));
 async function open(id, again) {
   show();
+  if (again && isInUse()) { later("event", () => open(chosen(), true), 1000); return; }
   if (!id) { pane.replaceChildren(); return; }
   const response = await fetch(`event/${encodeURIComponent(id)}`).catch(() => null);
+  const html = await response?.text().catch(() => undefined);
   if (id !== chosen()) return;
-  if (!response?.ok) { if (!again) pane.textContent = response ? await response.text() : "The stack does not answer."; return; }
+  if (again && isInUse()) { later("event", () => open(chosen(), true), 1000); return; }
+  if (html === undefined || !response.ok) { if (!again) pane.textContent = html ?? "The stack does not answer."; return; }
   const folds = [...pane.querySelectorAll("details")].map((fold) => fold.open);
   const words = one("find")?.value ?? "", focus = pane.contains(document.activeElement) ? named(document.activeElement) : "";
-  pane.innerHTML = await response.text();
+  pane.innerHTML = html;
   if (again) {
     // What somebody folded stays so, as long as the event is of the same shape.
     const now = [...pane.querySelectorAll("details")];
@@ -161,7 +172,7 @@ addEventListener("keydown", (event) => {
 // --- what can be done -----------------------------------------------------------------------------------------------
 async function act(action) {
   const response = await fetch("act", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(action) }).catch(() => null);
-  say(response ? (await response.json()).said : "The stack does not answer.");
+  say((await response?.json().catch(() => null))?.said ?? "The stack does not answer.");
   showSwitches();
 }
 async function showSwitches() {

@@ -32,7 +32,7 @@ use crate::page::text::SHOWN;
 const ROWS: usize = 200;
 /// Changes of a moment go together.
 const MOMENT: Duration = Duration::from_millis(100);
-/// No body that somebody sends from the page is larger: `ingest` takes 256 KiB.
+/// A body that somebody sends from the page, which makes it a text of JSON, is no larger: `ingest` takes 256 KiB of an event.
 const BODY: usize = 1024 * 1024;
 /// A policy by which nothing runs or loads but what this server serves.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -155,16 +155,26 @@ async fn numbers<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
     html(numbers.show(app.backend.feed(), &app.view(&stack)))
 }
 
-/// The ids of the long events that have these words somewhere. The browser has the heads of all, and searches those.
+/// The ids of the long events, and of those that serde cannot read, that have these words somewhere. The browser has the
+/// heads of all others, and searches those.
 async fn search<B: Backend>(State(app): State<Arc<App<B>>>, words: String) -> Response {
-    let (backend, words) = (&app.backend, words.to_lowercase());
-    let found = backend.feed().each(|event| {
-        let envelope = event.evidence.envelope.as_ref().filter(|_| backend.shows_addresses())?;
-        let is_found = envelope.len() > SHOWN && envelope.to_lowercase().contains(&words);
-        is_found.then(|| event.evidence.id.clone())
+    let (feed, words) = (Arc::clone(app.backend.feed()), words.to_lowercase());
+    let shows_addresses = app.backend.shows_addresses();
+    // It may go through 160 MB: one envelope after the other is copied, so that others get at the feed meanwhile.
+    let search = tokio::task::spawn_blocking(move || {
+        let mut ids = feed.each(|event| event.evidence.id.clone());
+        ids.retain(|id| shows_addresses && feed.envelope(id).is_some_and(|envelope| has(envelope, &words)));
+        ids
     });
-    let found: Vec<String> = found.into_iter().flatten().collect();
+    let found = search.await.unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], json!(found).to_string()).into_response()
+}
+
+/// Whether an envelope has these words, of small letters, where its row does not show it. In JSON a letter may be written
+/// by its number.
+fn has(envelope: String, words: &str) -> bool {
+    let read = serde_json::from_str::<serde_json::Value>(&envelope).ok().map(|read| read.to_string());
+    (read.is_none() || envelope.len() > SHOWN) && read.unwrap_or(envelope).to_lowercase().contains(words)
 }
 
 /// How each stand-in answers now, and whether its destination is paused.
@@ -274,6 +284,16 @@ mod tests {
             map.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         refusal("secret", SocketAddr::from(([127, 0, 0, 1], 4581)), path, &map).is_some()
+    }
+
+    #[test]
+    fn words_are_found_however_they_are_written() {
+        let long = "x".repeat(SHOWN);
+        let has = |envelope: &str, words: &str| has(envelope.to_owned(), words);
+        assert!(has(&format!(r#"{{"a":"{long}","b":"A Caf\u00E9"}}"#), "a café"));
+        assert!(!has(&format!(r#"{{"a":"{long}"}}"#), "café"));
+        assert!(has(r#"{"a":"\ud800","b":"Needle"}"#, "needle"));
+        assert!(!has(r#"{"a":"Needle"}"#, "needle"), "the browser has it");
     }
 
     #[test]
