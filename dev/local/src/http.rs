@@ -24,7 +24,9 @@ const DEADLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// Sends a request to a server on this machine.
 pub async fn send(address: SocketAddr, request: Request) -> Result<Response> {
-    let what = format!("{} {}", request.method(), request.uri().path());
+    // The rest of the path may be a token.
+    let first = request.uri().path().split('/').nth(1).unwrap_or_default();
+    let what = format!("{} /{first}", request.method());
     tokio::time::timeout(DEADLINE_AFTER, exchange(address, request))
         .await
         .with_context(|| format!("{address} did not answer {what} within {} s", DEADLINE_AFTER.as_secs()))?

@@ -115,7 +115,7 @@ fn flow(
     html! {
         figure {
             svg viewBox={ "0 0 710 " (height) } role="img" aria-label="How events flow, with counts" {
-                (node(5, middle, "received", total, "accepted"))
+                (node(5, middle, "known", total, "accepted"))
                 @for (place, (name, counts)) in parts.iter().enumerate() {
                     @let y = 25 + 40 * place;
                     @let stuck = count(counts, "owed") + count(counts, "waits");
@@ -131,7 +131,7 @@ fn flow(
                 }
             }
             figcaption {
-                "Received, and what became of it. " b { "stuck" } ": waits or owed"
+                "The events that this page knows, and what became of them. " b { "stuck" } ": waits or owed"
                 @for (_, words, meaning) in LEGEND.iter().filter(|(outcome, ..)| EXPLAINED.contains(outcome)) {
                     " · " b { (words) } ": " (meaning)
                 }
