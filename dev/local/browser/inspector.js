@@ -149,17 +149,6 @@ const story = page.locator('#event section[aria-label="vero_track"]');
 await story.locator(".attempts .owed", { hasText: "attempt 1" }).waitFor();
 await story.locator(".attempts .next", { hasText: /attempt 2 in \d+ s, at \d\d:\d\d:\d\d UTC/ }).waitFor();
 await story.locator("summary", { hasText: "→ 500" }).first().waitFor();
-// What is selected, or pressed, while the next try's seconds are counted stays where it is.
-await page.locator("#event h2").evaluate((head) => { getSelection().selectAllChildren(head); head.dataset.kept = "yes"; });
-await page.waitForTimeout(2_500);
-assert.equal(await page.evaluate(() => getSelection().toString()), "opened");
-assert.equal(await page.locator("#event h2[data-kept]").count(), 1);
-await page.evaluate(() => getSelection().removeAllRanges());
-await page.locator("#event h2[data-kept]").waitFor({ state: "detached" });
-// A menu swallows the release of the button, and the list goes on all the same.
-await row(page, owedId).dispatchEvent("pointerdown", { button: 0, bubbles: true });
-await row(page, owedId).dispatchEvent("contextmenu", { bubbles: true });
-await row(page, (await post(OPENED)).id).waitFor();
 did(`a 500 is an attempt: ${(await story.locator(".attempts").innerText()).replaceAll("\n", ", ")}`);
 if (pictures) {
   const small = await post(OPENED);
@@ -171,6 +160,22 @@ if (pictures) {
   await view.screenshot({ path: `${pictures}/readme.png` });
   await view.context().close();
 }
+// What is selected, or pressed, while the next try's seconds are counted stays where it is.
+await page.evaluate(() => {
+  const head = document.querySelector("#event h2");
+  getSelection().selectAllChildren(head);
+  head.dataset.kept = "yes";
+});
+await page.waitForTimeout(2_500);
+assert.equal(await page.evaluate(() => getSelection().toString()), "opened");
+assert.equal(await page.locator("#event h2[data-kept]").count(), 1);
+await page.evaluate(() => getSelection().removeAllRanges());
+await page.locator("#event h2[data-kept]").waitFor({ state: "detached" });
+// A menu swallows the release of the button, and the list goes on all the same.
+await row(page, owedId).dispatchEvent("pointerdown", { button: 0, bubbles: true });
+await row(page, owedId).dispatchEvent("contextmenu", { bubbles: true });
+await row(page, (await post(OPENED)).id).waitFor();
+did("a selection stays, and a menu stops nothing");
 // --- the breaker ------------------------------------------------------------------------------------------------------
 const held = story.locator(".attempts .owed", { hasText: "held back by the breaker" });
 for (let turn = 0; turn < 15 && !(await held.count()); turn++) {
