@@ -338,11 +338,38 @@ mod tests {
 
     #[test]
     fn a_body_survives_the_round_trip_to_the_letter() {
-        assert_eq!(Envelope::parse(BODY).unwrap().to_json(), BODY);
+        let first_try = BODY.replace(r#","destinations":["vero_track"],"attempt":2"#, "");
+        let no_json = BODY.replace(r#""payload":{"type":"sent","n":1.0}"#, r#""payload_base64":"bm8=""#);
         let first_party = BODY
             .replace("\"vero\"", "\"segment\"")
             .replace(r#","destinations""#, r#","place":7,"through_segment":true,"destinations""#);
-        assert_eq!(Envelope::parse(&first_party).unwrap().to_json(), first_party);
+        for body in [BODY, &first_try, &no_json, &first_party] {
+            assert_eq!(Envelope::parse(body).unwrap().to_json(), body);
+        }
+        assert_eq!(Envelope::parse(&no_json).unwrap().payload.text(), "bm8=");
+        assert_eq!(Envelope::parse(BODY).unwrap().id.to_string(), "01935f3a-0000-7000-8000-000000000001");
+    }
+
+    #[test]
+    fn four_of_the_largest_are_one_batch_of_sqs() {
+        assert_eq!(4 * MAX_BYTES, 1024 * 1024);
+    }
+
+    #[test]
+    fn attributes_tell_the_type_of_what_a_destination_was_to_get() {
+        let told = |attributes: Vec<(&'static str, String)>| {
+            attributes.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        let envelope = Envelope::parse(BODY).unwrap();
+        assert_eq!(told(envelope.attributes()), "source=vero type=sent");
+        for (destinations, expected) in [
+            (envelope.destinations.as_deref(), "source=vero type=sent reason=refused"),
+            (None, "source=vero reason=refused"),
+        ] {
+            let cause = DeadLetterReason::new("refused");
+            let letter = DeadLetter { envelope: &envelope, destinations, cause };
+            assert_eq!(told(letter.attributes()), expected);
+        }
     }
 
     #[test]
@@ -372,7 +399,9 @@ mod tests {
             assert!(matches!(Envelope::parse(body), Err(EnvelopeError::NotAnEnvelope(_))), "{body}");
         }
         for (from, to) in [
-            ("\"payload\":{", "\"payload\":[{"),
+            (r#"{"type":"sent","n":1.0}"#, "[1]"),
+            (r#""payload":{"type":"sent","n":1.0}"#, r#""payload_base64":5"#),
+            (r#""attempt":2"#, r#""payload_base64":"bm8=""#),
             ("2026-11-21T05:04:03.123Z", "yesterday"),
             ("\"source\":\"vero\"", "\"source\":\"pigeon\""),
             ("01935f3a-0000-7000-8000-000000000001", "a b"),
@@ -404,5 +433,8 @@ mod tests {
         ] {
             assert_eq!(of(payload), None, "{payload}");
         }
+        // The `action` of a first-party event is its own.
+        let first_party = BODY.replace("\"vero\"", "\"segment\"").replace("\"type\"", "\"action\"");
+        assert_eq!(Envelope::parse(&first_party).unwrap().type_attribute(), None);
     }
 }

@@ -144,6 +144,9 @@ mod tests {
             ("\"1435016238.25\"", "2015-06-22T23:37:18.250Z"),
             ("1435016238123", "2015-06-22T23:37:18.123Z"),
             ("\"1435016238123\"", "2015-06-22T23:37:18.123Z"),
+            // The last seconds, and the first milliseconds.
+            ("99999999999", "5138-11-16T09:46:39.000Z"),
+            ("100000000000", "1973-03-03T09:46:40.000Z"),
             ("-1435016238", "1924-07-12T00:22:42.000Z"),
             ("\"-1435016238\"", "1924-07-12T00:22:42.000Z"),
             // As a number these are seconds; as a text, below, they are a year and a day.
@@ -290,6 +293,21 @@ mod tests {
         assert!(
             time("9999-12-31T05:00:00Z").later_by(std::time::Duration::MAX).iso().starts_with("9999-12-31")
         );
+    }
+
+    #[test]
+    fn an_age_is_0_when_the_clocks_disagree() {
+        let time = |text| Timestamp::parse(text).unwrap();
+        let earlier = time("2026-11-21T05:04:03.123Z");
+        for (now, seconds, milliseconds) in [
+            ("2026-11-21T05:04:03.123Z", 0, 0),
+            ("2026-11-21T05:04:05.122Z", 1, 1_999),
+            ("2026-11-22T05:04:03.123Z", 86_400, 86_400_000),
+            ("2026-11-21T05:04:01.000Z", 0, 0),
+        ] {
+            let ages = (time(now).seconds_since(earlier), time(now).milliseconds_since(earlier));
+            assert_eq!(ages, (seconds, milliseconds), "{now}");
+        }
     }
 
     #[test]

@@ -118,11 +118,13 @@ mod tests {
 
     #[test]
     fn the_destination_may_ask_for_another_pause() {
-        let (mut breaker, now) =
-            (Breaker::default(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-        (0..3).for_each(|_| breaker.failed(now, Some(Duration::from_secs(300))));
-        assert_eq!(breaker.admit(now + Duration::from_secs(299)), Admission::Paused);
-        assert_eq!(breaker.admit(now + Duration::from_secs(300)), Admission::Trial);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        for (asked, lasts) in [(300, 300), (1, 1), (0, 10)] {
+            let mut breaker = Breaker::default();
+            (0..3).for_each(|_| breaker.failed(now, Some(Duration::from_secs(asked))));
+            assert_eq!(breaker.admit(now + Duration::from_secs(lasts - 1)), Admission::Paused);
+            assert_eq!(breaker.admit(now + Duration::from_secs(lasts)), Admission::Trial);
+        }
     }
 
     #[test]

@@ -135,40 +135,69 @@ mod tests {
 
     #[test]
     fn every_status_has_its_outcome() {
+        let seen = |kind, error: DeliveryError, status| {
+            assert_eq!((error.status, &error.excerpt), (Some(status), &None));
+            (kind, error.reason, error.is_outage, error.maybe_taken)
+        };
         for status in 100..=999 {
+            // What follows, why, whether it is an outage, and whether the destination may have the events all the same.
             let expected = match status {
-                200..=299 => "accepted",
-                300..=399 | 401 | 403 | 404 | 405 | 501 | 505 => "misconfigured",
-                408 | 410 | 425 | 429 | 460 => "retry",
-                400..=499 => "rejected",
-                _ => "retry",
+                200..=299 => ("accepted", "", false, false),
+                300..=399 => ("misconfigured", "redirected", false, false),
+                401 | 403 => ("misconfigured", "unauthorized", false, false),
+                404 | 405 => ("misconfigured", "wrong_endpoint", false, false),
+                408 => ("retry", "try_again", false, true),
+                410 | 425 | 460 => ("retry", "try_again", false, false),
+                413 => ("rejected", "too_large", false, false),
+                429 => ("retry", "throttled", true, false),
+                400..=499 => ("rejected", "refused", false, false),
+                501 | 505 => ("misconfigured", "not_implemented", true, true),
+                500..=599 => ("retry", "server_error", true, true),
+                600.. => ("retry", "unexpected_status", true, true),
+                _ => ("retry", "unexpected_status", false, false),
             };
             let got = match outcome_of(status, Target::Endpoint) {
-                DeliveryOutcome::Accepted { .. } => "accepted",
-                DeliveryOutcome::Retry(_) => "retry",
-                DeliveryOutcome::Misconfigured(_) => "misconfigured",
-                DeliveryOutcome::Rejected(_) => "rejected",
+                DeliveryOutcome::Accepted { maybe_doubled, .. } => ("accepted", "", false, maybe_doubled),
+                DeliveryOutcome::Retry(error) => seen("retry", error, status),
+                DeliveryOutcome::Misconfigured(error) => seen("misconfigured", error, status),
+                DeliveryOutcome::Rejected(error) => seen("rejected", error, status),
                 other => panic!("{other:?}"),
             };
             assert_eq!(got, expected, "{status}");
         }
         for status in [404, 405] {
-            let outcome = outcome_of(status, Target::User);
-            assert!(matches!(outcome, DeliveryOutcome::Rejected(_)), "{status}");
+            let DeliveryOutcome::Rejected(error) = outcome_of(status, Target::User) else {
+                panic!("{status}")
+            };
+            assert_eq!(error.reason, "refused", "{status}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_twice_may_be_there_twice() {
+        let wait = Some(Duration::from_secs(5));
+        for (status, maybe_doubled) in [(200, true), (401, true), (429, true), (422, false)] {
+            let repeated = Response { retry_after: wait, is_repeated: true, ..response(status, "no") };
+            let outcome = outcome(Ok(repeated), Target::Endpoint, SystemTime::UNIX_EPOCH);
+            assert_eq!(outcome.is_maybe_doubled(), maybe_doubled, "{status}");
+            if let DeliveryOutcome::Rejected(error) | DeliveryOutcome::Retry(error) = outcome {
+                assert_eq!((error.excerpt.as_deref(), error.retry_after), (Some("no"), wait), "{status}");
+            }
         }
     }
 
     #[test]
     fn no_response_is_an_outage() {
-        for (error, maybe_taken) in [
-            (TransportError::Timeout, true),
-            (TransportError::Connect, false),
-            (TransportError::Broken, true),
-            (TransportError::Unread, true),
+        for (error, reason, maybe_taken) in [
+            (TransportError::Timeout, "timeout", true),
+            (TransportError::Connect, "connection_failed", false),
+            (TransportError::Broken, "connection_broken", true),
+            (TransportError::Unread, "answer_unread", true),
         ] {
             let outcome = outcome(Err(error), Target::Endpoint, SystemTime::UNIX_EPOCH);
+            assert_eq!(outcome.is_maybe_doubled(), maybe_taken, "{reason}");
             let DeliveryOutcome::Retry(error) = outcome else { panic!("{error:?}") };
-            assert_eq!((error.is_outage, error.maybe_taken, error.status), (true, maybe_taken, None));
+            assert_eq!((error.reason, error.is_outage, error.status), (reason, true, None));
         }
     }
 
@@ -178,6 +207,7 @@ mod tests {
         assert_eq!(status(r#"{"status":401,"message":"Invalid authentication"}"#), 401);
         let deep = format!(r#"{{"a":{}{},"status":422}}"#, "[".repeat(100_000), "]".repeat(100_000));
         for (refused, expected) in [
+            (r#"{"status":400}"#, 400),
             (r#"{"status":401.0}"#, 401),
             (r#"{"status":4.22E+2}"#, 422),
             (r#"{"status":70000}"#, 999),

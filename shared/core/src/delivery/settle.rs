@@ -166,6 +166,7 @@ mod tests {
     fn what_nobody_owes_is_acknowledged() {
         let done = Settlement::Acknowledge { resend: vec![], dead: vec![] };
         assert_eq!(settled(0, &[]), done);
+        assert_eq!(settled(0, &[("a", DeliveryOutcome::Skipped("loop"))]), done);
         assert_eq!(settled(0, &[("a", ACCEPTED), ("b", DeliveryOutcome::Skipped("loop"))]), done);
     }
 
@@ -176,20 +177,43 @@ mod tests {
             settled(0, &[("a", ACCEPTED), ("b", owed(None))]),
             Settlement::Acknowledge { resend: copies, dead: vec![] }
         );
-        let copies = vec![resend(&["a", "b"], 3, 120)];
+        // Who asks for no more than the usual delay waits with the others.
+        let copies = vec![resend(&["a", "b", "c"], 3, 120)];
         assert_eq!(
-            settled(2, &[("a", owed(None)), ("b", owed(Some(5)))]),
+            settled(2, &[("a", owed(None)), ("b", owed(Some(5))), ("c", owed(Some(120)))]),
             Settlement::Acknowledge { resend: copies, dead: vec![] }
         );
-        let copies = vec![resend(&["a"], 3, 120), resend(&["b"], 3, 200)];
-        assert_eq!(
-            settled(2, &[("a", owed(None)), ("b", owed(Some(200)))]),
-            Settlement::Acknowledge { resend: copies, dead: vec![] }
-        );
+        for (attempt, usual) in [(0, 30), (2, 120)] {
+            let copies = vec![resend(&["a"], attempt + 1, usual), resend(&["b", "c"], attempt + 1, 300)];
+            assert_eq!(
+                settled(attempt, &[("a", owed(None)), ("b", owed(Some(300))), ("c", owed(Some(200)))]),
+                Settlement::Acknowledge { resend: copies, dead: vec![] }
+            );
+        }
+    }
+
+    #[test]
+    fn whatever_is_owed_goes_back() {
+        let error = || DeliveryError::new("timeout");
+        for outcome in [
+            ACCEPTED,
+            DeliveryOutcome::Skipped("loop"),
+            DeliveryOutcome::Rejected(error()),
+            DeliveryOutcome::Retry(error()),
+            DeliveryOutcome::Misconfigured(error()),
+            DeliveryOutcome::NotStarted,
+            DeliveryOutcome::Paused,
+        ] {
+            // Received so often that even what was not started goes back as a copy.
+            let settlement = received(3, 0, &[("a", outcome.clone())]);
+            let Settlement::Acknowledge { resend, .. } = settlement else { panic!("{outcome:?}") };
+            assert_eq!(outcome.is_owed(), !resend.is_empty(), "{outcome:?}");
+        }
     }
 
     #[test]
     fn lack_of_time_is_not_held_against_an_event() {
+        assert_eq!(settled(4, &[("a", DeliveryOutcome::NotStarted)]), Settlement::Return);
         assert_eq!(
             settled(4, &[("a", DeliveryOutcome::NotStarted), ("b", DeliveryOutcome::Skipped("loop"))]),
             Settlement::Return
