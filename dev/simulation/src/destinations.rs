@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,8 +22,8 @@ use crate::state::{Simulation, State};
 /// The network of one process.
 pub struct Destinations {
     simulation: Arc<Simulation>,
-    /// When its kept connection was used last.
-    kept: Mutex<BTreeMap<Place, u64>>,
+    /// When each kept connection was used last.
+    kept: Mutex<BTreeMap<Place, Vec<u64>>>,
 }
 
 impl Destinations {
@@ -31,18 +31,21 @@ impl Destinations {
         Destinations { simulation: Arc::clone(simulation), kept: Mutex::default() }
     }
 
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Place, Vec<u64>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a request goes over a kept connection, and whether the other side has closed that.
     fn connection(&self, place: Place, over: Over) -> (bool, bool) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let used_at = match over {
+            Over::Any => self.kept().entry(place).or_default().pop(),
+            Over::New => None,
+        };
+        let Some(used_at) = used_at else { return (false, false) };
         let mut state = self.simulation.lock();
-        if over == Over::New {
-            return (false, false);
-        }
-        let Some(used_at) = kept.insert(place, state.now) else { return (false, false) };
         let is_stale = state.now - used_at > state.scenario.idle || state.meets(place, Mishap::Stale);
         if is_stale {
-            kept.remove(&place);
-            state.tell(|| format!("{place:?}: the kept connection is gone"));
+            state.tell(|| format!("{place:?}: a kept connection is gone"));
         }
         (true, is_stale)
     }
@@ -63,9 +66,12 @@ impl Destinations {
         };
         let response = self.simulation.call(place, serve).await;
         let Some(Answer { status, retry_after, body: text }) = response else {
-            self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
             return Err(NoResponse::Broken { was_kept });
         };
+        if over == Over::Any {
+            let now = self.simulation.now();
+            self.kept().entry(place).or_default().push(now);
+        }
         let mut response = Response::builder().status(status);
         if let Some(seconds) = retry_after {
             response = response.header("retry-after", seconds);

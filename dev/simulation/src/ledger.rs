@@ -49,8 +49,6 @@ pub struct Event {
     tries: BTreeMap<&'static str, u32>,
     /// A worker has seen it together with a later withdrawal.
     is_withdrawn: bool,
-    /// When its sender was told that it is safe.
-    pub answered_at: Option<u64>,
 }
 
 /// Where a message's event is owed.
@@ -306,9 +304,8 @@ impl Ledger {
 
     /// The sender of a webhook was told that it is safe.
     pub fn accepted(&mut self, id: &str, now: u64) {
-        match self.events.get_mut(id) {
-            Some(event) => event.answered_at = Some(now),
-            None => self.violation(now, format!("{id} was answered 202 and is on no queue")),
+        if !self.events.contains_key(id) {
+            self.violation(now, format!("{id} was answered 202 and is on no queue"));
         }
     }
 
