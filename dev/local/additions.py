@@ -2,7 +2,6 @@
 inspector shows; `supervise.py` puts it in before the start."""
 
 import json
-import os
 import re
 import time
 
