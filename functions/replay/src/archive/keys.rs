@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use relay_core::envelope::Source;
+use object_store::path::Path;
+use relay_core::envelope::{EventId, Source};
 use relay_core::timestamp::Timestamp;
 
 /// All rows of events are under this prefix.
@@ -11,6 +12,11 @@ pub const DATA: &str = "data/";
 /// The prefix of the rows of a day of receipt and a source.
 pub fn partition(day: &str, source: Source) -> String {
     format!("{DATA}day={day}/source={}/", source.as_str())
+}
+
+/// The object that marks a webhook of the log as settled: it is not to be sent any more.
+pub fn mark(id: &EventId) -> Path {
+    Path::from_iter(["requeued", id.as_str()])
 }
 
 /// The days of a range, in UTC, as they stand in keys. `to` is not part of the range.

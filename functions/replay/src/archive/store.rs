@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use relay_platform::environment::Environment;
@@ -10,6 +10,9 @@ use relay_platform::environment::Environment;
 use super::error::StoreError;
 use super::object_lines::ObjectLines;
 use super::s3::{self, S3ClientError};
+
+/// Calls about marks side by side.
+pub const MARKS_AT_ONCE: usize = 16;
 
 #[derive(Debug, Clone)]
 pub struct ArchiveObject(ObjectMeta);
@@ -78,9 +81,15 @@ impl Store {
         }
     }
 
-    pub async fn put_empty(&self, path: &Path) -> Result<(), StoreError> {
-        let put = self.0.put(path, PutPayload::new()).await;
-        put.map(drop).map_err(|error| StoreError::new("cannot write", path.as_ref(), &error))
+    /// Makes empty objects.
+    pub async fn put_marks<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Result<(), StoreError> {
+        let puts = paths.into_iter().map(|path| async move {
+            let put = self.0.put(path, PutPayload::new()).await;
+            put.map(drop).map_err(|error| StoreError::new("cannot write", path.as_ref(), &error))
+        });
+        // Made before they are polled: a closure that is called within the stream is not known to be `Send`.
+        let puts: Vec<_> = puts.collect();
+        stream::iter(puts).buffer_unordered(MARKS_AT_ONCE).try_collect().await
     }
 
     pub fn lines(&self, object: ArchiveObject) -> ObjectLines {

@@ -1,11 +1,12 @@
 //! Goes through the archive's objects, and has those written again that hold rows of the user.
 
 use futures_util::TryStreamExt;
+use object_store::path::Path;
 
 use super::progress::ForgetProgress;
 use super::request::ForgetRequest;
 use super::rewrite::rewrite;
-use crate::archive::{ArchiveObject, DATA, Line, NextLine, Store, StoreError, loggable_key, row};
+use crate::archive::{ArchiveObject, DATA, Line, NextLine, Store, StoreError, loggable_key, mark, row};
 use crate::progress_log::ProgressLog;
 use crate::time_limit::{TaskOutcome, TimeLimit};
 
@@ -30,6 +31,8 @@ pub async fn run(
             counts.left += 1;
         } else if found.rows > 0 {
             if !request.dry_run {
+                // If the log still has them, a run of requeue that no longer finds their rows must not send them.
+                store.put_marks(&found.marks).await?;
                 rewrite(request, store, &object, found.is_gzip).await?;
                 counts.rewritten += 1;
             }
@@ -50,6 +53,8 @@ pub async fn run(
 struct Scan {
     /// Rows of the user.
     rows: u64,
+    /// The marks of those rows as webhooks of the log.
+    marks: Vec<Path>,
     unreadable: u64,
     is_gzip: bool,
     /// It can be read to its end, and has no line that is too long.
@@ -62,7 +67,11 @@ async fn scan(request: &ForgetRequest, store: &Store, object: &ArchiveObject) ->
     loop {
         match lines.next().await? {
             NextLine::Line(Line::Whole(line)) => match row(&line) {
-                Some(row) => scan.rows += u64::from(request.is_of_user(&row)),
+                Some(row) if request.is_of_user(&row) => {
+                    scan.rows += 1;
+                    scan.marks.extend(row.envelope().map(|envelope| mark(&envelope.id)));
+                }
+                Some(_) => (),
                 None => scan.unreadable += 1,
             },
             NextLine::Line(Line::TooLong) => {

@@ -67,10 +67,14 @@ async fn rows_of_the_user_go_and_all_else_stays_to_the_letter() {
     let dry = forget(&request(both.clone()).unwrap(), &store).await;
     assert_eq!((dry.objects, dry.matched, dry.rewritten, dry.rows, dry.unreadable), (4, 3, 0, 5, 2));
     assert_eq!(object(&store, "1").await.1, mixed);
+    let is_marked = async |id: &str| store.exists(&Path::from(format!("requeued/{id}"))).await.unwrap();
+    assert!(!is_marked("a").await, "a dry run writes nothing");
 
     let mut real = request(both).unwrap();
     real.dry_run = false;
     assert_eq!(forget(&real, &store).await, ForgetCounts { rewritten: 3, ..dry });
+    // The log may have them still, and a run of requeue would not find their rows.
+    assert!(is_marked("a").await && is_marked("b").await && !is_marked("c").await);
     let left = format!("{other}\n{odd}\n");
     assert_eq!(object(&store, "1").await, (left.clone().into_bytes(), left.clone()));
     let (bytes, text) = object(&store, "2.gz").await;

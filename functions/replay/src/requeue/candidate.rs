@@ -6,7 +6,7 @@ use object_store::path::Path;
 use relay_core::envelope::Envelope;
 use relay_platform::queue::OutboundMessage;
 
-use crate::archive::{days, partition};
+use crate::archive::{days, mark, partition};
 use crate::id_hash::IdHash;
 use crate::sender::message;
 
@@ -29,7 +29,7 @@ impl Candidate {
         let end = received.later_by(Duration::from_secs(86_400) + Duration::from_millis(1));
         Some(Candidate {
             id: IdHash::of(envelope.id.as_str()),
-            mark: Path::from_iter(["requeued", envelope.id.as_str()]),
+            mark: mark(&envelope.id),
             partitions: days(received, end).map(|day| partition(&day, envelope.source)).collect(),
             message: message(&envelope),
         })

@@ -4,7 +4,8 @@
 //! that the archive lacks.
 //!
 //! What is in the archive has been on the queue. A webhook that is not may still be on its way there. So that the next
-//! run does not send it again, an empty object under `requeued/` marks what was sent or found.
+//! run does not send it again, an empty object under `requeued/` marks what was sent or found. Forget marks the rows that
+//! it deletes.
 
 mod candidate;
 mod cloudwatch;

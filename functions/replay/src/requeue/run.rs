@@ -11,7 +11,7 @@ use super::candidate::Candidate;
 use super::ingest_log::{IngestLog, LogError};
 use super::request::RequeueRequest;
 use super::unqueued::{Assembler, UnqueuedWebhook};
-use crate::archive::{ArchiveObject, Line, NextLine, Store, StoreError, loggable_key, row};
+use crate::archive::{ArchiveObject, Line, MARKS_AT_ONCE, NextLine, Store, StoreError, loggable_key, row};
 use crate::id_hash::IdHash;
 use crate::progress_log::ProgressLog;
 use crate::rate_limiter::RateLimiter;
@@ -23,9 +23,6 @@ const MAX_CHUNK: usize = 16 * 1024 * 1024;
 
 const PER_SECOND: u32 = 100;
 const BATCH: usize = 100;
-
-/// Calls to S3 side by side.
-const MARKS_AT_ONCE: usize = 16;
 
 /// The names are those of the response.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -156,7 +153,7 @@ impl<Q: MessageQueue> Requeuer<'_, Q> {
             return Ok(TaskOutcome::Done);
         }
         // Archived ones are marked as well: if their rows are forgotten, the next run must not send them.
-        self.mark(&archived).await?;
+        self.store.put_marks(archived.iter().map(|candidate| &candidate.mark)).await?;
         self.send(&missing).await
     }
 
@@ -245,17 +242,12 @@ impl<Q: MessageQueue> Requeuer<'_, Q> {
             let messages = batch.iter().map(|candidate| candidate.message.clone()).collect();
             send_with_retries(self.queue, messages).await?;
             self.counts.sent += batch.len() as u64;
-            self.mark(batch).await?;
+            self.store.put_marks(batch.iter().map(|candidate| &candidate.mark)).await?;
             self.progress_log.tick("requeue", self.counts);
             if self.limit.is_over() {
                 return Ok(TaskOutcome::TimeIsUp);
             }
         }
         Ok(TaskOutcome::Done)
-    }
-
-    async fn mark(&self, settled: &[Candidate]) -> Result<(), StoreError> {
-        let marks = settled.iter().map(|candidate| self.store.put_empty(&candidate.mark));
-        stream::iter(marks).buffered(MARKS_AT_ONCE).try_for_each(|()| async { Ok(()) }).await
     }
 }
