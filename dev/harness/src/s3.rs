@@ -68,12 +68,12 @@ impl S3 {
 
     /// An object's bytes; none when it is not there.
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
-        lock(&self.state.bucket).objects.get(key).map(|object| object.bytes.clone())
+        lock(&self.state.bucket).get(key).map(<[u8]>::to_vec)
     }
 
     /// All keys, in order.
     pub fn keys(&self) -> Vec<String> {
-        lock(&self.state.bucket).objects.keys().cloned().collect()
+        lock(&self.state.bucket).keys()
     }
 
     /// Every request so far, as method and path.
@@ -95,6 +95,16 @@ impl BucketModel {
     /// Puts an object there, past the protocol.
     pub fn put(&mut self, key: &str, bytes: impl Into<Vec<u8>>) {
         self.objects.insert(key.to_owned(), Object::new(bytes.into()));
+    }
+
+    /// An object's bytes; none when it is not there.
+    pub fn get(&self, key: &str) -> Option<&[u8]> {
+        self.objects.get(key).map(|object| &*object.bytes)
+    }
+
+    /// All keys, in order.
+    pub fn keys(&self) -> Vec<String> {
+        self.objects.keys().cloned().collect()
     }
 
     /// Answers a request. `target` is the path, whose first part is the bucket, with the query.

@@ -15,39 +15,78 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 
-use crate::scenario::{Mishap, Place};
+use crate::scenario::{Mishap, Place, SECOND};
 use crate::services::unpacked;
 use crate::state::{Simulation, State};
+
+/// After so many server errors in a row a process asks a destination nothing for a while (docs/delivery.md, "Time").
+const ERRORS: u32 = 3;
+
+/// For nearly as long: the pause is 10 s.
+const LEFT_ALONE: u64 = 9 * SECOND;
 
 /// The network of one process.
 pub struct Destinations {
     simulation: Arc<Simulation>,
+    seen: Mutex<BTreeMap<Place, Seen>>,
+}
+
+/// What a process has seen of a destination.
+#[derive(Default)]
+struct Seen {
     /// When each kept connection was used last.
-    kept: Mutex<BTreeMap<Place, Vec<u64>>>,
+    kept: Vec<u64>,
+    /// Server errors in a row.
+    errors: u32,
+    /// When the last of those that matter came.
+    third_at: u64,
 }
 
 impl Destinations {
     pub fn new(simulation: &Arc<Simulation>) -> Self {
-        Destinations { simulation: Arc::clone(simulation), kept: Mutex::default() }
+        Destinations { simulation: Arc::clone(simulation), seen: Mutex::default() }
     }
 
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<Place, Vec<u64>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<Place, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a request goes over a kept connection, and whether the other side has closed that.
     fn connection(&self, place: Place, over: Over) -> (bool, bool) {
-        let used_at = match over {
-            Over::Any => self.kept().entry(place).or_default().pop(),
-            Over::New => None,
-        };
-        let Some(used_at) = used_at else { return (false, false) };
-        let mut state = self.simulation.lock();
+        let mut guard = self.simulation.lock();
+        let state = &mut *guard;
+        let mut seen = self.seen();
+        let Seen { kept, errors, third_at } = seen.entry(place).or_default();
+        if over == Over::New {
+            return (false, false);
+        }
+        *state.ledger.calls.entry(place).or_default() += 1;
+        // A clock that is set back ends the pause.
+        let is_steady = state.scenario.skew == 0;
+        if is_steady && *errors >= ERRORS && (1..LEFT_ALONE).contains(&(state.now - *third_at)) {
+            let what = format!("{place:?} is asked {} ms after {errors} errors", state.now - *third_at);
+            state.ledger.violation(state.now, what);
+        }
+        let Some(used_at) = kept.pop() else { return (false, false) };
         let is_stale = state.now - used_at > state.scenario.idle || state.meets(place, Mishap::Stale);
         if is_stale {
             state.tell(|| format!("{place:?}: a kept connection is gone"));
         }
         (true, is_stale)
+    }
+
+    /// A response has come, and the connection is kept.
+    fn answered(&self, place: Place, over: Over, status: u16) {
+        let now = self.simulation.now();
+        let mut seen = self.seen();
+        let seen = seen.entry(place).or_default();
+        seen.errors = if status >= 500 { seen.errors + 1 } else { 0 };
+        if seen.errors == ERRORS {
+            seen.third_at = now;
+        }
+        if over == Over::Any {
+            seen.kept.push(now);
+        }
     }
 
     async fn exchange(&self, request: Request<Bytes>, over: Over) -> Result<Incoming, NoResponse> {
@@ -60,18 +99,21 @@ impl Destinations {
         if is_stale {
             return Err(NoResponse::Broken { was_kept });
         }
+        let is_unreachable = !was_kept && self.simulation.lock().meets(place, Mishap::Unreachable);
+        if is_unreachable {
+            sleep(Duration::from_millis(50)).await;
+            return Err(NoResponse::Connect);
+        }
         let serve = move |state: &mut State, mishap: Option<Mishap>| match place {
             Place::Segment => state.segment(&request, mishap),
             _ => state.vero(&request, mishap),
         };
         let response = self.simulation.call(place, serve).await;
+        self.simulation.passing.notify_one();
         let Some(Answer { status, retry_after, body: text }) = response else {
             return Err(NoResponse::Broken { was_kept });
         };
-        if over == Over::Any {
-            let now = self.simulation.now();
-            self.kept().entry(place).or_default().push(now);
-        }
+        self.answered(place, over, status);
         let mut response = Response::builder().status(status);
         if let Some(seconds) = retry_after {
             response = response.header("retry-after", seconds);
@@ -129,7 +171,13 @@ impl State {
             #[serde(borrow)]
             batch: Vec<&'a RawValue>,
         }
+        let body = unpacked(request.body());
+        let batch: Vec<&str> = serde_json::from_str(&body)
+            .map(|Batch { batch }| batch.into_iter().map(RawValue::get).collect())
+            .unwrap_or_default();
+        let events = self.ledger.asked(&batch, self.now);
         if let Some(refusal) = self.refusal(mishap) {
+            self.ledger.refused(&events, refusal.retry_after, self.now);
             return (refusal, Vec::new());
         }
         let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
@@ -140,21 +188,14 @@ impl State {
             self.tell(|| format!("Segment does not know {key}"));
             return (Answer::of(401, "who are you?"), Vec::new());
         }
-        let body = unpacked(request.body());
-        let batch: Vec<&RawValue> =
-            serde_json::from_str(&body).map(|Batch { batch }| batch).unwrap_or_default();
-        let is_bad = |message: &&RawValue| message.get().contains("refused-by-segment");
+        let is_bad = |message: &&str| message.contains("refused-by-segment");
         if batch.is_empty() || mishap == Some(Mishap::Partly) && batch.iter().any(is_bad) {
             return (Answer::of(400, "bad"), Vec::new());
         }
-        let now = self.now;
-        let mut taken: Vec<String> = Vec::new();
-        for message in batch {
-            // The second message of an event goes with the first.
-            if message.get().contains("-tags\"") && !taken.is_empty() {
-                continue;
-            }
-            taken.extend(self.ledger.deliver(message.get(), now));
+        let taken = self.ledger.delivered_whole(&events, self.now);
+        if self.scenario.passes_on {
+            let new = batch.iter().filter(|message| self.known_at_segment.insert((**message).to_owned()));
+            self.passed_on.extend(new.map(|message| (*message).to_owned()));
         }
         self.tell(|| format!("Segment has {}", taken.join(" ")));
         (Answer::of(200, r#"{"success":true}"#), taken)
@@ -165,11 +206,15 @@ impl State {
         struct Token<'a> {
             auth_token: &'a str,
         }
-        if let Some(refusal) = self.refusal(mishap) {
-            return (refusal, Vec::new());
-        }
         let body = String::from_utf8_lossy(request.body());
         let token = serde_json::from_str(&body).map_or("", |Token { auth_token }| auth_token);
+        let path = request.uri().path();
+        let key = format!("{path} {}", body.replacen(token, "", 1));
+        let events = self.ledger.asked(&[&key], self.now);
+        if let Some(refusal) = self.refusal(mishap) {
+            self.ledger.refused(&events, refusal.retry_after, self.now);
+            return (refusal, Vec::new());
+        }
         if !self.takes_key(Place::Vero, token) {
             return (Answer::of(401, "who are you?"), Vec::new());
         }
@@ -178,9 +223,7 @@ impl State {
             let refusals = [r#"{"status":503,"message":"later"}"#, r#"{"status":400,"message":"no"}"#];
             return (Answer::of(200, refusals[self.rng.usize(..2)]), Vec::new());
         }
-        let key = format!("{} {}", request.uri().path(), body.replacen(token, "", 1));
-        let (now, path) = (self.now, request.uri().path().to_owned());
-        let taken: Vec<String> = self.ledger.deliver(&key, now).into_iter().collect();
+        let taken = self.ledger.delivered_whole(&events, self.now);
         self.tell(|| format!("Vero has {} by {path}", taken.join(" ")));
         (Answer::of(200, r#"{"status":200,"message":"Success."}"#), taken)
     }

@@ -25,7 +25,7 @@ pub struct Process {
     /// Chance of its own: what a function draws changes nothing of what happens to it.
     rng: Cell<Rng>,
     /// By how much its clock is ahead, in milliseconds.
-    skew: i64,
+    skew: Cell<i64>,
     network: Arc<Destinations>,
 }
 
@@ -42,8 +42,17 @@ impl Process {
             name,
             place,
             rng: Cell::new(rng),
-            skew,
+            skew: Cell::new(skew),
         })
+    }
+
+    /// Now and then its clock is set.
+    pub fn set_clock(&self) {
+        let mut state = self.simulation.lock();
+        let most = state.scenario.skew as i64;
+        if state.rng.usize(..10) == 0 {
+            self.skew.set(state.rng.i64(-most..=most));
+        }
     }
 
     /// Runs something in this process. `None`: the process ended at the given step of it.
@@ -56,8 +65,8 @@ impl Process {
 impl World for Process {
     fn now(&self) -> SystemTime {
         let wall = self.simulation.lock().wall();
-        let ahead = Duration::from_millis(self.skew.unsigned_abs());
-        if self.skew < 0 { wall - ahead } else { wall + ahead }
+        let ahead = Duration::from_millis(self.skew.get().unsigned_abs());
+        if self.skew.get() < 0 { wall - ahead } else { wall + ahead }
     }
 
     fn random(&self) -> u64 {

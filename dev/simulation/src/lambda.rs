@@ -20,7 +20,8 @@ use worker::Worker;
 use crate::bucket::BUCKET;
 use crate::instance::Process;
 use crate::scenario::{HOUR, MINUTE, Mishap, Place, SECOND};
-use crate::senders::{TOKEN, WRITE_KEY};
+use crate::senders::{SEGMENT_TOKEN, WRITE_KEY, address};
+use crate::services::unpacked;
 use crate::state::{ARCHIVE, DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE, REPLAY_QUEUE, Simulation, parameter};
 
 /// Of the template.
@@ -94,6 +95,9 @@ impl Lambda {
     }
 
     fn environment(&self, paused: &str) -> Environment {
+        // Of two tokens one is on its way out.
+        let tokens: Vec<String> =
+            self.simulation.lock().tokens.iter().rev().take(2).map(|token| harness::digest(token)).collect();
         let queue = |name: &str| format!("http://sqs.test/1/{name}");
         let (main, dead, own) = (queue(QUEUE), queue(DEAD_LETTERS), queue(REPLAY_QUEUE));
         Environment::of([
@@ -103,7 +107,8 @@ impl Lambda {
             ("AWS_ENDPOINT_URL", "http://aws.test"),
             ("QUEUE_URL", &main),
             ("DEAD_LETTER_QUEUE_URL", &dead),
-            ("WEBHOOK_TOKEN_SHA256", &harness::digest(TOKEN)),
+            ("WEBHOOK_TOKEN_SHA256", &tokens.join(",")),
+            ("SEGMENT_TOKEN_SHA256", &harness::digest(SEGMENT_TOKEN)),
             ("WRITE_KEY_SHA256", &harness::digest(WRITE_KEY)),
             ("SEGMENT_WRITE_KEY_PARAMETER", parameter(Place::Segment)),
             ("SEGMENT_ENDPOINT", "https://segment.test"),
@@ -143,6 +148,7 @@ impl Lambda {
             (pool.place, which.map(|which| pool.idle.swap_remove(which)))
         };
         if let Some(instance) = kept {
+            instance.process.set_clock();
             return Ok(instance);
         }
         let (name, deployment) = {
@@ -242,7 +248,12 @@ impl Lambda {
                 (state.scenario.concurrency, wait, state.meets(Place::Worker, Mishap::Starved))
             };
             if is_starved {
-                sleep(Duration::from_secs(5)).await;
+                // It receives them all the same, and they come back by their visibility.
+                let batch = self.receive();
+                let mut state = self.simulation.lock();
+                batch.iter().for_each(|message| state.ledger.received_in_vain(&message.id));
+                drop(state);
+                sleep(Duration::from_secs(20)).await;
                 continue;
             }
             if self.running() >= concurrency {
@@ -288,12 +299,12 @@ impl Lambda {
     async fn work(self: Rc<Self>, batch: Vec<ReceivedMessage>) {
         let records: Vec<&Value> = batch.iter().map(|message| &message.record).collect();
         let event = to_raw(&json!({ "Records": records }));
+        let ids: Vec<&str> = batch.iter().map(|message| &*message.id).collect();
         let response = match self.instance(&self.workers, Worker::start).await {
             Ok(instance) => {
                 let name = instance.process.name.clone();
                 let deadline = {
                     let mut state = self.simulation.lock();
-                    let ids: Vec<&str> = batch.iter().map(|message| &*message.id).collect();
                     state.tell(|| format!("{name} gets {}", ids.join(" ")));
                     state.ledger.batched(&ids, instance.paused);
                     state.wall() + WORKER_TIMEOUT
@@ -303,7 +314,7 @@ impl Lambda {
             }
             Err(failed) => Err(failed),
         };
-        let ids: Vec<&str> = batch.iter().map(|message| &*message.id).collect();
+        let has_begun = !matches!(response, Err(Failed::Init));
         let response = response.ok().and_then(Result::ok);
         let bytes = response.as_ref().and_then(|response| serde_json::to_vec(response).ok());
         let kept = kept_after(bytes.as_deref(), &ids);
@@ -314,15 +325,18 @@ impl Lambda {
                 state.ledger.count_failure();
             }
             for message in &batch {
-                if kept.contains(&message.id) {
-                    let lately = state.now.saturating_sub(MINUTE);
-                    if response.is_none() || !state.scenario.is_calm(&[Place::Sqs], lately, state.now) {
+                match kept.contains(&message.id) {
+                    true if !has_begun => state.ledger.received_in_vain(&message.id),
+                    true if response.is_none() => state.ledger.came_back(&message.id),
+                    true => state.ledger.returned(&message.id, &message.body),
+                    false if state.meets(Place::Queue, Mishap::NotDeleted) => {
                         state.ledger.came_back(&message.id);
                     }
-                } else if state.meets(Place::Queue, Mishap::NotDeleted) {
-                    state.ledger.came_back(&message.id);
-                } else if state.aws.delete(QUEUE, &message.receipt) {
-                    state.ledger.deleted(&message.id, state.now);
+                    false if state.aws.delete(QUEUE, &message.receipt) => {
+                        state.ledger.deleted(&message.id, state.now);
+                    }
+                    // It was received again meanwhile.
+                    false => (),
                 }
             }
         }
@@ -351,6 +365,25 @@ impl Lambda {
         self.invoke_replay(json!({"from": from, "to": time(now), "destinations": [destination]})).await;
     }
 
+    /// The archive forgets a user: what is in the bucket by now.
+    pub async fn forget(self: Rc<Self>, user: u32) {
+        let address = address(user);
+        let objects = self.simulation.lock().bucket.keys();
+        let response = Rc::clone(&self).invoke_replay(json!({"forget": {"email": address}})).await;
+        if response.is_none_or(|response| response["continues"] != false) {
+            return;
+        }
+        let mut guard = self.simulation.lock();
+        let state = &mut *guard;
+        let column = format!(r#""email":"{address}""#);
+        for key in objects {
+            let bytes = state.bucket.get(&key).unwrap_or_default();
+            if unpacked(bytes).contains(&column) {
+                state.ledger.violation(state.now, format!("{key} still has rows of {address}"));
+            }
+        }
+    }
+
     /// Feeds replay from its own queue, which has its continuations.
     pub async fn go_on(self: Rc<Self>) {
         loop {
@@ -362,18 +395,18 @@ impl Lambda {
             };
             for message in batch {
                 let event = json!({"Records": [message.record]});
-                if Rc::clone(&self).invoke_replay(event).await {
+                if Rc::clone(&self).invoke_replay(event).await.is_some() {
                     self.simulation.lock().aws.delete(REPLAY_QUEUE, &message.receipt);
                 }
             }
         }
     }
 
-    /// Whether the invocation went well.
-    async fn invoke_replay(self: Rc<Self>, event: Value) -> bool {
+    /// What it answers, if the invocation goes well.
+    async fn invoke_replay(self: Rc<Self>, event: Value) -> Option<Value> {
         self.simulation.lock().tell(|| format!("Replay gets {event}"));
         let start = async |environment: &Environment| Replay::start(environment);
-        let Ok(instance) = self.instance(&self.replays, start).await else { return false };
+        let instance = self.instance(&self.replays, start).await.ok()?;
         let deadline = self.simulation.lock().wall() + REPLAY_TIMEOUT;
         let event = to_raw(&event);
         let handle = async move |replay: &Replay| replay.handle(&event, deadline).await;
@@ -383,7 +416,7 @@ impl Lambda {
             Ok(Err(error)) => format!("Replay failed: {error}"),
             Err(failed) => format!("Replay ended: {failed:?}"),
         });
-        matches!(response, Ok(Ok(_)))
+        response.ok()?.ok()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use relay_core::archive::{About, row};
 use relay_core::envelope::{Envelope, Payload, Source};
 use relay_core::first_party::FirstParty;
 use relay_core::mapping::segment::messages;
@@ -11,6 +12,7 @@ use relay_core::mapping::vero_track::{
 };
 use relay_core::names::Naming;
 use relay_core::webhook::Webhook;
+use serde_json::Value;
 
 use crate::scenario::{Clock, MINUTE, Place, SECOND, at_place};
 use crate::state::EPOCH;
@@ -20,6 +22,12 @@ const REQUEUED: u64 = 10 * MINUTE;
 
 /// A request that broke over a kept connection is sent again within this time (docs/delivery.md, "Duplicates").
 const AT_ONCE: u64 = 2 * SECOND;
+
+/// The longest wait that SQS can keep, in seconds.
+const LONGEST_WAIT: u64 = 900;
+
+/// In one try a part may refuse an event so often: twice at once, and again in the halves of its batch.
+const REFUSALS: u32 = 4;
 
 /// A resubscribe of this age is not carried out, plus what clocks may be apart.
 const STALE: i64 = (16 * MINUTE) as i64;
@@ -47,6 +55,14 @@ pub struct Event {
     received_at: i64,
     /// How often a worker had it that may call the part.
     tries: BTreeMap<&'static str, u32>,
+    /// How often a part has refused it, whatever the reason.
+    refusals: BTreeMap<&'static str, u32>,
+    /// Until when a part has asked to be left alone with it.
+    waits: BTreeMap<&'static str, u64>,
+    /// The parts of which the delivery log tells what became of it.
+    pub logged: BTreeSet<&'static str>,
+    /// Messages that Segment gets of it, at once.
+    messages: usize,
     /// A worker has seen it together with a later withdrawal.
     is_withdrawn: bool,
 }
@@ -67,8 +83,14 @@ pub struct Ledger {
     live: BTreeMap<String, Owed>,
     /// How many of those there are for an event and a part.
     copies: BTreeMap<(String, &'static str), usize>,
-    /// How often a message's worker died over it.
+    /// How often a message was received for nothing.
     deaths: BTreeMap<String, usize>,
+    /// Events of which a worker has sent something to SQS, and has not heard that it is there.
+    untaken: BTreeSet<String>,
+    /// The rows of the archive, as the mapping makes them.
+    rows: BTreeSet<String>,
+    /// The ids of messages that Segment gets from us.
+    ours: BTreeSet<String>,
     pub violations: Vec<String>,
     /// Sums of the metrics.
     pub metrics: BTreeMap<String, u64>,
@@ -84,6 +106,12 @@ pub struct Ledger {
     pub replayed: usize,
     /// Invocations of the worker without a response.
     pub failures: u64,
+    /// Requests to a destination.
+    pub calls: BTreeMap<Place, u64>,
+    /// Messages that workers got and gave back, and dead letters that they wrote.
+    pub handed_out: usize,
+    pub returned: usize,
+    pub letters: usize,
     /// Webhooks that only the log holds.
     pub logged: BTreeSet<String>,
     naming: Naming,
@@ -150,8 +178,11 @@ impl Ledger {
         match envelope.source {
             Source::Vero => {
                 let webhook = Webhook::read(payload, envelope.received_at);
+                self.rows.insert(row(envelope, &About::from(&webhook)));
                 for message in messages(&envelope.id, &webhook, &self.naming).unwrap_or_default() {
                     event.owed.insert(SEGMENT);
+                    event.messages += 1;
+                    self.ours.extend(message_id(&message));
                     self.requests.insert(message, (id.to_owned(), SEGMENT));
                 }
                 if let Ok(request) = from_webhook(&envelope.id, &webhook, &self.naming) {
@@ -162,8 +193,13 @@ impl Ledger {
             Source::Segment => {
                 let read = FirstParty::read(payload, envelope.received_at, envelope.through_segment);
                 let settings = FirstPartySettings::default();
+                let mut is_ours = false;
+                if let Ok(read) = &read {
+                    self.rows.insert(row(envelope, &About::from(read)));
+                }
                 if let Some(message_id) = read.as_ref().ok().and_then(|read| read.message_id.clone()) {
                     event.excuses += self.sent_again.get(&message_id).copied().unwrap_or_default();
+                    is_ours = self.ours.contains(&message_id);
                     let before = self.message_ids.insert(message_id.clone(), id.to_owned());
                     if before.is_some_and(|before| before != id) {
                         self.violation(now, format!("{message_id} has two ids, and one is {id}"));
@@ -173,6 +209,9 @@ impl Ledger {
                     .ok()
                     .and_then(|read| from_event(&envelope.id, &read, &settings, Duration::ZERO).ok());
                 if let Some(requests) = requests {
+                    if is_ours {
+                        self.violation(now, format!("{id} goes from Vero to Segment and back"));
+                    }
                     event.owed.insert(VERO);
                     event.consent = requests.request.consent().zip(requests.users.first().cloned()).map(swap);
                     self.expect(id, VERO, &requests.request);
@@ -194,14 +233,79 @@ impl Ledger {
         }
     }
 
-    /// A destination has got what was sent to it: the event that it is about, if the mapping knows it.
-    pub fn deliver(&mut self, request: &str, now: u64) -> Option<String> {
-        let Some((id, part)) = self.requests.get(request).cloned() else {
-            self.violation(now, format!("nothing that the mapping makes: {request}"));
-            return None;
+    /// A destination is asked to take what the mapping makes of events: which, and as what part.
+    pub fn asked(&mut self, requests: &[&str], now: u64) -> Vec<(String, &'static str)> {
+        let mut about = Vec::new();
+        for request in requests {
+            let Some((id, part)) = self.requests.get(*request).cloned() else {
+                self.violation(now, format!("nothing that the mapping makes: {request}"));
+                continue;
+            };
+            let event = self.events.get(&id);
+            // A second copy of it does not know what the first was told.
+            let waits =
+                event.filter(|event| event.excuses_at(part) == 0).and_then(|event| event.waits.get(part));
+            if waits.is_some_and(|until| now + SECOND < *until) {
+                self.violation(now, format!("{part} is asked about {id} sooner than it said"));
+            }
+            about.push((id, part));
+        }
+        about
+    }
+
+    /// A destination has refused events, and may have said for how many seconds.
+    pub fn refused(&mut self, events: &[(String, &'static str)], retry_after: Option<u64>, now: u64) {
+        for (id, part) in events {
+            let Some(event) = self.events.get_mut(id) else { continue };
+            if let Some(seconds) = retry_after {
+                event.waits.insert(part, now + seconds.min(LONGEST_WAIT) * SECOND);
+            }
+            let refusals = event.refusals.entry(part).or_default();
+            *refusals += 1;
+            let tries = event.tries.get(part).copied().unwrap_or_default();
+            if *refusals > tries * REFUSALS {
+                let what = format!("{part} refused {id} {refusals} times in {tries} tries");
+                self.violation(now, what);
+            }
+        }
+    }
+
+    /// A destination has taken events, of which it gets all messages at once.
+    pub fn delivered_whole(&mut self, events: &[(String, &'static str)], now: u64) -> Vec<String> {
+        let mut counts: BTreeMap<&(String, &'static str), usize> = BTreeMap::new();
+        for event in events {
+            *counts.entry(event).or_default() += 1;
+        }
+        for ((id, part), count) in &counts {
+            let messages = self.events.get(id).map_or(1, |event| event.messages);
+            let messages = if *part == SEGMENT { messages.max(1) } else { 1 };
+            if !count.is_multiple_of(messages) {
+                self.violation(now, format!("{part} gets {count} of {messages} messages of {id}"));
+            }
+            for _ in 0..count.div_ceil(messages) {
+                self.delivered(id, part, now);
+            }
+        }
+        counts.into_keys().map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The archive has a row.
+    pub fn archived(&mut self, id: &str, row: &str, now: u64) {
+        if !self.rows.contains(row) {
+            self.violation(now, format!("no row that the mapping makes: {row}"));
+        }
+        self.delivered(id, ARCHIVE, now);
+    }
+
+    /// The delivery log has a row.
+    pub fn logged_delivery(&mut self, id: &str, part: &'static str, outcome: &str, now: u64) {
+        let Some(event) = self.events.get_mut(id) else {
+            return self.violation(now, format!("{id} is in the delivery log, and nobody sent it"));
         };
-        self.delivered(&id, part, now);
-        Some(id)
+        event.logged.insert(part);
+        if outcome == "accepted" && !event.deliveries.contains_key(part) {
+            self.violation(now, format!("{part} has accepted {id}, says the delivery log"));
+        }
     }
 
     /// A part has got an event.
@@ -226,7 +330,9 @@ impl Ledger {
             log.push((consent, received_at));
             // Within a quarter of an hour a worker that does not know of the withdrawal may do so (docs/first-party.md).
             let is_old = (EPOCH + now) as i64 - received_at > STALE;
-            if consent == Consent::Given && newer && !is_doubt && (is_withdrawn || is_old) {
+            // A second copy of it may come in a batch of its own.
+            let is_known = is_withdrawn && !is_doubt;
+            if consent == Consent::Given && newer && (is_known || is_old) {
                 self.violation(now, format!("{user} is subscribed again by {id}, older than the withdrawal"));
             }
         }
@@ -246,6 +352,7 @@ impl Ledger {
 
     /// A worker gets these messages at once. It does not call the part that is paused.
     pub fn batched(&mut self, messages: &[&str], paused: &str) {
+        self.handed_out += messages.len();
         for Owed { event, parts } in messages.iter().filter_map(|message| self.live.get(*message)) {
             let Some(event) = self.events.get_mut(event) else { continue };
             for part in parts.iter().filter(|part| **part != paused) {
@@ -337,6 +444,13 @@ impl Ledger {
         self.excuse(&id);
     }
 
+    /// Segment passes an event on again, since it has no answer.
+    pub fn passed_again(&mut self, event: &str) {
+        if let Some(message_id) = message_id(event) {
+            self.sent_again(&message_id);
+        }
+    }
+
     /// Whether an event is on a queue or in the log.
     pub fn is_known(&self, id: &str) -> bool {
         self.events.contains_key(id) || self.logged.contains(id)
@@ -385,10 +499,36 @@ impl Ledger {
         self.deleted(old, now);
     }
 
+    /// A worker is about to send something of these events to SQS.
+    pub fn untaken<'e>(&mut self, events: impl Iterator<Item = &'e String>) {
+        self.untaken.extend(events.cloned());
+    }
+
+    /// SQS has told the worker that it has all of that.
+    pub fn taken<'e>(&mut self, events: impl Iterator<Item = &'e String>) {
+        events.for_each(|event| {
+            self.untaken.remove(event);
+        });
+    }
+
+    /// A worker lets a message come back. All of it does so if SQS did not take what was to follow; else nobody had a try
+    /// at it.
+    pub fn returned(&mut self, message: &str, body: &str) {
+        self.returned += 1;
+        if text_in(body, "id").is_some_and(|event| self.untaken.contains(&event)) {
+            self.came_back(message);
+        }
+    }
+
+    /// A message was received, and no worker saw it.
+    pub fn received_in_vain(&mut self, message: &str) {
+        *self.deaths.entry(message.to_owned()).or_default() += 1;
+    }
+
     /// A message comes back with all that it is owed: its worker died over it, or SQS did not take what follows, or has
     /// not deleted it, or shows it again.
     pub fn came_back(&mut self, message: &str) {
-        *self.deaths.entry(message.to_owned()).or_default() += 1;
+        self.received_in_vain(message);
         let event = self.event_of(message).cloned();
         self.excuse(&event);
     }
@@ -431,6 +571,16 @@ impl Ledger {
             self.violation(now, what);
         }
     }
+}
+
+/// What Segment knows a message by.
+fn message_id(message: &str) -> Option<String> {
+    text_in(message, "messageId")
+}
+
+/// A text in a JSON object.
+pub fn text_in(object: &str, key: &str) -> Option<String> {
+    serde_json::from_str::<Value>(object).ok()?[key].as_str().map(str::to_owned)
 }
 
 fn swap((consent, user): (Consent, String)) -> (String, Consent) {

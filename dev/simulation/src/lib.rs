@@ -3,6 +3,7 @@
 //! - [`scenario`]: what a seed draws.
 //! - [`play`]: one seed from its beginning to its end, and what is said of it.
 //! - [`ledger`]: the account of every event, and what must hold of it at every step.
+//! - [`checks`]: what must hold at the end.
 //! - [`shrink`]: less and less of a scenario that fails.
 //!
 //! The world:
@@ -12,6 +13,7 @@
 //! - [`bucket`]: the archive. [`logs`]: what the functions write.
 
 pub mod bucket;
+pub mod checks;
 pub mod destinations;
 pub mod instance;
 pub mod lambda;

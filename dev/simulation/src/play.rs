@@ -11,10 +11,10 @@ use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 use crate::bucket;
+use crate::checks;
 use crate::lambda::Lambda;
-use crate::ledger::{ARCHIVE, SEGMENT, VERO};
 use crate::logs;
-use crate::scenario::{HOUR, MINUTE, Mishap, Operation, Place, SECOND, Scenario, Send};
+use crate::scenario::{HOUR, MINUTE, Mishap, Operation, Place, Scenario};
 use crate::state::{QUEUE, Simulation, State};
 
 /// After the last trouble everything has settled within this time.
@@ -22,15 +22,6 @@ const HEALING: u64 = 4 * HOUR;
 
 /// By then the hourly requeue has read what was logged last.
 const REQUEUED: u64 = 2 * HOUR + 15 * MINUTE;
-
-/// A destination that is well, and was so for an hour, has an event within this time, plus what follows.
-const PROMPT: u64 = 60 * SECOND;
-
-/// A destination that fails holds up an invocation for so long (docs/delivery.md, "Time").
-const HELD_UP: u64 = 10 * SECOND;
-
-/// So many messages may lie before one's own: a newsletter and its copies.
-const BEFORE: u64 = 80;
 
 /// What came of a seed.
 #[derive(Debug, Clone)]
@@ -77,6 +68,7 @@ async fn played(scenario: Scenario, tells: bool) -> Report {
     tokio::task::spawn_local(Rc::clone(&lambda).feed());
     tokio::task::spawn_local(Rc::clone(&lambda).requeue());
     tokio::task::spawn_local(Rc::clone(&lambda).go_on());
+    tokio::task::spawn_local(Rc::clone(&lambda).pass_on());
     tokio::spawn(bucket::fill(Arc::clone(&simulation)));
     tokio::task::spawn_local(operate(Rc::clone(&lambda), scenario.operations.clone()));
     for (number, (at, send)) in scenario.sends.iter().enumerate() {
@@ -108,9 +100,7 @@ async fn played(scenario: Scenario, tells: bool) -> Report {
     if lambda.running() > 0 {
         state.ledger.violation(state.now, "a worker never ends".to_owned());
     }
-    check_later(state);
-    check_metrics(state);
-    check_promptness(state);
+    checks::all(state);
     report(state)
 }
 
@@ -118,11 +108,20 @@ async fn operate(lambda: Rc<Lambda>, operations: Vec<(u64, Operation)>) {
     for (at, operation) in operations {
         sleep(Duration::from_millis(at.saturating_sub(lambda.simulation.now()))).await;
         lambda.simulation.lock().operate(&operation);
-        if matches!(operation, Operation::Deploy | Operation::Pause(_) | Operation::Resume) {
+        if matches!(
+            operation,
+            Operation::Deploy | Operation::RotateToken | Operation::Pause(_) | Operation::Resume
+        ) {
             lambda.deploy();
         }
-        if let Operation::Replay { hours, destination } = operation {
-            tokio::task::spawn_local(Rc::clone(&lambda).replay(hours, destination));
+        match operation {
+            Operation::Replay { hours, destination } => {
+                tokio::task::spawn_local(Rc::clone(&lambda).replay(hours, destination));
+            }
+            Operation::Forget { user } => {
+                tokio::task::spawn_local(Rc::clone(&lambda).forget(user));
+            }
+            _ => (),
         }
         lambda.simulation.queued.notify_one();
     }
@@ -135,71 +134,6 @@ fn left(state: &State) -> usize {
 
 fn is_later(body: &str) -> bool {
     body.contains(r#""version":2"#)
-}
-
-/// What a later release has written waits for it.
-fn check_later(state: &mut State) {
-    for number in 0..state.scenario.sends.len() {
-        let (at, send) = &state.scenario.sends[number];
-        let name = format!(r#""later-{number}""#);
-        let is_there = state.aws.messages(QUEUE).any(|(_, body)| body.contains(&name));
-        if matches!(send, Send::Later) && *at < state.now && !is_there {
-            state.ledger.violation(state.now, format!("{name}, of a later release, is lost"));
-        }
-    }
-}
-
-/// What the metrics say has happened, if no process died with its line unwritten.
-fn check_metrics(state: &mut State) {
-    if state.ledger.failures > 0 {
-        return;
-    }
-    for (part, name) in [(SEGMENT, "Segment"), (VERO, "VeroTrack"), (ARCHIVE, "Archive")] {
-        let said =
-            |name: &str| state.ledger.metrics.get(&format!("{name}Accepted")).copied().unwrap_or_default();
-        // Vero's tags are calls to Vero, too.
-        let said = said(name) + if part == VERO { said("VeroTags") } else { 0 };
-        let heard = state.ledger.acknowledged.get(part).copied().unwrap_or_default();
-        if said != heard {
-            let what = format!("{name}Accepted is {said}, but {heard} events were acknowledged");
-            state.ledger.violation(state.now, what);
-        }
-        let doubled = state.ledger.events.values().filter(|event| event.is_doubled(part)).count();
-        let counted = state.ledger.metrics.get(&format!("{name}MaybeDoubled")).copied().unwrap_or_default();
-        // What SQS itself, ingest or a sender did twice, no worker can count.
-        let outside = [Place::Queue, Place::Sqs, Place::Ingest];
-        let is_ours = state.scenario.is_calm(&outside, 0, u64::MAX)
-            && state.ledger.redriven + state.ledger.replayed == 0;
-        if is_ours && (counted as usize) < doubled && part != ARCHIVE {
-            let what = format!("{name} got {doubled} events twice, and {counted} are counted");
-            state.ledger.violation(state.now, what);
-        }
-    }
-}
-
-/// A destination's trouble holds up no other's events.
-fn check_promptness(state: &mut State) {
-    let Scenario { concurrency, batch_size, batch_window, .. } = state.scenario;
-    // Batches are half full on average.
-    let batches = BEFORE / (concurrency * batch_size.div_ceil(2)) as u64 + 1;
-    let prompt = PROMPT + HELD_UP * batches + 2 * batch_window;
-    let mut late = Vec::new();
-    for (id, event) in &state.ledger.events {
-        for (part, place) in [(SEGMENT, Place::Segment), (VERO, Place::Vero), (ARCHIVE, Place::Firehose)] {
-            let Some(first) = event.deliveries.get(part).and_then(|times| times.first()) else { continue };
-            let from = event.queued_at;
-            let ours = [Place::Sqs, Place::Queue, Place::Ssm, Place::Worker];
-            let was_paused = state.scenario.has_operations(place, from, from + prompt);
-            let is_calm = state.scenario.is_calm(&ours, from.saturating_sub(10 * MINUTE), from + prompt)
-                && state.scenario.is_calm(&[place], from.saturating_sub(HOUR), from + prompt);
-            if is_calm && !was_paused && first - from > prompt {
-                late.push(format!("{id} came to {part} after {} s", (first - from) / SECOND));
-            }
-        }
-    }
-    for what in late {
-        state.ledger.violation(state.now, what);
-    }
 }
 
 fn report(state: &mut State) -> Report {

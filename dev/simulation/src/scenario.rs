@@ -43,6 +43,8 @@ pub enum Mishap {
     Hangs,
     /// The connection breaks; nothing is done.
     Breaks,
+    /// No connection comes about.
+    Unreachable,
     /// It is done, and then the connection breaks.
     AnswerLost,
     /// It is done at once, and the answer comes seconds or minutes later.
@@ -79,9 +81,34 @@ pub const MISHAPS: [(Place, &[Mishap]); 10] = [
     (Place::Firehose, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Partly]),
     (
         Place::Segment,
-        &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Stale, Partly, Unauthorized],
+        &[
+            Refused,
+            Throttled,
+            Hangs,
+            Breaks,
+            Unreachable,
+            AnswerLost,
+            AnswerLate,
+            Stale,
+            Partly,
+            Unauthorized,
+        ],
     ),
-    (Place::Vero, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Stale, Partly, Unauthorized]),
+    (
+        Place::Vero,
+        &[
+            Refused,
+            Throttled,
+            Hangs,
+            Breaks,
+            Unreachable,
+            AnswerLost,
+            AnswerLate,
+            Stale,
+            Partly,
+            Unauthorized,
+        ],
+    ),
     (Place::Logs, &[Refused, Throttled, Hangs, Breaks]),
     (Place::Replay, &[Dies]),
     (Place::Worker, &[Dies, Starved]),
@@ -134,6 +161,8 @@ pub enum Send {
     Webhook { kind: usize, user: u32 },
     /// A newsletter: so many webhooks within a second.
     Newsletter { recipients: u32 },
+    /// So many webhooks about a user in one request.
+    Array { webhooks: u32, user: u32 },
     /// So many events of an SDK in one request, about this user.
     Batch { events: u32, user: u32 },
     /// An identify with tags.
@@ -155,6 +184,12 @@ pub enum Operation {
     Resume,
     /// A new key, of Segment or Vero; the old one is good for twenty minutes more.
     RotateKey(Place),
+    /// A new token for Vero; ingest takes the old one, too.
+    RotateToken,
+    /// The archive forgets a user.
+    Forget {
+        user: u32,
+    },
     /// What lies in the dead-letter queue is sent again.
     Redrive,
     /// What the archive has of the last hours goes to a destination again.
@@ -182,6 +217,8 @@ pub struct Scenario {
     pub skew: u64,
     /// The other side closes a connection that was not used for so long.
     pub idle: u64,
+    /// Segment passes on to this relay whatever it gets from it.
+    pub passes_on: bool,
 }
 
 impl Scenario {
@@ -210,7 +247,7 @@ impl Scenario {
         let mut operations = Vec::new();
         for _ in 0..rng.usize(0..=3) {
             let at = rng.u64(0..end);
-            match rng.usize(..7) {
+            match rng.usize(..10) {
                 0 => operations.push((at, Operation::Deploy)),
                 1 => {
                     let paused = ["segment", "vero_track", "archive"][rng.usize(..3)];
@@ -225,6 +262,8 @@ impl Scenario {
                     let destination = ["segment", "vero_track"][rng.usize(..2)];
                     operations.push((at, Operation::Replay { hours: rng.u64(1..12), destination }));
                 }
+                5 => operations.push((at, Operation::RotateToken)),
+                6 | 7 => operations.push((at, Operation::Forget { user: rng.u32(..6) })),
                 _ => operations.push((at, Operation::Redrive)),
             }
         }
@@ -240,6 +279,7 @@ impl Scenario {
             batch_window: [0, 0, SECOND, 20 * SECOND][rng.usize(..4)],
             skew: [0, 0, 50, 500][rng.usize(..4)],
             idle: [5 * SECOND, 60 * SECOND, 350 * SECOND][rng.usize(..3)],
+            passes_on: rng.usize(..4) == 0,
         }
     }
 
@@ -282,7 +322,7 @@ fn trouble(rng: &mut Rng, place: Place, mishap: Mishap, end: u64) -> Trouble {
     let (rate, length) = match (place, mishap) {
         (_, Dies) => (rate.min(0.6), length),
         (Place::Queue, _) => (rate.min(0.2), length.min(HOUR)),
-        (Place::Sqs, AnswerLost | AnswerLate) => (rate, length.min(5 * MINUTE)),
+        (Place::Sqs, AnswerLost | AnswerLate) => (rate, length.min(MINUTE)),
         _ => (rate, length),
     };
     Trouble { place, mishap, from, until: (from + length).min(end), rate }
@@ -315,6 +355,7 @@ fn sends(rng: &mut Rng, end: u64, troubles: &[Trouble]) -> Vec<(u64, Send)> {
                 sends.push(((at + gap).min(end), second));
             }
             6 if rng.usize(..4) == 0 => sends.push((at, Send::Later)),
+            7 => sends.push((at, Send::Array { webhooks: rng.u32(1..30), user })),
             _ => sends.push((at, Send::Webhook { kind: rng.usize(..crate::senders::TYPES.len()), user })),
         }
     }

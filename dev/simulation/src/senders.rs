@@ -1,7 +1,9 @@
 //! Whoever sends: Vero, which never sends again, and SDKs, which do.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
+use std::{mem, slice};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,9 +12,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::lambda::Lambda;
 use crate::scenario::{MINUTE, Place, SECOND, Send};
-use crate::state::{EPOCH, QUEUE};
+use crate::state::{EPOCH, QUEUE, State};
 
-pub const TOKEN: &str = "a-token-that-opens-the-route-for-vero";
+pub const SEGMENT_TOKEN: &str = "a-token-that-opens-the-route-for-segment";
 pub const WRITE_KEY: &str = "a-write-key";
 
 /// The types of webhooks, and one that nobody knows.
@@ -42,14 +44,15 @@ impl Lambda {
     /// Sends what the scenario says. `number` is different for each.
     pub async fn send(self: Rc<Self>, number: usize, send: Send) {
         match send {
-            Send::Webhook { kind, user } => self.webhook(TYPES[kind], user, number, 0).await,
+            Send::Webhook { kind, user } => self.webhooks(TYPES[kind], user, number, 0..1).await,
+            Send::Array { webhooks, user } => self.webhooks("clicked", user, number, 0..webhooks).await,
             Send::Newsletter { recipients } => {
                 for recipient in 0..recipients {
                     let gap = self.simulation.lock().rng.u64(0..SECOND / u64::from(recipients) + 1);
                     sleep(Duration::from_millis(gap)).await;
                     let lambda = Rc::clone(&self);
                     tokio::task::spawn_local(async move {
-                        lambda.webhook("sent", 100 + recipient, number, recipient as usize).await;
+                        lambda.webhooks("sent", 100 + recipient, number, recipient..recipient + 1).await;
                     });
                 }
             }
@@ -87,44 +90,65 @@ impl Lambda {
         self.sdk(vec![event]).await;
     }
 
-    async fn webhook(&self, kind: &str, user: u32, number: usize, part: usize) {
-        let (time, is_bad) = {
-            let mut state = self.simulation.lock();
-            ((EPOCH + state.now) / SECOND, state.rng.usize(..15) == 0)
+    /// Sends webhooks of one type about one user in one request: an object, or an array of more.
+    async fn webhooks(&self, kind: &str, user: u32, number: usize, parts: Range<u32>) {
+        let (token, bodies) = {
+            let mut guard = self.simulation.lock();
+            let state = &mut *guard;
+            // Vero gets the new token some time after ingest has it.
+            let newest = state.tokens.len() - 1;
+            let token = state.tokens[state.rng.usize(newest.saturating_sub(1)..=newest)].clone();
+            let bodies: Vec<Value> = parts.map(|part| state.webhook(kind, user, number, part)).collect();
+            (token, bodies)
         };
-        let mut body = json!({
-            "type": kind,
-            "message_id": format!("m-{number}-{part}"),
-            "user": {"id": user, "email": format!("u{user}@example.org")},
-            "campaign": {"id": number, "name": format!("Campaign {number}"), "channel": "email"},
-        });
-        body[format!("{kind}_at")] = time.into();
-        if kind == "user_updated" {
-            body["changes"] = json!({"plan": {"after": number}, "_tags": {"add": ["a"], "remove": []}});
-        }
-        if is_bad {
-            body["note"] = "refused-by-segment".into();
-        }
-        let body = body.to_string();
-        let path = format!("/vero/{TOKEN}");
+        let body = match &bodies[..] {
+            [body] => body.to_string(),
+            _ => json!(bodies).to_string(),
+        };
+        let path = format!("/vero/{token}");
         let began = self.simulation.now();
         let response = timeout(PATIENCE, self.request(&path, &[], body.as_bytes())).await;
         let (status, answer) = response.unwrap_or((0, Value::Null));
-        let id = answer["id"].as_str().unwrap_or_default().to_owned();
+        let ids = answer["ids"].as_array().map_or_else(|| slice::from_ref(&answer["id"]), Vec::as_slice);
+        let ids: Vec<&str> = ids.iter().filter_map(Value::as_str).collect();
         let mut guard = self.simulation.lock();
         let state = &mut *guard;
-        state.tell(|| format!("Vero: {kind} for u{user} is answered {status} {id}"));
+        state.tell(|| format!("Vero: {kind} for u{user} is answered {status} {}", ids.join(" ")));
+        let is_whole = ids.len() == bodies.len();
         match status {
-            202 => state.ledger.accepted(&id, state.now),
-            503 if !state.ledger.is_known(&id) => {
-                state.ledger.violation(state.now, format!("{id} was answered 503 and is in no log"));
+            202 if is_whole => ids.iter().for_each(|id| state.ledger.accepted(id, state.now)),
+            503 if is_whole => {
+                for id in ids.iter().filter(|id| !state.ledger.is_known(id)).copied().collect::<Vec<_>>() {
+                    state.ledger.violation(state.now, format!("{id} was answered 503 and is in no log"));
+                }
             }
             _ => {
                 let places = [Place::Ingest, Place::Sqs, Place::Ssm];
                 if state.scenario.is_calm(&places, began.saturating_sub(MINUTE), state.now) {
-                    let what = format!("a webhook is answered {status}, and nothing is wrong");
+                    let what = format!("{} webhooks are answered {status} {answer}", bodies.len());
                     state.ledger.violation(state.now, what);
                 }
+            }
+        }
+    }
+
+    /// Passes on what Segment got, as its Webhooks destination does, for as long as the simulation lasts.
+    pub async fn pass_on(self: Rc<Self>) {
+        loop {
+            self.simulation.passing.notified().await;
+            for event in mem::take(&mut self.simulation.lock().passed_on) {
+                let lambda = Rc::clone(&self);
+                tokio::task::spawn_local(async move {
+                    let path = format!("/segment/{SEGMENT_TOKEN}");
+                    for _ in 0..TRIES {
+                        let request = lambda.request(&path, &[], event.as_bytes());
+                        if matches!(timeout(PATIENCE, request).await, Ok((200, _))) {
+                            return;
+                        }
+                        lambda.simulation.lock().ledger.passed_again(&event);
+                        sleep(Duration::from_secs(60)).await;
+                    }
+                });
             }
         }
     }
@@ -150,8 +174,8 @@ impl Lambda {
                     }
                     return;
                 }
-                // The sender sends again what may have been queued.
-                for id in &ids {
+                // The sender sends again what may have been queued, if ingest has seen it.
+                for id in ids.iter().filter(|_| status != 429) {
                     state.ledger.sent_again(id);
                 }
             }
@@ -159,4 +183,28 @@ impl Lambda {
             sleep(Duration::from_millis(pause)).await;
         }
     }
+}
+
+impl State {
+    fn webhook(&mut self, kind: &str, user: u32, number: usize, part: u32) -> Value {
+        let mut body = json!({
+            "type": kind,
+            "message_id": format!("m-{number}-{part}"),
+            "user": {"id": user, "email": address(user)},
+            "campaign": {"id": number, "name": format!("Campaign {number}"), "channel": "email"},
+        });
+        body[format!("{kind}_at")] = ((EPOCH + self.now) / SECOND).into();
+        if kind == "user_updated" {
+            body["changes"] = json!({"plan": {"after": number}, "_tags": {"add": ["a"], "remove": []}});
+        }
+        if self.rng.usize(..15) == 0 {
+            body["note"] = "refused-by-segment".into();
+        }
+        body
+    }
+}
+
+/// The address of a user of Vero's.
+pub fn address(user: u32) -> String {
+    format!("u{user}@example.org")
 }

@@ -1,7 +1,7 @@
 //! AWS, behind the connector seam of its SDK: SQS, SSM and Firehose as `harness` models them, with mishaps.
 
-use std::io;
 use std::sync::Arc;
+use std::{io, slice};
 
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::ledger;
 use crate::scenario::{HOUR, MISHAPS, Mishap, Place, at_place};
-use crate::state::{ARCHIVE, DEAD_LETTERS, EPOCH, QUEUE, REPLAY_QUEUE, Simulation, State};
+use crate::state::{DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE, REPLAY_QUEUE, Simulation, State};
 
 /// A client for the SDK.
 pub fn client(simulation: &Arc<Simulation>, caller: Place) -> SharedHttpClient {
@@ -49,10 +49,16 @@ impl HttpConnector for Connector {
                 Some("Logs_20140328") => Place::Logs,
                 _ => Place::Sqs,
             };
+            let asked = (place == Place::Sqs && caller == Place::Worker).then(|| events(&body));
+            simulation.lock().ledger.untaken(asked.iter().flatten());
             let serve =
                 move |state: &mut State, mishap: Option<Mishap>| state.serve(caller, &target, &body, mishap);
             let answer = simulation.call(place, serve).await;
             let answer = answer.ok_or_else(|| ConnectorError::io(io::Error::other("broken").into()))?;
+            // A part of a batch that was refused is asked for again.
+            if answer.status == 200 && answer.body["Failed"].as_array().is_none_or(Vec::is_empty) {
+                simulation.lock().ledger.taken(asked.iter().flatten());
+            }
             let content_type = "application/x-amz-json-1.0";
             let mut response = http::Response::builder()
                 .status(answer.status)
@@ -101,7 +107,7 @@ impl State {
                 let pairs: Vec<(&Value, &Value)> = entries.iter().zip(sent).collect();
                 self.sent(caller, request, &pairs)
             }
-            (200, "PutRecordBatch") => self.archived(request, &refused),
+            (200, "PutRecordBatch") => self.recorded(request, &refused),
             _ => Vec::new(),
         };
         (answer, taken)
@@ -131,7 +137,10 @@ impl State {
                 format!("{what} {id}: {event}, owed {owed:?}, attempt {attempt}, in {delay} s")
             });
             match (queue == DEAD_LETTERS, Envelope::parse(body)) {
-                (true, _) => self.check_letter(body),
+                (true, _) => {
+                    self.ledger.letters += usize::from(caller == Place::Worker);
+                    self.check_letter(body);
+                }
                 (false, Ok(envelope)) if caller == Place::Worker => self.check_copy(&envelope),
                 _ => (),
             }
@@ -173,24 +182,42 @@ impl State {
         }
     }
 
-    fn archived(&mut self, request: &Value, refused: &[usize]) -> Vec<String> {
-        if request["DeliveryStreamName"] != ARCHIVE {
+    /// Records are in a delivery stream.
+    fn recorded(&mut self, request: &Value, refused: &[usize]) -> Vec<String> {
+        let records = request["Records"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let taken = records.iter().enumerate().filter(|(place, _)| !refused.contains(place));
+        let records: Vec<String> = taken
+            .map(|(_, record)| STANDARD.decode(text(&record["Data"])).unwrap_or_default())
+            .map(|record| String::from_utf8_lossy(&record).into_owned())
+            .collect();
+        if request["DeliveryStreamName"] == DELIVERIES {
+            records.iter().flat_map(|record| record.lines()).for_each(|row| self.logged(row));
             return Vec::new();
         }
-        let records = request["Records"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut events = Vec::new();
-        let taken = records.iter().enumerate().filter(|(place, _)| !refused.contains(place));
-        for (_, record) in taken {
-            let row = STANDARD.decode(text(&record["Data"])).unwrap_or_default();
-            let row: Value = serde_json::from_slice(&row).unwrap_or_default();
-            let id = text(&row["id"]).to_owned();
-            let now = self.now;
-            self.tell(|| format!("archive has {id}"));
-            self.ledger.delivered(&id, ledger::ARCHIVE, now);
-            events.push(id);
-        }
-        events
+        records.iter().map(|record| self.archived(record)).collect()
     }
+
+    fn archived(&mut self, record: &str) -> String {
+        let row: Value = serde_json::from_str(record).unwrap_or_default();
+        let (id, now) = (text(&row["id"]).to_owned(), self.now);
+        self.tell(|| format!("archive has {id}"));
+        self.ledger.archived(&id, record, now);
+        id
+    }
+
+    /// The delivery log says what has come about, and no more.
+    fn logged(&mut self, row: &str) {
+        let row: Value = serde_json::from_str(row).unwrap_or_default();
+        let (id, outcome) = (text(&row["id"]), text(&row["outcome"]));
+        let Some(part) = ledger::part(text(&row["destination"])) else { return };
+        self.ledger.logged_delivery(id, part, outcome, self.now);
+    }
+}
+
+/// The events that messages on their way to SQS are about.
+fn events(request: &Value) -> Vec<String> {
+    let batch = request["Entries"].as_array().map_or_else(|| slice::from_ref(request), Vec::as_slice);
+    batch.iter().filter_map(|entry| ledger::text_in(text(&entry["MessageBody"]), "id")).collect()
 }
 
 /// A body as it was before gzip.

@@ -1,6 +1,6 @@
 //! What all parts of a simulated world share: its clock, its chance, its services, its story.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +28,8 @@ pub struct Simulation {
     state: Mutex<State>,
     /// Something was put on the queue, or became visible.
     pub queued: Notify,
+    /// Segment has something to pass on.
+    pub passing: Notify,
 }
 
 pub struct State {
@@ -39,6 +41,12 @@ pub struct State {
     pub ledger: Ledger,
     /// The keys that a destination takes, and until when.
     pub keys: BTreeMap<Place, Vec<(String, u64)>>,
+    /// The tokens of Vero's route, the newest last.
+    pub tokens: Vec<String>,
+    /// What Segment is about to pass on to this relay.
+    pub passed_on: Vec<String>,
+    /// What Segment has got: it drops a message that comes again.
+    pub known_at_segment: BTreeSet<String>,
     /// The destination that the operator has paused.
     pub paused: &'static str,
     /// How often each mishap has met something.
@@ -67,6 +75,9 @@ impl Simulation {
             bucket: BucketModel::default(),
             ledger: Ledger::default(),
             keys: BTreeMap::new(),
+            tokens: vec![token(0)],
+            passed_on: Vec::new(),
+            known_at_segment: BTreeSet::new(),
             paused: "",
             mishaps: BTreeMap::new(),
             now: 0,
@@ -77,7 +88,8 @@ impl Simulation {
         for place in [Place::Segment, Place::Vero] {
             state.rotate(place, u64::MAX);
         }
-        Arc::new(Simulation { start: Instant::now(), state: Mutex::new(state), queued: Notify::new() })
+        let (start, state) = (Instant::now(), Mutex::new(state));
+        Arc::new(Simulation { start, state, queued: Notify::new(), passing: Notify::new() })
     }
 
     /// Milliseconds since the simulation began.
@@ -218,9 +230,10 @@ impl State {
     pub fn operate(&mut self, operation: &Operation) {
         self.tell(|| format!("operator: {operation:?}"));
         match operation {
-            Operation::Deploy | Operation::Replay { .. } => (),
+            Operation::Deploy | Operation::Replay { .. } | Operation::Forget { .. } => (),
             Operation::Pause(destination) => self.paused = destination,
             Operation::Resume => self.paused = "",
+            Operation::RotateToken => self.tokens.push(token(self.tokens.len())),
             Operation::RotateKey(place) => self.rotate(*place, self.now + 20 * MINUTE),
             Operation::Redrive => self.redrive(),
         }
@@ -233,6 +246,10 @@ impl State {
             self.ledger.moved(&id, &new, &body, self.now);
         }
     }
+}
+
+fn token(number: usize) -> String {
+    format!("token-{number}-that-opens-the-route-for-vero")
 }
 
 /// The SSM parameter that holds a destination's key.

@@ -1,0 +1,130 @@
+//! What must hold when a seed has been played.
+
+use crate::ledger::{ARCHIVE, SEGMENT, VERO};
+use crate::scenario::{HOUR, MINUTE, Place, SECOND, Scenario, Send};
+use crate::state::{QUEUE, State};
+
+/// A destination that is well, and was so for an hour, has an event within this time, plus what follows.
+const PROMPT: u64 = 60 * SECOND;
+
+/// A destination that fails holds up an invocation for so long (docs/delivery.md, "Time").
+const HELD_UP: u64 = 10 * SECOND;
+
+/// So many messages may lie before one's own: a newsletter and its copies.
+const BEFORE: u64 = 80;
+
+/// Everything that can be told from the end alone.
+pub fn all(state: &mut State) {
+    check_later(state);
+    check_metrics(state);
+    check_delivery_log(state);
+    check_promptness(state);
+}
+
+/// What a later release has written waits for it.
+fn check_later(state: &mut State) {
+    for number in 0..state.scenario.sends.len() {
+        let (at, send) = &state.scenario.sends[number];
+        let name = format!(r#""later-{number}""#);
+        let is_there = state.aws.messages(QUEUE).any(|(_, body)| body.contains(&name));
+        if matches!(send, Send::Later) && *at < state.now && !is_there {
+            state.ledger.violation(state.now, format!("{name}, of a later release, is lost"));
+        }
+    }
+}
+
+/// What the metrics say has happened, if no process died with its line unwritten.
+fn check_metrics(state: &mut State) {
+    if state.ledger.failures > 0 {
+        return;
+    }
+    let ledger = &state.ledger;
+    let said = |name: &str| ledger.metrics.get(name).copied().unwrap_or_default();
+    let of_all = |metric: &str| -> u64 {
+        ["Segment", "VeroTrack", "VeroTags", "Archive"]
+            .iter()
+            .map(|part| said(&format!("{part}{metric}")))
+            .sum()
+    };
+    let called = |place| ledger.calls.get(&place).copied().unwrap_or_default();
+    let accepted = |part: &str| ledger.acknowledged.get(part).copied().unwrap_or_default();
+    let mut sums = vec![
+        ("Messages", said("Messages"), ledger.handed_out as u64),
+        ("Returned", said("Returned"), ledger.returned as u64),
+        ("SegmentCalls", said("SegmentCalls"), called(Place::Segment)),
+        // Vero's tags are calls to Vero, too.
+        (
+            "VeroTrackCalls and VeroTagsCalls",
+            said("VeroTrackCalls") + said("VeroTagsCalls"),
+            called(Place::Vero),
+        ),
+        ("SegmentAccepted", said("SegmentAccepted"), accepted(SEGMENT)),
+        ("ArchiveAccepted", said("ArchiveAccepted"), accepted(ARCHIVE)),
+        (
+            "VeroTrackAccepted and VeroTagsAccepted",
+            said("VeroTrackAccepted") + said("VeroTagsAccepted"),
+            accepted(VERO),
+        ),
+    ];
+    if state.scenario.is_calm(&[Place::Sqs], 0, u64::MAX) {
+        sums.push(("Dead and Poison", of_all("Dead") + said("Poison"), ledger.letters as u64));
+    }
+    let mut wrong: Vec<String> = sums
+        .into_iter()
+        .filter(|(_, said, happened)| said != happened)
+        .map(|(name, said, happened)| format!("{name} is {said}, but it was {happened}"))
+        .collect();
+    // What SQS itself, ingest or a sender did twice, no worker can count.
+    let is_ours = state.scenario.is_calm(&[Place::Queue, Place::Sqs, Place::Ingest], 0, u64::MAX)
+        && ledger.redriven + ledger.replayed == 0;
+    for (part, name) in [(SEGMENT, "Segment"), (VERO, "VeroTrack")] {
+        let doubled = ledger.events.values().filter(|event| event.is_doubled(part)).count() as u64;
+        let counted = said(&format!("{name}MaybeDoubled"));
+        if is_ours && counted < doubled {
+            wrong.push(format!("{name} got {doubled} events twice, and {counted} are counted"));
+        }
+    }
+    for what in wrong {
+        state.ledger.violation(state.now, what);
+    }
+}
+
+/// The delivery log has a row of everything that was delivered, if no process died and Firehose took all.
+fn check_delivery_log(state: &mut State) {
+    if state.ledger.failures > 0 || !state.scenario.is_calm(&[Place::Firehose, Place::Sqs], 0, u64::MAX) {
+        return;
+    }
+    let mut missing = Vec::new();
+    for (id, event) in &state.ledger.events {
+        let parts = event.deliveries.keys().filter(|part| !event.logged.contains(*part));
+        missing.extend(parts.map(|part| format!("{part} has {id}, and the delivery log does not know")));
+    }
+    for what in missing {
+        state.ledger.violation(state.now, what);
+    }
+}
+
+/// A destination's trouble holds up no other's events.
+fn check_promptness(state: &mut State) {
+    let Scenario { concurrency, batch_size, batch_window, .. } = state.scenario;
+    // Batches are half full on average.
+    let batches = BEFORE / (concurrency * batch_size.div_ceil(2)) as u64 + 1;
+    let prompt = PROMPT + HELD_UP * batches + 2 * batch_window;
+    let mut late = Vec::new();
+    for (id, event) in &state.ledger.events {
+        for (part, place) in [(SEGMENT, Place::Segment), (VERO, Place::Vero), (ARCHIVE, Place::Firehose)] {
+            let Some(first) = event.deliveries.get(part).and_then(|times| times.first()) else { continue };
+            let from = event.queued_at;
+            let ours = [Place::Sqs, Place::Queue, Place::Ssm, Place::Worker];
+            let was_paused = state.scenario.has_operations(place, from, from + prompt);
+            let is_calm = state.scenario.is_calm(&ours, from.saturating_sub(10 * MINUTE), from + prompt)
+                && state.scenario.is_calm(&[place], from.saturating_sub(HOUR), from + prompt);
+            if is_calm && !was_paused && first - from > prompt {
+                late.push(format!("{id} came to {part} after {} s", (first - from) / SECOND));
+            }
+        }
+    }
+    for what in late {
+        state.ledger.violation(state.now, what);
+    }
+}
