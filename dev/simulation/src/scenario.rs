@@ -318,11 +318,14 @@ fn trouble(rng: &mut Rng, place: Place, mishap: Mishap, end: u64) -> Trouble {
     let from = rng.u64(0..end);
     let rate: f64 = [0.03, 0.2, 0.6, 1.0][rng.usize(..4)];
     // What dies at every turn does nothing at all, which says little. What makes two messages of one is kept rare or
-    // short, since two become four.
+    // short, since two become four; and an event that is tried all day, and taken each time, says no more than one of an
+    // hour.
     let (rate, length) = match (place, mishap) {
+        (_, Dies) if length > HOUR => (rate.min(0.2), length),
         (_, Dies) => (rate.min(0.6), length),
         (Place::Queue, _) => (rate.min(0.2), length.min(HOUR)),
         (Place::Sqs, AnswerLost | AnswerLate) => (rate, length.min(MINUTE)),
+        (_, AnswerLost | AnswerLate) => (rate, length.min(2 * HOUR)),
         _ => (rate, length),
     };
     Trouble { place, mishap, from, until: (from + length).min(end), rate }
@@ -355,7 +358,7 @@ fn sends(rng: &mut Rng, end: u64, troubles: &[Trouble]) -> Vec<(u64, Send)> {
                 sends.push(((at + gap).min(end), second));
             }
             6 if rng.usize(..4) == 0 => sends.push((at, Send::Later)),
-            7 => sends.push((at, Send::Array { webhooks: rng.u32(1..30), user })),
+            7 => sends.push((at, Send::Array { webhooks: rng.u32(1..12), user })),
             _ => sends.push((at, Send::Webhook { kind: rng.usize(..crate::senders::TYPES.len()), user })),
         }
     }
