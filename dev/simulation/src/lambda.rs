@@ -22,7 +22,9 @@ use crate::instance::Process;
 use crate::scenario::{HOUR, MINUTE, Mishap, Place, SECOND};
 use crate::senders::{SEGMENT_TOKEN, WRITE_KEY, address};
 use crate::services::unpacked;
-use crate::state::{ARCHIVE, DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE, REPLAY_QUEUE, Simulation, parameter};
+use crate::state::{
+    ARCHIVE, DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE, REPLAY_QUEUE, Simulation, State, parameter,
+};
 
 /// Of the template.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(25);
@@ -30,6 +32,9 @@ const INGEST_TIMEOUT: Duration = Duration::from_secs(5);
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(900);
 /// Lambda's own, of an init phase.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// 10 s that a failing destination may hold an invocation (docs/delivery.md, "Time"), and what comes before and after.
+const HELD: u64 = 15 * SECOND;
 
 pub struct Lambda {
     pub simulation: Arc<Simulation>,
@@ -99,6 +104,8 @@ impl Lambda {
         let tokens: Vec<String> =
             self.simulation.lock().tokens.iter().rev().take(2).map(|token| harness::digest(token)).collect();
         let queue = |name: &str| format!("http://sqs.test/1/{name}");
+        let has_archive = self.simulation.lock().scenario.has_archive;
+        let of_archive = |stream| if has_archive { stream } else { "" };
         let (main, dead, own) = (queue(QUEUE), queue(DEAD_LETTERS), queue(REPLAY_QUEUE));
         Environment::of([
             ("AWS_REGION", harness::REGION),
@@ -114,8 +121,8 @@ impl Lambda {
             ("SEGMENT_ENDPOINT", "https://segment.test"),
             ("VERO_AUTH_TOKEN_PARAMETER", parameter(Place::Vero)),
             ("VERO_ENDPOINT", "https://vero.test"),
-            ("ARCHIVE_STREAM", ARCHIVE),
-            ("DELIVERIES_STREAM", DELIVERIES),
+            ("ARCHIVE_STREAM", of_archive(ARCHIVE)),
+            ("DELIVERIES_STREAM", of_archive(DELIVERIES)),
             ("PAUSED_DESTINATIONS", paused),
             ("REPLAY_QUEUE_URL", &own),
             ("ARCHIVE_BUCKET", BUCKET),
@@ -300,6 +307,7 @@ impl Lambda {
         let records: Vec<&Value> = batch.iter().map(|message| &message.record).collect();
         let event = to_raw(&json!({ "Records": records }));
         let ids: Vec<&str> = batch.iter().map(|message| &*message.id).collect();
+        let began = self.simulation.now();
         let response = match self.instance(&self.workers, Worker::start).await {
             Ok(instance) => {
                 let name = instance.process.name.clone();
@@ -324,6 +332,7 @@ impl Lambda {
             if response.is_none() {
                 state.ledger.count_failure();
             }
+            state.check_duration(began);
             for message in &batch {
                 match kept.contains(&message.id) {
                     true if !has_begun => state.ledger.received_in_vain(&message.id),
@@ -404,6 +413,9 @@ impl Lambda {
 
     /// What it answers, if the invocation goes well.
     async fn invoke_replay(self: Rc<Self>, event: Value) -> Option<Value> {
+        if !self.simulation.lock().scenario.has_archive {
+            return None;
+        }
         self.simulation.lock().tell(|| format!("Replay gets {event}"));
         let start = async |environment: &Environment| Replay::start(environment);
         let instance = self.instance(&self.replays, start).await.ok()?;
@@ -417,6 +429,19 @@ impl Lambda {
             Err(failed) => format!("Replay ended: {failed:?}"),
         });
         response.ok()?.ok()
+    }
+}
+
+impl State {
+    /// A destination that fails holds an invocation no longer than it may; one that takes all, if slowly, may longer.
+    fn check_duration(&mut self, began: u64) {
+        let lately = began.saturating_sub(MINUTE);
+        let is_free = self.scenario.is_calm(&[Place::Sqs, Place::Ssm], lately, self.now)
+            && !self.scenario.has(Mishap::Slow, lately, self.now);
+        let lasted = self.now - began;
+        if is_free && lasted > HELD {
+            self.ledger.violation(self.now, format!("an invocation of the worker took {lasted} ms"));
+        }
     }
 }
 

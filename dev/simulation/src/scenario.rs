@@ -45,6 +45,8 @@ pub enum Mishap {
     Breaks,
     /// No connection comes about.
     Unreachable,
+    /// It is done, and takes seconds.
+    Slow,
     /// It is done, and then the connection breaks.
     AnswerLost,
     /// It is done at once, and the answer comes seconds or minutes later.
@@ -87,6 +89,7 @@ pub const MISHAPS: [(Place, &[Mishap]); 10] = [
             Hangs,
             Breaks,
             Unreachable,
+            Slow,
             AnswerLost,
             AnswerLate,
             Stale,
@@ -102,6 +105,7 @@ pub const MISHAPS: [(Place, &[Mishap]); 10] = [
             Hangs,
             Breaks,
             Unreachable,
+            Slow,
             AnswerLost,
             AnswerLate,
             Stale,
@@ -217,6 +221,8 @@ pub struct Scenario {
     pub skew: u64,
     /// The other side closes a connection that was not used for so long.
     pub idle: u64,
+    /// Without an archive no function `replay` either.
+    pub has_archive: bool,
     /// Segment passes on to this relay whatever it gets from it.
     pub passes_on: bool,
 }
@@ -279,6 +285,7 @@ impl Scenario {
             batch_window: [0, 0, SECOND, 20 * SECOND][rng.usize(..4)],
             skew: [0, 0, 50, 500][rng.usize(..4)],
             idle: [5 * SECOND, 60 * SECOND, 350 * SECOND][rng.usize(..3)],
+            has_archive: rng.usize(..5) > 0,
             passes_on: rng.usize(..4) == 0,
         }
     }
@@ -294,6 +301,11 @@ impl Scenario {
             };
             *at <= until && from <= at + felt
         })
+    }
+
+    /// Whether this goes wrong somewhere, at any time from `from` to `until`.
+    pub fn has(&self, mishap: Mishap, from: u64, until: u64) -> bool {
+        self.troubles.iter().any(|trouble| trouble.mishap == mishap && trouble.overlaps(from, until))
     }
 
     /// Whether nothing goes wrong in these places, at any time from `from` to `until`.
@@ -345,7 +357,8 @@ fn sends(rng: &mut Rng, end: u64, troubles: &[Trouble]) -> Vec<(u64, Send)> {
         let user = rng.u32(..6);
         match rng.usize(..12) {
             0 => sends.push((at, Send::Newsletter { recipients: rng.u32(2..40) })),
-            1 | 2 => sends.push((at, Send::Batch { events: rng.u32(1..6), user })),
+            1 if rng.usize(..8) == 0 => sends.push((at, Send::Batch { events: 80, user })),
+            1 | 2 => sends.push((at, Send::Batch { events: [1, 2, 3, 12][rng.usize(..4)], user })),
             3 => sends.push((at, Send::Tags { user: number })),
             4 | 5 => {
                 // Of each such user there is one of each, so that they can be told apart at Vero.

@@ -73,7 +73,7 @@ impl Simulation {
             rng: Rng::with_seed(scenario.seed ^ 0x5eed),
             aws,
             bucket: BucketModel::default(),
-            ledger: Ledger::default(),
+            ledger: Ledger::new(scenario.has_archive),
             keys: BTreeMap::new(),
             tokens: vec![token(0)],
             passed_on: Vec::new(),
@@ -124,6 +124,10 @@ impl Simulation {
                 Some(Mishap::Hangs) => {
                     sleep(Duration::from_secs(120)).await;
                     return;
+                }
+                Some(Mishap::Slow) => {
+                    let slow = simulation.lock().rng.u64(SECOND..3_500);
+                    sleep(Duration::from_millis(slow)).await;
                 }
                 _ => (),
             }
