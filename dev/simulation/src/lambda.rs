@@ -377,18 +377,30 @@ impl Lambda {
     /// The archive forgets a user: what is in the bucket by now.
     pub async fn forget(self: Rc<Self>, user: u32) {
         let address = address(user);
-        let objects = self.simulation.lock().bucket.keys();
+        let column = format!(r#""email":"{address}""#);
+        let others = |state: &State, key: &str| -> Vec<String> {
+            let text = unpacked(state.bucket.get(key).unwrap_or_default());
+            text.lines().filter(|line| !line.contains(&column)).map(str::to_owned).collect()
+        };
+        let objects: Vec<(String, Vec<String>)> = {
+            let state = self.simulation.lock();
+            let keys = state.bucket.keys().into_iter().filter(|key| key.starts_with("data/"));
+            keys.map(|key| (key.clone(), others(&state, &key))).collect()
+        };
         let response = Rc::clone(&self).invoke_replay(json!({"forget": {"email": address}})).await;
         if response.is_none_or(|response| response["continues"] != false) {
             return;
         }
         let mut guard = self.simulation.lock();
         let state = &mut *guard;
-        let column = format!(r#""email":"{address}""#);
-        for key in objects {
-            let bytes = state.bucket.get(&key).unwrap_or_default();
-            if unpacked(bytes).contains(&column) {
+        for (key, before) in objects {
+            if unpacked(state.bucket.get(&key).unwrap_or_default()).contains(&column) {
                 state.ledger.violation(state.now, format!("{key} still has rows of {address}"));
+            }
+            if others(state, &key) != before {
+                state
+                    .ledger
+                    .violation(state.now, format!("{key} has lost rows of others with those of {address}"));
             }
         }
     }

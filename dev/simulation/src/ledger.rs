@@ -117,8 +117,8 @@ pub struct Ledger {
     /// Whether there is an archive.
     has_archive: bool,
     naming: Naming,
-    /// The log of what was applied at Vero of consent: the user, what, when it was received.
-    consents: BTreeMap<String, Vec<(Consent, i64)>>,
+    /// The log of what was applied at Vero of consent: the user, what, when it was received, and by which event.
+    consents: BTreeMap<String, Vec<(Consent, i64, String)>>,
 }
 
 /// The part of this name, of those that the simulation knows.
@@ -332,13 +332,17 @@ impl Ledger {
         }
         if let Some((user, consent)) = consent {
             let log = self.consents.entry(user.clone()).or_default();
-            let newer = log.iter().any(|(what, at)| *what == Consent::Withdrawn && *at > received_at);
-            log.push((consent, received_at));
+            let is_newer =
+                |(what, at, _): &&(Consent, i64, String)| *what == Consent::Withdrawn && *at > received_at;
+            let newer: Vec<String> = log.iter().filter(is_newer).map(|(.., id)| id.clone()).collect();
+            log.push((consent, received_at, id.to_owned()));
             // Within a quarter of an hour a worker that does not know of the withdrawal may do so (docs/first-party.md).
             let is_old = (EPOCH + now) as i64 - received_at > STALE;
-            // A second copy of it may come in a batch of its own.
-            let is_known = is_withdrawn && !is_doubt;
-            if consent == Consent::Given && newer && (is_known || is_old) {
+            // A second copy of either may come in a batch of its own, and that of the withdrawal after this.
+            let is_doubted =
+                |id: &String| self.events.get(id).is_some_and(|event| event.excuses_at(VERO) > 0);
+            let is_known = is_withdrawn && !is_doubt && !newer.iter().any(is_doubted);
+            if consent == Consent::Given && !newer.is_empty() && (is_known || is_old) {
                 self.violation(now, format!("{user} is subscribed again by {id}, older than the withdrawal"));
             }
         }

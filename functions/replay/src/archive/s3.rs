@@ -82,7 +82,7 @@ impl HttpService for OverNetwork {
     {
         Box::pin(async move {
             let (head, body) = request.into_parts();
-            let body = body.as_bytes().cloned().unwrap_or_default();
+            let body = body.collect().await?.to_bytes();
             let sent = self.0.send(http::Request::from_parts(head, body), Over::Any).await;
             let response =
                 sent.map_err(|_| HttpError::new(HttpErrorKind::Request, io::Error::other("no response")))?;
