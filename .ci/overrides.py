@@ -12,6 +12,7 @@ from samtranslator.yaml_helper import yaml_parse
 # Of each parameter that is a text without a list of values, one that is as long as it gets.
 DIGESTS = ",".join(["0123456789abcdef" * 4] * 2)
 SAMPLES = {
+    "AddressHashSecretParameter": "/vero-relay/address-hash-secret",
     "AlarmEmail": "first.last+alarms@example.com",
     "BlueprintParameter": "/vero-relay/blueprint",
     "BrowserKeySha256": DIGESTS,

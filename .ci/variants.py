@@ -38,6 +38,7 @@ EVERYTHING = {
     "AlarmEmail": "ops@example.com",
     "ArchiveColdDays": "90",
     "BatchWindowSeconds": "300",
+    "AddressHashSecretParameter": "/vero-relay/address-hash-secret",
     "BlueprintParameter": "/vero-relay/blueprint",
     "BrowserKeySha256": DIGEST,
     "CorsOrigins": "https://www.example.com,https://example.com",

@@ -76,9 +76,9 @@ pub enum Command {
     /// Store the key of a destination
     #[command(subcommand)]
     Key(Key),
-    /// Check and store the blueprint of first-party events
-    #[command(subcommand)]
-    Blueprint(Blueprint),
+    /// Check, try and store the blueprint: the rules for webhooks and first-party events
+    #[command(subcommand, alias = "blueprint")]
+    Rules(Rules),
     /// Pause a destination: what it is owed waits in the queue
     Pause(Destinations),
     /// Resume a paused destination
@@ -378,22 +378,39 @@ pub enum KeyName {
     Vero,
     /// The shared secret of Segment's Webhooks destination
     SharedSecret,
+    /// The secret that addresses are hashed with (docs/rules.md)
+    AddressHash,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Blueprint {
+pub enum Rules {
+    /// Check a file: mistakes, and rules that are never reached
+    #[command(after_help = "Example:\n  relay rules check events/rules-hash-addresses.json")]
+    Check(RulesFile),
+    /// Show what a file changes of what is sent, event by event
+    #[command(after_help = "Example:\n  relay rules try events/rules-keep-sms-out.json --events events")]
+    Try(RulesTry),
     /// Check a file, and store it where the stack reads it
-    #[command(after_help = "Example:\n  relay blueprint set events/blueprint.json")]
-    Set(BlueprintSet),
+    #[command(after_help = "Example:\n  relay rules set events/blueprint.json")]
+    Set(RulesFile),
 }
 
 #[derive(Debug, Args)]
-pub struct BlueprintSet {
+pub struct RulesFile {
     /// A file as events/blueprint.schema.json describes it
     pub file: PathBuf,
-    /// Only check it
-    #[arg(long)]
-    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RulesTry {
+    /// A file as events/blueprint.schema.json describes it
+    pub file: PathBuf,
+    /// An event, or a folder of files named vero-….json and segment-….json
+    #[arg(long, value_name = "PATH", default_value = "events")]
+    pub events: PathBuf,
+    /// The file that holds today; without it, the default preset
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

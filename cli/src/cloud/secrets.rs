@@ -18,6 +18,20 @@ pub const BLUEPRINT: &str = "BlueprintParameter";
 /// Of the shared secret each line is one.
 const SHARED_SECRET: &str = "SegmentSharedSecretParameter";
 
+/// Why the worker cannot use a blueprint.
+fn fault(value: &str, stack: &Stack) -> Option<String> {
+    match Blueprint::parse(value) {
+        Err(error) => Some(error.to_string()),
+        Ok(blueprint)
+            if blueprint.webhooks().needs_key()
+                && stack.parameter("AddressHashSecretParameter").is_empty() =>
+        {
+            Some("it hashes addresses, and AddressHashSecretParameter is empty".to_owned())
+        }
+        Ok(_) => None,
+    }
+}
+
 fn has_blanks(parameter: &str, value: &str) -> bool {
     let is_blank = |c: char| c.is_whitespace() && !(c == '\n' && parameter == SHARED_SECRET);
     value.chars().any(is_blank)
@@ -67,7 +81,7 @@ impl Cloud {
                 is_empty: value.trim().is_empty(),
                 has_blanks: !is_blueprint && has_blanks(parameter, value),
                 same_as: same.filter_map(|other| other.name().map(str::to_owned)).collect(),
-                fault: Blueprint::parse(value).err().map(|error| error.to_string()).filter(|_| is_blueprint),
+                fault: is_blueprint.then(|| fault(value, stack)).flatten(),
             }
         };
         named.iter().map(|pair| (pair.0.clone(), Known::Yes(secret(pair)))).collect()

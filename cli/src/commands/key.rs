@@ -16,6 +16,7 @@ impl KeyName {
             KeyName::Segment => "SegmentWriteKeyParameter",
             KeyName::Vero => "VeroAuthTokenParameter",
             KeyName::SharedSecret => "SegmentSharedSecretParameter",
+            KeyName::AddressHash => "AddressHashSecretParameter",
         }
     }
 
@@ -25,6 +26,7 @@ impl KeyName {
             KeyName::Segment => "segment-write-key",
             KeyName::Vero => "vero-auth-token",
             KeyName::SharedSecret => "segment-shared-secret",
+            KeyName::AddressHash => "address-hash-secret",
         }
     }
 }
@@ -81,6 +83,7 @@ pub(super) async fn run(cloud: &Cloud, console: Console, Key::Set(options): &Key
                 KeyName::Segment => "The worker uses it within five minutes. Segment answers 200 to a wrong key, too: `relay doctor --send` then says where to look. Until you have seen the check there, keep the old key valid.",
                 KeyName::Vero => "The worker uses it within five minutes. If it is wrong, Vero refuses it, and nothing is lost.",
                 KeyName::SharedSecret => "ingest uses it within five minutes.",
+                KeyName::AddressHash => "The worker uses it within five minutes. Another secret makes other hashes: to Segment, known users become new ones.",
             }),
             (true, false) => console.say(format!("The stack does not read it yet: relay set {}={name}", key.parameter())),
             (false, _) => console.say(format!("Give it to the stack when you deploy it: {}={name}", key.parameter())),

@@ -1,6 +1,5 @@
 //! A file for each command.
 
-mod blueprint;
 mod doctor;
 mod event;
 mod events;
@@ -15,6 +14,7 @@ mod query;
 mod repair;
 mod replay;
 mod requeue;
+mod rules;
 mod send;
 mod status;
 mod tail;
@@ -27,7 +27,7 @@ use clap::CommandFactory;
 use crate::cloud::Cloud;
 use crate::console::{Console, RED, styled};
 use crate::error::Error;
-use crate::options::{Command, Options};
+use crate::options::{Command, Options, Rules};
 
 /// How a command ended that did what it was asked for.
 type Done = Result<ExitCode, Error>;
@@ -46,6 +46,11 @@ async fn command(options: Options, console: Console) -> Done {
         clap_complete::generate(shell, &mut Options::command(), "relay", &mut std::io::stdout());
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Rules(options) = &options.command
+        && let Some(done) = rules::without_stack(console, options)
+    {
+        return done;
+    }
     let cloud = &Cloud::connect(&options.target).await?;
     match options.command {
         Command::Completions { .. } => Ok(ExitCode::SUCCESS),
@@ -59,7 +64,8 @@ async fn command(options: Options, console: Console) -> Done {
         Command::Send(options) => send::run(cloud, console, &options).await,
         Command::Token(options) => token::run(cloud, console, &options).await,
         Command::Key(options) => key::run(cloud, console, &options).await,
-        Command::Blueprint(options) => blueprint::run(cloud, console, &options).await,
+        Command::Rules(Rules::Set(options)) => rules::set(cloud, console, &options.file).await,
+        Command::Rules(Rules::Check(_) | Rules::Try(_)) => Ok(ExitCode::SUCCESS),
         Command::Pause(options) => parameters::pause(cloud, console, &options).await,
         Command::Resume(options) => parameters::resume(cloud, console, &options).await,
         Command::Repair(consent) => repair::run(cloud, console, &consent).await,

@@ -54,7 +54,8 @@ fn store(parameter: &str) -> String {
         "SegmentWriteKeyParameter" => "relay key set segment",
         "VeroAuthTokenParameter" => "relay key set vero",
         "SegmentSharedSecretParameter" => "relay key set shared-secret",
-        _ => "relay blueprint set FILE",
+        "AddressHashSecretParameter" => "relay key set address-hash",
+        _ => "relay rules set FILE",
     }
     .to_owned()
 }

@@ -88,6 +88,7 @@ pub(super) fn needed(function: &str, state: &StackState) -> Vec<&'static str> {
             if given("SegmentWriteKeyParameter")
                 || given("VeroAuthTokenParameter")
                 || given("BlueprintParameter")
+                || given("AddressHashSecretParameter")
             {
                 actions.push("ssm:GetParameters");
             }

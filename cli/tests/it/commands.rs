@@ -121,6 +121,7 @@ async fn run(Project { root, target, .. }: &Project, command: &str) -> Result<St
     let mut stdin = child.stdin.take().context("no input")?;
     let key = match command {
         _ if command.contains("shared-secret") => "a-shared-secret",
+        _ if command.contains("address-hash") => "a-secret-for-addresses",
         _ if command.ends_with("segment") => SEGMENT_WRITE_KEY,
         _ => VERO_AUTH_TOKEN,
     };

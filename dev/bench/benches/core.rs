@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use bench::workload::{BENCHES, COUNT, envelopes, run};
+use bench::workload::{BENCHES, COUNT, Settings, envelopes, run};
 use criterion::{Criterion, Throughput};
-use relay_core::names::Naming;
 
 fn main() -> anyhow::Result<()> {
-    let (naming, webhooks) = (Naming::default(), envelopes(COUNT)?);
+    let (settings, webhooks) = (Settings::default(), envelopes(COUNT)?);
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("core");
     group
@@ -16,8 +15,8 @@ fn main() -> anyhow::Result<()> {
         .sample_size(50)
         .measurement_time(Duration::from_secs(8));
     for (name, to) in BENCHES {
-        run(&webhooks, to, &naming)?; // what fails is fast
-        group.bench_function(name, |bencher| bencher.iter(|| run(&webhooks, to, &naming)));
+        run(&webhooks, to, &settings)?; // what fails is fast
+        group.bench_function(name, |bencher| bencher.iter(|| run(&webhooks, to, &settings)));
     }
     group.finish();
     criterion.final_summary();

@@ -6,10 +6,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bench::workload::{BENCHES, COUNT, To, envelopes, read, run};
+use bench::workload::{BENCHES, COUNT, Settings, To, envelopes, read, run};
 use relay_core::archive;
 use relay_core::mapping::segment::MAX_BATCH_BYTES;
-use relay_core::names::Naming;
 use serde_json::Value;
 
 use crate::scene::median;
@@ -24,16 +23,16 @@ const RUNS: usize = 15;
 /// How fast it is, how much it allocates, and how both grow.
 pub async fn measure() -> Result<Vec<Row>> {
     let [segment, everywhere] = medians().await?;
-    let naming = Naming::default();
+    let settings = Settings::default();
     let webhooks = envelopes(10_000)?;
-    let [ten, hundred, all] = in_turn(&webhooks, [10, 100, 10_000], &naming)?;
+    let [ten, hundred, all] = in_turn(&webhooks, [10, 100, 10_000], &settings)?;
     let mut outcome = Ok((0, 0));
     let allocations = allocation_counter::measure(|| {
-        outcome = run(&webhooks[..COUNT], To::SEGMENT, &naming);
+        outcome = run(&webhooks[..COUNT], To::SEGMENT, &settings);
     });
     outcome?;
     let requests = |count: usize| -> Result<(usize, usize)> {
-        let (sizes, requests) = run(&webhooks[..count], To::SEGMENT, &naming)?;
+        let (sizes, requests) = run(&webhooks[..count], To::SEGMENT, &settings)?;
         Ok((requests, sizes.div_ceil(MAX_BATCH_BYTES) + 1))
     };
     let ((batch, batch_limit), (large, large_limit)) = (requests(BATCH)?, requests(10_000)?);
@@ -72,7 +71,11 @@ async fn medians() -> Result<[Figure; BENCHES.len()]> {
 
 /// The time that one of so many webhooks takes, for several such numbers in turn: whatever else the machine does meets
 /// them all.
-fn in_turn<const N: usize>(webhooks: &[String], counts: [usize; N], naming: &Naming) -> Result<[Figure; N]> {
+fn in_turn<const N: usize>(
+    webhooks: &[String],
+    counts: [usize; N],
+    settings: &Settings,
+) -> Result<[Figure; N]> {
     let mut times = [const { Vec::new() }; N];
     for _ in 0..RUNS {
         for (count, times) in counts.iter().zip(&mut times) {
@@ -80,7 +83,7 @@ fn in_turn<const N: usize>(webhooks: &[String], counts: [usize; N], naming: &Nam
             let rounds = (10_000 / count).max(1);
             let begin = Instant::now();
             for _ in 0..rounds {
-                black_box(run(&webhooks[..*count], To::SEGMENT, naming)?);
+                black_box(run(&webhooks[..*count], To::SEGMENT, settings)?);
             }
             times.push(begin.elapsed() / (rounds * count) as u32);
         }

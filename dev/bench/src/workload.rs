@@ -6,10 +6,11 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use relay_core::archive;
+use relay_core::blueprint::Blueprint;
 use relay_core::envelope::{Envelope, Payload};
-use relay_core::mapping::segment::{self, batch_body, plan_batches};
-use relay_core::mapping::vero_track;
+use relay_core::mapping::segment::{batch_body, plan_batches};
 use relay_core::names::Naming;
+use relay_core::rules::{AddressKey, RuledWebhook};
 use relay_core::webhook::Webhook;
 
 const SENT_AT: &str = "2026-11-21T05:04:03.123Z";
@@ -30,6 +31,37 @@ impl To {
 
 /// What `benches/core.rs` measures, each with [`COUNT`] webhooks: a name, and where they go.
 pub const BENCHES: [(&str, To); 2] = [("segment", To::SEGMENT), ("everywhere", To::EVERYWHERE)];
+
+/// What webhooks are mapped by.
+#[derive(Debug, Default)]
+pub struct Settings {
+    naming: Naming,
+    blueprint: Blueprint,
+}
+
+impl Settings {
+    /// By ten rules.
+    ///
+    /// # Errors
+    /// If there is a mistake in them.
+    pub fn with_ten_rules() -> Result<Self> {
+        Ok(Settings { blueprint: Blueprint::parse(TEN_RULES)?, ..Settings::default() })
+    }
+}
+
+/// Ten rules for Segment, of which the last is for some of the samples.
+const TEN_RULES: &str = r#"{"version":2,"webhooks":{"segment":{"rules":[
+    {"when":{"type":"of_tomorrow"},"send":false},
+    {"when":{"channel":"whatsapp"},"send":false},
+    {"when":{"campaign_tag":"test"},"send":false},
+    {"when":{"campaign_name":{"prefix":"[Test]"}},"send":false},
+    {"when":{"campaign_group":"EU news"},"rename":"EU News"},
+    {"when":{"user_id":{"prefix":"staff-"}},"sample":0.1},
+    {"when":{"campaign_id":["1","2","3"]},"rename":"Welcome"},
+    {"when":{"type":["sent","delivered"],"channel":"sms","campaign_type":"newsletter"},"send":false},
+    {"when":{"/campaign/locale":"de-DE"},"rename":"Auf Deutsch"},
+    {"when":{"type":"clicked"},"rename":"Clicked","properties":{"omit":["user_agent"]}}
+]}}}"#;
 
 /// How many webhooks one round of a bench takes through.
 pub const COUNT: usize = 1_000;
@@ -69,16 +101,20 @@ pub fn read(envelope: &str) -> Result<(Envelope<'_>, Webhook<'_>)> {
 /// Does all of it; the answer is the bytes of Segment's messages, and the requests that they make.
 ///
 /// # Errors
-/// If one is no webhook, or too large.
-pub fn run(envelopes: &[String], to: To, naming: &Naming) -> Result<(usize, usize)> {
+/// If one is no webhook.
+pub fn run(envelopes: &[String], to: To, settings: &Settings) -> Result<(usize, usize)> {
+    let (naming, rules, key) = (&settings.naming, settings.blueprint.webhooks(), AddressKey::default());
     let mut messages = Vec::with_capacity(envelopes.len());
     for envelope in envelopes {
         let (envelope, webhook) = read(envelope)?;
-        if to.segment {
-            messages.push(segment::messages(&envelope.id, &webhook, naming)?);
+        let event = RuledWebhook { envelope: &envelope, webhook: &webhook };
+        if to.segment
+            && let Ok(mapped) = rules.to_segment(event, naming, &key)
+        {
+            messages.push(mapped);
         }
         if to.vero
-            && let Ok(call) = vero_track::from_webhook(&envelope.id, &webhook, naming)
+            && let Ok(call) = rules.to_vero(event, naming)
         {
             black_box(call.body("token"));
         }

@@ -49,6 +49,8 @@ pub(crate) struct Page {
     samples: Vec<backend::Sample>,
     ingest: Ingest,
     parameters: Mutex<BTreeMap<String, String>>,
+    /// What the worker maps by.
+    blueprint: Blueprint,
     seen: Mutex<Seen>,
     /// One looks at the stack at a time.
     looking: tokio::sync::Mutex<()>,
@@ -115,7 +117,7 @@ impl Page {
         feed: Arc<Feed>,
         cloud: Cloud,
         outputs: Outputs,
-        parameters: BTreeMap<String, String>,
+        (parameters, blueprint): (BTreeMap<String, String>, Blueprint),
         stand_ins: Vec<Arc<StandIn>>,
         ingest: Ingest,
     ) -> Result<Self> {
@@ -134,6 +136,7 @@ impl Page {
             samples,
             ingest,
             parameters,
+            blueprint,
             seen: Mutex::default(),
             looking: Default::default(),
         })
@@ -196,7 +199,7 @@ impl Page {
         if let Some(message_id) = message_id {
             self.feed.name(id, &Route::of_first_party(envelope.through_segment).name_of(message_id));
         }
-        for (_, request) in requests(&envelope, &self.stack(), &Blueprint::default()) {
+        for (_, request) in requests(&envelope, &self.stack(), &self.blueprint) {
             self.feed.name(id, &name_of_request(&request));
         }
     }
@@ -205,6 +208,7 @@ impl Page {
     fn known(&self, id: &str, change: impl FnOnce(&mut Event)) {
         self.feed.change(id, |event| {
             let evidence = &mut event.evidence;
+            evidence.blueprint.clone_from(&self.blueprint);
             if evidence.queued.yes().is_none() {
                 evidence.archived = Known::Yes(false);
                 evidence.deliveries = Known::Yes(Vec::new());

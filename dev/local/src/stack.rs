@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use harness::digest;
 use hyper::Method;
 use inspector::feed::Feed;
+use relay_core::blueprint::Blueprint;
 use serde_json::{Value, json};
 
 use crate::aws::{Cloud, REGION};
@@ -27,6 +28,8 @@ use crate::receivers::{SEGMENT_WRITE_KEY, StandIn, VERO_AUTH_TOKEN};
 
 const SEGMENT_PARAMETER: &str = "/vero-relay/segment-write-key";
 const VERO_PARAMETER: &str = "/vero-relay/vero-auth-token";
+const BLUEPRINT_PARAMETER: &str = "/vero-relay/blueprint";
+const ADDRESS_HASH_PARAMETER: &str = "/vero-relay/address-hash-secret";
 /// Where a running stack says how it is reached, in the folder of what `cargo local` keeps.
 const RUNNING: &str = "running.json";
 /// What MiniStack is installed from.
@@ -41,6 +44,9 @@ pub struct Settings {
     /// The port of the inspector [default: 4581, or any when that is taken]
     #[arg(long, value_name = "PORT")]
     pub inspector_port: Option<u16>,
+    /// Rules for webhooks and first-party events (docs/rules.md)
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
     /// Send to Segment itself, not to a stand-in
     #[arg(long, value_name = "KEY")]
     pub segment_write_key: Option<String>,
@@ -61,6 +67,8 @@ pub struct Stack {
     pub logs: Logs,
     /// The destinations that are stand-ins.
     pub watched: Vec<Destination>,
+    /// The rules that hold, if any were given.
+    pub rules: Option<Blueprint>,
     address: SocketAddr,
     inspector_url: String,
     secrets: Secrets,
@@ -74,6 +82,7 @@ impl Stack {
     /// Installs what is missing, builds the functions and deploys `template.yaml`.
     pub async fn start(settings: &Settings) -> Result<Stack> {
         // First, because these are the likeliest to fail.
+        let rules = settings.rules.as_deref().map(Rules::read).transpose()?;
         let port = proxy::take_port(settings.port, proxy::USUAL_PORT, "--port").await?;
         let page_port =
             proxy::take_port(settings.inspector_port, page::USUAL_PORT, "--inspector-port").await?;
@@ -104,6 +113,12 @@ impl Stack {
             ("VeroAuthTokenParameter", VERO_PARAMETER),
             ("Archive", "true"),
         ];
+        if let Some(Rules { text, .. }) = &rules {
+            deploy::put_secret(&cloud, BLUEPRINT_PARAMETER, text).await?;
+            deploy::put_secret(&cloud, ADDRESS_HASH_PARAMETER, &secrets.address_hash).await?;
+            parameters.push(("BlueprintParameter", BLUEPRINT_PARAMETER));
+            parameters.push(("AddressHashSecretParameter", ADDRESS_HASH_PARAMETER));
+        }
         let segment_endpoint = segment.url.clone().or(settings.segment_endpoint.clone());
         parameters.extend(segment_endpoint.as_deref().map(|url| ("SegmentEndpoint", url)));
         parameters.extend(vero.url.as_deref().map(|url| ("VeroEndpoint", url)));
@@ -119,7 +134,7 @@ impl Stack {
             feed,
             cloud,
             outputs.clone(),
-            parameters.collect(),
+            (parameters.collect(), rules.as_ref().map(|rules| rules.blueprint.clone()).unwrap_or_default()),
             stand_ins,
             Ingest { address, secrets: secrets.clone() },
         )?;
@@ -129,6 +144,7 @@ impl Stack {
             journal,
             logs: Logs::new(cloud),
             watched,
+            rules: rules.map(|rules| rules.blueprint),
             address,
             inspector_url,
             secrets,
@@ -281,6 +297,21 @@ impl Drop for Stack {
     }
 }
 
+/// A blueprint of the user's.
+struct Rules {
+    text: String,
+    blueprint: Blueprint,
+}
+
+impl Rules {
+    fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let blueprint =
+            Blueprint::parse(&text).with_context(|| format!("{} cannot be used", file.display()))?;
+        Ok(Rules { text, blueprint })
+    }
+}
+
 /// A destination: the secret that it takes, and its stand-in with its URL if it has one.
 struct Target {
     secret: String,
@@ -311,6 +342,7 @@ pub(crate) struct Secrets {
     pub(crate) webhook_token: String,
     pub(crate) segment_token: String,
     pub(crate) write_key: String,
+    address_hash: String,
     inspector_token: String,
 }
 
@@ -322,6 +354,7 @@ impl Secrets {
             webhook_token: secret("token")?,
             segment_token: secret("segment-token")?,
             write_key: secret("write-key")?,
+            address_hash: secret("address-hash")?,
             inspector_token: secret("inspector-token")?,
         })
     }

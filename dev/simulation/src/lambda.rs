@@ -256,10 +256,9 @@ impl Lambda {
             };
             if is_starved {
                 // It receives them all the same, and they come back by their visibility.
-                let batch = self.receive();
-                let mut state = self.simulation.lock();
-                batch.iter().for_each(|message| state.ledger.received_in_vain(&message.id));
-                drop(state);
+                for message in self.receive() {
+                    self.simulation.lock().ledger.received_in_vain(&message.id);
+                }
                 sleep(Duration::from_secs(20)).await;
                 continue;
             }

@@ -19,8 +19,10 @@ pub struct Config {
     pub naming: Naming,
     /// The delivery stream of the delivery log; `None`: off.
     pub deliveries_stream: Option<String>,
-    /// The mapping of first-party events; `None`: the default preset.
+    /// The rules for webhooks and first-party events; `None`: the default preset.
     pub blueprint: Option<SecretSource>,
+    /// What addresses are hashed with, if rules say so.
+    pub address_hash_secret: Option<SecretSource>,
     /// Deletion requests go to Vero.
     pub forward_deletes: bool,
     pub metrics: Metrics,
@@ -48,6 +50,13 @@ pub const BLUEPRINT: Expected = Expected {
     form: "a JSON object as events/blueprint.schema.json describes it",
     example: r#"{"events":{"Order Completed":{"rename":"Bought"}}}"#,
 };
+/// The variable with the secret that addresses are hashed with.
+pub const ADDRESS_HASH_SECRET: &str = "ADDRESS_HASH_SECRET";
+/// Its form.
+pub const ADDRESS_HASH_SECRET_FORM: Expected = Expected {
+    form: "a long random text, which never changes: other hashes are other users",
+    example: "openssl rand -hex 32",
+};
 const STREAM: Expected = expected(destinations::named("archive").switch());
 const PAUSED: Expected =
     Expected { form: "names of destinations separated by commas", example: "segment,vero_track" };
@@ -66,6 +75,11 @@ impl Config {
             naming,
             deliveries_stream: errors.note(environment.parsed("DELIVERIES_STREAM", STREAM, stream)),
             blueprint: errors.note(SecretSource::of(environment, "BLUEPRINT", BLUEPRINT)),
+            address_hash_secret: errors.note(SecretSource::of(
+                environment,
+                ADDRESS_HASH_SECRET,
+                ADDRESS_HASH_SECRET_FORM,
+            )),
             forward_deletes: errors.note(environment.flag("FORWARD_DELETES", false)),
             metrics: errors.note(Metrics::from_environment(environment)),
         };

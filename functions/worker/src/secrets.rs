@@ -13,14 +13,15 @@ use base64::engine::general_purpose::STANDARD;
 use relay_core::blueprint::Blueprint;
 use relay_core::destinations::DestinationRow;
 use relay_core::mapping::vero_track::FirstPartySettings;
+use relay_core::rules::AddressKey;
 use relay_platform::aws::Aws;
-use relay_platform::environment::{ConfigError, ConfigErrors};
+use relay_platform::environment::{ConfigError, ConfigErrors, missing};
 use relay_platform::secret::{SecretSource, read_all};
 use relay_platform::world;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
-use crate::config::{BLUEPRINT, Config};
+use crate::config::{ADDRESS_HASH_SECRET, ADDRESS_HASH_SECRET_FORM, BLUEPRINT, Config};
 
 /// How long a reading counts, at most. Each is up to a fifth shorter, so that not all workers ask at once: SSM takes
 /// 40 requests a second (AWS general reference, Systems Manager quotas).
@@ -35,12 +36,14 @@ const DOUBT: Duration = Duration::from_secs(60);
 /// SSM's share of the time that an invocation has.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The keys of the destinations that are on, and how first-party events are mapped.
+/// The keys of the destinations that are on, and how events are mapped.
 #[derive(Debug, Default)]
 pub struct Secrets {
     keys: Keys,
-    /// How first-party events are mapped.
+    /// How events are mapped.
     pub rules: FirstPartySettings,
+    /// What addresses are hashed with.
+    pub address_key: AddressKey,
 }
 
 /// By the destination's name.
@@ -91,10 +94,10 @@ impl LiveSecrets {
     /// The variables whose parameters cannot be read, and a blueprint's mistake.
     pub async fn read(aws: &Aws, config: &Config) -> Result<Self, ConfigErrors> {
         let sources = Sources::of(config);
-        let Reading { keys, blueprint } = sources.read(aws).await?;
+        let Reading { keys, blueprint, address_key } = sources.read(aws).await?;
         let blueprint = blueprint.map_err(|error| ConfigErrors(vec![error]))?;
         let rules = FirstPartySettings { blueprint, forward_deletes: config.forward_deletes };
-        let secrets = Arc::new(Secrets { keys, rules });
+        let secrets = Arc::new(Secrets { keys, rules, address_key });
         let schedule = Schedule::after_reading(world::now());
         Ok(LiveSecrets { aws: aws.clone(), sources, state: Mutex::new(State { secrets, schedule }) })
     }
@@ -109,7 +112,7 @@ impl LiveSecrets {
             Ok(reading) => reading.map_err(|errors| errors.to_string()),
             Err(_) => Err("SSM did not answer in time".to_owned()),
         };
-        let Reading { keys, blueprint } = match reading {
+        let Reading { keys, blueprint, address_key } = match reading {
             Ok(reading) => reading,
             Err(error) => {
                 tracing::warn!(error, "the keys could not be read again: the last ones are used on");
@@ -122,7 +125,7 @@ impl LiveSecrets {
             last.rules.blueprint.clone()
         });
         let rules = FirstPartySettings { blueprint, ..last.rules };
-        let secrets = Arc::new(Secrets { keys, rules });
+        let secrets = Arc::new(Secrets { keys, rules, address_key });
         if !secrets.has_keys_of(&last) {
             tracing::info!("a key has changed in SSM: the new one is used from now on");
         }
@@ -145,23 +148,26 @@ struct Sources {
     /// By the destination's name.
     keys: Vec<(&'static str, SecretSource)>,
     blueprint: Option<SecretSource>,
+    address_key: Option<SecretSource>,
 }
 
 struct Reading {
     keys: Keys,
     blueprint: Result<Blueprint, ConfigError>,
+    address_key: AddressKey,
 }
 
 impl Sources {
     fn of(config: &Config) -> Self {
         let keys = config.destinations.iter();
         let keys = keys.filter_map(|(name, destination)| Some((*name, destination.key.clone()?))).collect();
-        Sources { keys, blueprint: config.blueprint.clone() }
+        Sources { keys, blueprint: config.blueprint.clone(), address_key: config.address_hash_secret.clone() }
     }
 
-    /// The blueprint's last.
+    /// In the order in which [`Sources::read`] takes them.
     fn all(&self) -> Vec<&SecretSource> {
-        self.keys.iter().map(|(_, source)| source).chain(&self.blueprint).collect()
+        let keys = self.keys.iter().map(|(_, source)| source);
+        keys.chain(&self.address_key).chain(&self.blueprint).collect()
     }
 
     fn need_ssm(&self) -> bool {
@@ -171,18 +177,32 @@ impl Sources {
     async fn read(&self, aws: &Aws) -> Result<Reading, ConfigErrors> {
         let mut secrets = read_all(aws, &self.all()).await?.into_iter();
         let keys = self.keys.iter().map(|(name, _)| *name).zip(secrets.by_ref()).collect();
-        let blueprint = secrets.next().map_or_else(
-            || Ok(Blueprint::default()),
-            |json| {
-                Blueprint::parse(json.expose_secret()).map_err(|error| ConfigError {
-                    variable: "BLUEPRINT".to_owned(),
-                    problem: error.to_string(),
-                    expected: BLUEPRINT,
-                })
-            },
-        );
-        Ok(Reading { keys, blueprint })
+        let address_key = match &self.address_key {
+            Some(_) => {
+                secrets.next().map(|secret| AddressKey::new(secret.expose_secret())).unwrap_or_default()
+            }
+            None => AddressKey::default(),
+        };
+        let blueprint = secrets
+            .next()
+            .map_or_else(|| Ok(Blueprint::default()), |json| blueprint(json.expose_secret(), &address_key));
+        Ok(Reading { keys, blueprint, address_key })
     }
+}
+
+/// Reads a blueprint, which may need a secret.
+fn blueprint(json: &str, address_key: &AddressKey) -> Result<Blueprint, ConfigError> {
+    let blueprint = Blueprint::parse(json).map_err(|error| ConfigError {
+        variable: "BLUEPRINT".to_owned(),
+        problem: error.to_string(),
+        expected: BLUEPRINT,
+    })?;
+    if blueprint.webhooks().needs_key() && !address_key.is_known() {
+        let problem =
+            "is missing, and the blueprint hashes addresses at `webhooks.segment.address`".to_owned();
+        return Err(ConfigError { problem, ..missing(ADDRESS_HASH_SECRET, ADDRESS_HASH_SECRET_FORM) });
+    }
+    Ok(blueprint)
 }
 
 /// When SSM is to be asked again. By the wall clock: Lambda freezes the process between invocations, and the others

@@ -1,4 +1,5 @@
-//! The blueprint: how first-party events are named at Vero, and which of them go there at all.
+//! The blueprint: how first-party events are named at Vero, and which of them go there at all; and by [`crate::rules`] the
+//! same of webhooks.
 //!
 //! A user's document stands over the default preset: what it does not say of an event holds on. Its JSON Schema is `events/blueprint.schema.json`.
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 use crate::first_party::{RESUBSCRIBE, UNSUBSCRIBE};
 use crate::identity::is_too_long;
 use crate::names::normalised;
+use crate::rules::{Mistake, WebhookRules};
 
 /// The property of every event that holds the sender's own id of it.
 pub const MESSAGE_ID: &str = "segment_message_id";
@@ -55,9 +57,36 @@ pub struct Blueprint {
     deny: HashSet<String>,
     /// Categories of consent that every call needs, unsubscribes and deletions excepted.
     consent: Vec<String>,
+    /// What is done with webhooks.
+    webhooks: WebhookRules,
+    /// The version of the document's form; 2 has `webhooks`.
+    version: Version,
     /// For editors.
     #[serde(rename = "$schema")]
     _schema: Option<String>,
+}
+
+/// The version of a document's form.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u8")]
+enum Version {
+    /// First-party events alone.
+    #[default]
+    One,
+    /// Webhooks, too.
+    Two,
+}
+
+impl TryFrom<u8> for Version {
+    type Error = &'static str;
+
+    fn try_from(number: u8) -> Result<Self, &'static str> {
+        match number {
+            1 => Ok(Version::One),
+            2 => Ok(Version::Two),
+            _ => Err("an unknown version, expected 1 or 2"),
+        }
+    }
 }
 
 /// What is done with events of one name.
@@ -109,6 +138,8 @@ impl Default for Blueprint {
             allow: None,
             deny: HashSet::new(),
             consent: Vec::new(),
+            webhooks: WebhookRules::default(),
+            version: Version::default(),
             _schema: None,
         }
     }
@@ -126,7 +157,7 @@ impl Blueprint {
         // serde would read an array as a struct, field by field.
         let rules = document["events"].as_object().into_iter().flatten();
         let rules = rules.map(|(name, rule)| (format!("events.{name}"), rule));
-        let all = [(".".to_owned(), &document)].into_iter().chain(rules);
+        let all = [(".".to_owned(), &document)].into_iter().chain(rules).chain(webhook_objects(&document));
         let misplaced: Option<String> = { all }.find_map(|(path, part)| (!part.is_object()).then_some(path));
         if let Some(path) = misplaced {
             return Err(mistake(path, "it is no object".to_owned()));
@@ -164,7 +195,22 @@ impl Blueprint {
         &self.consent
     }
 
+    /// What is done with webhooks.
+    pub fn webhooks(&self) -> &WebhookRules {
+        &self.webhooks
+    }
+
+    /// What is odd about the document, but no mistake: rules that are never reached.
+    pub fn oddities(&self) -> Vec<BlueprintError> {
+        self.webhooks.unreachable().into_iter().map(BlueprintError::from).collect()
+    }
+
     fn check(&self) -> Result<(), BlueprintError> {
+        if self.version == Version::One && !self.webhooks.is_empty() {
+            let problem = "must be 2 in a document with rules for webhooks".to_owned();
+            return Err(BlueprintError { path: "version".to_owned(), problem });
+        }
+        self.webhooks.check()?;
         let mistake = |path: String, problem: &str| {
             Err(BlueprintError { path: shown(path), problem: problem.to_owned() })
         };
@@ -184,7 +230,7 @@ impl Blueprint {
                 if is_too_long(rename) {
                     return mistake(path, "has over 254 characters, more than Vero takes");
                 }
-                if RESERVED_EVENTS.iter().any(|reserved| normalised(reserved) == normalised(rename)) {
+                if is_reserved(rename) {
                     return mistake(path, "is an event that Vero keeps for itself");
                 }
             }
@@ -207,6 +253,36 @@ impl Blueprint {
             }
         }
         Ok(())
+    }
+}
+
+/// What must be an object in the part for webhooks, where it is there.
+fn webhook_objects(document: &Value) -> Vec<(String, &Value)> {
+    let Some(webhooks) = document.get("webhooks") else { return Vec::new() };
+    let mut objects = vec![("webhooks".to_owned(), webhooks)];
+    for (name, destination) in webhooks.as_object().into_iter().flatten() {
+        let top = format!("webhooks.{name}");
+        let rules = destination["rules"].as_array().into_iter().flatten().enumerate();
+        let mut rules: Vec<(String, &Value)> =
+            rules.map(|(place, rule)| (format!("{top}.rules[{place}]"), rule)).collect();
+        rules.extend(destination.get("default").map(|default| (format!("{top}.default"), default)));
+        for (path, rule) in &rules {
+            objects.extend(rule.get("properties").map(|shape| (format!("{path}.properties"), shape)));
+        }
+        objects.push((top, destination));
+        objects.extend(rules);
+    }
+    objects
+}
+
+/// Whether Vero keeps an event's name for itself.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED_EVENTS.iter().any(|reserved| normalised(reserved) == normalised(name))
+}
+
+impl From<Mistake> for BlueprintError {
+    fn from(Mistake { path, problem }: Mistake) -> Self {
+        BlueprintError { path: shown(path), problem }
     }
 }
 
@@ -277,7 +353,30 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_are_never_reached_are_told() {
+        let rules = r#"[{"when":{"type":["sent","opened"]}},{"when":{"type":"opened","channel":"sms"}},
+            {"when":{"user_id":{"prefix":"a"}}},{"when":{"user_id":["ab","ac"]}},{"when":{"user_id":["ab","b"]}},
+            {"when":{"/x":{"exists":true}}},{"when":{"/x":5}},{"when":{"/x":{"exists":false}}},{},{"when":{"type":"x"}}]"#;
+        let document = format!(r#"{{"version":2,"webhooks":{{"segment":{{"rules":{rules}}}}}}}"#);
+        let oddities = Blueprint::parse(&document).unwrap().oddities();
+        let told: Vec<(&str, &str)> = oddities
+            .iter()
+            .map(|oddity| (&*oddity.path, oddity.problem.split(": ").nth(1).unwrap_or_default()))
+            .collect();
+        let takes =
+            |rule| [("rules[0]", 1), ("rules[2]", 3), ("rules[5]", 6), ("rules[8]", 9)].contains(&rule);
+        assert_eq!(told.len(), 4, "{told:?}");
+        for (path, why) in told {
+            let place =
+                path.trim_start_matches("webhooks.segment.rules[").trim_end_matches(']').parse().unwrap();
+            assert!(takes((why.split(' ').next().unwrap(), place)), "{path}: {why}");
+        }
+    }
+
+    #[test]
     fn a_mistake_has_its_place() {
+        let segment = |fields: &str| format!(r#"{{"version":2,"webhooks":{{"segment":{{{fields}}}}}}}"#);
+        let rule = |fields: &str| segment(&format!(r#""rules":[{{{fields}}}]"#));
         let long = format!(r#"{{"events":{{"A":{{"rename":"{}"}}}}}}"#, "x".repeat(255));
         for (document, path, problem) in [
             ("", ".", "no JSON"),
@@ -305,6 +404,69 @@ mod tests {
             (r#"{"events":{"Unsubscribe":{"drop":true}}}"#, "events.Unsubscribe", "call of its own"),
             (r#"{"allow":["resubscribe"]}"#, "allow", "no blueprint changes"),
             (r#"{"consent":"x"}"#, "consent", "expected a sequence"),
+            (r#"{"version":3}"#, "version", "expected 1 or 2"),
+            (r#"{"webhooks":{"segment":{"machine_open":true}}}"#, "version", "must be 2"),
+            (
+                r#"{"version":2,"webhooks":{"segmnt":{}}}"#,
+                "webhooks.segmnt",
+                "expected `segment` or `vero_track`",
+            ),
+            (r#"{"version":2,"webhooks":[]}"#, "webhooks", "no object"),
+            (r#"{"version":2,"webhooks":{"segment":["hash"]}}"#, "webhooks.segment", "no object"),
+            (&segment(r#""rules":[[]]"#), "webhooks.segment.rules[0]", "no object"),
+            (&segment(r#""default":{"properties":[]}"#), "webhooks.segment.default.properties", "no object"),
+            (
+                &rule(r#""when":{"/campaign/cost":1.5}"#),
+                "(a place whose name is not shown)",
+                "a whole number",
+            ),
+            (&rule(r#""sned":false"#), "webhooks.segment.rules[0].sned", "expected one of `when`, `send`"),
+            (
+                &rule(r#""when":{"chanel":"sms"}"#),
+                "webhooks.segment.rules[0].when.chanel",
+                "expected one of `type`",
+            ),
+            (&rule(r#""when":{"/":"sms"}"#), "(a place whose name is not shown)", "expected a path"),
+            (&rule(r#""when":{"channel":[]}"#), "webhooks.segment.rules[0].when.channel", "expected a text"),
+            (
+                &rule(r#""when":{"channel":{"suffix":"s"}}"#),
+                "webhooks.segment.rules[0].when.channel",
+                "expected a text",
+            ),
+            (&rule(r#""sample":1.5"#), "webhooks.segment.rules[0].sample", "from 0 to 1"),
+            (&rule(r#""rename":"Visited site""#), "webhooks.segment.rules[0].rename", "keeps for itself"),
+            (
+                &rule(r#""properties":{"copy":{"a":"b"}}"#),
+                "webhooks.segment.rules[0].properties.copy.a",
+                "a path such as",
+            ),
+            (
+                &rule(r#""properties":{"set":{"webhook_id":1}}"#),
+                "webhooks.segment.rules[0].properties.set",
+                "relay's own",
+            ),
+            (
+                &rule(r#""properties":{"omit":["webhook_id"]}"#),
+                "webhooks.segment.rules[0].properties",
+                "relay's own",
+            ),
+            (&segment(r#""omit":["/messageId"]"#), "webhooks.segment.omit[0]", "/properties/…"),
+            (&segment(r#""omit":["/context/library/name"]"#), "webhooks.segment.omit[0]", "knows its events"),
+            (
+                &segment(r#""default":{"when":{"type":"sent"}}"#),
+                "webhooks.segment.default.when",
+                "no place here",
+            ),
+            (
+                r#"{"version":2,"webhooks":{"vero_track":{"address":"hash"}}}"#,
+                "webhooks.vero_track.address",
+                "by their addresses",
+            ),
+            (
+                r#"{"version":2,"webhooks":{"vero_track":{"default":{"properties":{"set":{"a":[1]}}}}}}"#,
+                "webhooks.vero_track.default.properties.set.a",
+                "a text, a number or a boolean",
+            ),
         ] {
             let mistake = Blueprint::parse(document).err().unwrap_or_else(|| panic!("{document}"));
             assert_eq!(mistake.path, path, "{document}: {mistake}");

@@ -35,7 +35,8 @@ pub fn email(value: Json<'_>) -> Option<String> {
     trimmed(value).filter(|text| is_email(text)).map(Cow::into_owned)
 }
 
-fn is_email(text: &str) -> bool {
+/// Whether a text is an address, and nothing else.
+pub(crate) fn is_email(text: &str) -> bool {
     !is_too_long(text)
         && !text.contains(char::is_whitespace)
         && text

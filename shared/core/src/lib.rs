@@ -6,7 +6,7 @@
 //!    without re-typing it.
 //! 2. [`webhook`] and [`first_party`]: the payload, read once into what it says. [`identity`] is whom it is about,
 //!    [`timestamp`] when it happened.
-//! 3. [`names`] and [`blueprint`]: what it is called at the destinations, and whether it goes there.
+//! 3. [`names`], [`blueprint`] and its [`rules`]: what it is called at the destinations, and whether it goes there.
 //! 4. [`mapping`]: what each destination is sent, a file each.
 //! 5. [`delivery`]: what a response means, and what happens next. [`destinations`] is the table of destinations.
 //! 6. [`archive`]: the rows that are kept of it.
@@ -23,5 +23,6 @@ pub mod identity;
 pub mod json;
 pub mod mapping;
 pub mod names;
+pub mod rules;
 pub mod timestamp;
 pub mod webhook;

@@ -215,6 +215,11 @@ impl Naming {
         self.track_types.contains(kind)
     }
 
+    /// Whether what came from here is looked for (`SUPPRESS_LOOPS`).
+    pub fn looks_for_loops(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// Whether a campaign's trigger event is one that this relay sent to Vero: then an event of that campaign,
     /// sent to Vero again, could set the campaign off again.
     pub fn is_own(&self, trigger_event: &str, channel: Option<&str>) -> bool {

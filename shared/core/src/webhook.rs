@@ -165,10 +165,20 @@ impl<'a> Webhook<'a> {
         self.property("campaign_id")
     }
 
-    fn property(&self, name: &str) -> Option<Cow<'_, str>> {
+    /// Whether it is about what happened, and not about a profile.
+    pub fn is_event(&self) -> bool {
+        matches!(self.content, Content::Event(_))
+    }
+
+    /// A listed property, by its name at Segment.
+    pub fn property_json(&self, name: &str) -> Option<Json<'_>> {
         let Content::Event(properties) = &self.content else { return None };
         let property = properties.iter().find(|property| property.name == name)?;
-        Json::written(&property.json).as_str()
+        Some(Json::written(&property.json))
+    }
+
+    fn property(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.property_json(name)?.as_str()
     }
 }
 

@@ -10,6 +10,9 @@ const SAMPLE: &str = include_str!("../../../../events/blueprint.json");
 fn schema_and_worker_agree() -> anyhow::Result<()> {
     let schema = jsonschema::draft202012::new(&serde_json::from_str(SCHEMA)?)?;
     let rule = |rule: Value| json!({"events": {"Order Completed": rule}});
+    let segment = |rules: Value| json!({"version": 2, "webhooks": {"segment": rules}});
+    let vero = |rules: Value| json!({"version": 2, "webhooks": {"vero_track": rules}});
+    let webhook = |rule: Value| segment(json!({"rules": [rule]}));
     let good = [
         serde_json::from_str(SAMPLE)?,
         json!({}),
@@ -18,6 +21,22 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
         rule(json!({})),
         rule(json!({"rename": "x".repeat(254), "properties": {"a": "b"}, "drop": false, "consent": []})),
         rule(json!({"rename": "unsubscribe"})),
+        json!({"version": 1}),
+        segment(
+            json!({"address": "omit", "omit": ["/traits/phone"], "machine_open": true, "default": {"send": false}}),
+        ),
+        webhook(json!({})),
+        webhook(
+            json!({"when": {"type": ["sent", 5, true], "/a~1b/0": {"exists": false}, "user_id": {"prefix": "eu-"}}}),
+        ),
+        webhook(json!({"rename": "A", "sample": 0.5, "sample_by": "event", "note": "why"})),
+        webhook(
+            json!({"properties": {"pick": ["a"], "omit": ["b"], "rename": {"a": "c"}, "copy": {"d": "/e"}}}),
+        ),
+        webhook(json!({"properties": {"set": {"a": [{}]}}})),
+        vero(
+            json!({"address": "keep", "omit": ["/data/plan"], "default": {"properties": {"set": {"a": 1}}}}),
+        ),
     ];
     let bad = [
         json!([]),
@@ -38,12 +57,46 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
         rule(json!({"properties": {"a": ""}})),
         rule(json!({"properties": {"a": "segment_message_id"}})),
         rule(json!({"properties": {"segment_message_id": "a"}})),
+        json!({"version": 3}),
+        json!({"webhooks": {"segment": {"machine_open": true}}}),
+        json!({"version": 1, "webhooks": {"segment": {"machine_open": true}}}),
+        json!({"version": 2, "webhooks": []}),
+        segment(json!(["hash"])),
+        segment(json!({"rules": [[]]})),
+        segment(json!({"default": {"properties": []}})),
+        segment(json!({"omit": ["/properties/"]})),
+        webhook(json!({"when": {"/campaign/cost": 1.5}})),
+        json!({"version": 2, "webhooks": {"archive": {}}}),
+        segment(json!({"address": "hide"})),
+        segment(json!({"omit": ["/messageId"]})),
+        segment(json!({"omit": ["/context/library"]})),
+        segment(json!({"default": {"when": {"type": "sent"}}})),
+        vero(json!({"address": "omit"})),
+        vero(json!({"omit": ["/properties/a"]})),
+        vero(json!({"rules": [{"properties": {"set": {"a": []}}}]})),
+        webhook(json!({"sned": false})),
+        webhook(json!({"when": {"chanel": "sms"}})),
+        webhook(json!({"when": {"channel": []}})),
+        webhook(json!({"when": {"channel": {"prefix": "a", "exists": true}}})),
+        webhook(json!({"rename": "Identified"})),
+        webhook(json!({"sample": 1.01})),
+        webhook(json!({"sample_by": "message"})),
+        webhook(json!({"properties": {"copy": {"a": "b"}}})),
+        webhook(json!({"properties": {"set": {"webhook_id": 1}}})),
+        webhook(json!({"properties": {"rename": {"a": " "}}})),
     ];
     for (documents, expected) in [(&good[..], true), (&bad[..], false)] {
         for document in documents {
             let parsed = Blueprint::parse(&document.to_string());
             assert_eq!(parsed.is_ok(), expected, "worker: {document}: {parsed:?}");
             assert_eq!(schema.is_valid(document), expected, "schema: {document}");
+        }
+    }
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events"))? {
+        let path = file?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("rules-")) {
+            let document: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+            assert!(schema.is_valid(&document), "{}", path.display());
         }
     }
     Ok(())

@@ -13,8 +13,9 @@ use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderValue};
 use http::{Method, Request};
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, Target};
 use relay_core::destinations::{self, DestinationRow};
-use relay_core::mapping::segment::{TooLarge, batch_body, messages, plan_batches};
+use relay_core::mapping::segment::{batch_body, plan_batches};
 use relay_core::names::Naming;
+use relay_core::rules::RuledWebhook;
 use relay_core::timestamp::Timestamp;
 use relay_platform::world;
 
@@ -120,13 +121,16 @@ impl Destination for Segment {
         &self,
         event: &Event<'_>,
         _owed: &[&'static str],
-        _secrets: &Secrets,
+        secrets: &Secrets,
     ) -> Result<Messages, Outcomes> {
         let ParsedPayload::Webhook(webhook) = &event.payload else {
             return Err(vec![(ROW.name, DeliveryOutcome::Skipped("not_a_webhook"))]);
         };
-        messages(&event.envelope.id, webhook, &self.naming)
-            .map_err(|TooLarge| vec![(ROW.name, DeliveryOutcome::rejected("too_large"))])
+        let event = RuledWebhook { envelope: &event.envelope, webhook };
+        let rules = secrets.rules.blueprint.webhooks();
+        rules
+            .to_segment(event, &self.naming, &secrets.address_key)
+            .map_err(|outcome| vec![(ROW.name, outcome)])
     }
 
     fn deliver<'a>(

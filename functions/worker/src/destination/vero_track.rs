@@ -8,8 +8,9 @@ use futures_util::stream::{self, StreamExt};
 use http::Method;
 use relay_core::delivery::{DeliveryError, DeliveryOutcome, OrderKey, in_order};
 use relay_core::destinations::{self, DestinationRow};
-use relay_core::mapping::vero_track::{Consent, Tags, VeroRequest, VeroRequests, from_event, from_webhook};
+use relay_core::mapping::vero_track::{Consent, Tags, VeroRequest, VeroRequests, from_event};
 use relay_core::names::Naming;
+use relay_core::rules::RuledWebhook;
 use relay_core::timestamp::Timestamp;
 use relay_platform::world;
 
@@ -167,7 +168,8 @@ impl Destination for VeroTrack {
         let is_own_owed = owed.contains(&OWN);
         let requests = match &event.payload {
             ParsedPayload::Webhook(webhook) => {
-                let request = from_webhook(&envelope.id, webhook, &self.naming);
+                let event = RuledWebhook { envelope, webhook };
+                let request = secrets.rules.blueprint.webhooks().to_vero(event, &self.naming);
                 // Webhooks say what happened; they change nobody, and so need no order.
                 let (users, tagged) = (Vec::new(), Vec::new());
                 request.map(|request| VeroRequests { request, tags: Tags::None, users, tagged })

@@ -198,6 +198,48 @@ async fn a_blueprint_is_read_again_and_a_mistaken_one_is_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rules_hash_addresses_by_a_secret_without_which_nothing_starts() {
+    const RULES: &str = r#"{"version":2,"webhooks":{
+        "segment":{"address":"hash","rules":[{"when":{"type":"opened"},"send":false}]},
+        "vero_track":{"rules":[{"when":{"type":"sent"},"rename":"Mail Out"}]}}}"#;
+    let setup = setup_with(&[("BLUEPRINT", RULES), ("ADDRESS_HASH_SECRET", "a-secret")]).await;
+    let of = |kind| json!({"type": kind, "user": {"email": "Ana@Example.org"}, "campaign": {"sent_to": "ana@example.org"}});
+    setup.deliver(&[envelope("e1", "vero", of("sent")), envelope("e2", "vero", of("opened"))]).await;
+    let messages = setup.segment.segment_messages();
+    let [message] = &messages[..] else { panic!("the open stays out: {messages:?}") };
+    // printf %s ana@example.org | openssl dgst -sha256 -hmac a-secret
+    const HASH: &str = "b6d117f12fa53a72e4ed5fcf5a019258c257448a679e25ebce31d89096deb319";
+    let message = message.to_string();
+    assert!(message.matches(HASH).count() == 3 && !message.to_lowercase().contains("ana@"), "{message}");
+    let calls = setup.vero.vero_calls();
+    let mut names: Vec<&str> = calls.iter().filter_map(|(_, call)| call["event_name"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["Email Opened", "Mail Out"]);
+    assert!(calls.iter().all(|(_, call)| call["identity"]["email"] == "Ana@Example.org"), "{calls:?}");
+    assert_eq!(setup.batches().last().unwrap()["SegmentSkipped"], 1);
+
+    let setup = setup_with(&[("BLUEPRINT", RULES)]).await;
+    let error = setup.worker.init_error().await.unwrap();
+    let message = error.body["errorMessage"].as_str().unwrap();
+    assert!(
+        message.contains("ADDRESS_HASH_SECRET") && message.contains("webhooks.segment.address"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_need_a_missing_secret_are_not_used() {
+    let setup = setup_with(&[("BLUEPRINT_PARAMETER", BLUEPRINT)]).await;
+    setup.vero_accepts_only(NEW_KEY);
+    setup.deliver(&[track("e1", "Old Name")]).await;
+    setup.sqs.parameter(VERO_PARAMETER, NEW_KEY);
+    setup.sqs.parameter(BLUEPRINT, r#"{"version":2,"webhooks":{"segment":{"address":"hash"}}}"#);
+    setup.deliver(&[only_copy(&setup.queue)]).await;
+    assert_eq!(setup.vero.vero_calls()[0].1["event_name"], "First", "the last good rules");
+    assert!(setup.worker.logs().concat().contains("ADDRESS_HASH_SECRET is missing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn plain_keys_need_no_ssm() {
     let plain = [
         ("SEGMENT_WRITE_KEY_PARAMETER", ""),

@@ -20,7 +20,20 @@ pub struct TooLarge;
 /// # Errors
 /// [`TooLarge`]; then none of them may be sent.
 pub fn messages(id: &EventId, webhook: &Webhook<'_>, naming: &Naming) -> Result<Vec<String>, TooLarge> {
-    let message = MessageWriter { id, webhook, naming };
+    changed_messages(id, webhook, naming, &|message| message)
+}
+
+/// The same, each with a change, after which it must fit.
+///
+/// # Errors
+/// [`TooLarge`]; then none of them may be sent.
+pub(crate) fn changed_messages(
+    id: &EventId,
+    webhook: &Webhook<'_>,
+    naming: &Naming,
+    change: &dyn Fn(String) -> String,
+) -> Result<Vec<String>, TooLarge> {
+    let message = MessageWriter { id, webhook, naming, change };
     match &webhook.content {
         Content::Event(properties) => {
             let name = naming.event(webhook.kind.as_deref(), webhook.channel().as_deref());
@@ -54,6 +67,7 @@ struct MessageWriter<'w, 'a> {
     id: &'w EventId,
     webhook: &'w Webhook<'a>,
     naming: &'w Naming,
+    change: &'w dyn Fn(String) -> String,
 }
 
 impl MessageWriter<'_, '_> {
@@ -64,7 +78,7 @@ impl MessageWriter<'_, '_> {
         properties: &Properties<'_>,
         with_rest: bool,
     ) -> Result<String, TooLarge> {
-        fitting(|trim| {
+        self.fitting(|trim| {
             let mut track = self.begin("track", suffix);
             track.text("event", name);
             self.context(&mut track, |_| ());
@@ -84,12 +98,21 @@ impl MessageWriter<'_, '_> {
     }
 
     fn identify(&self, traits: &Traits<'_>) -> Result<String, TooLarge> {
-        fitting(|trim| {
+        self.fitting(|trim| {
             let mut identify = self.begin("identify", "");
             self.context(&mut identify, |context| self.leftovers(context, trim, true));
             identify.object("traits", |out| traits.write(out));
             identify.finish()
         })
+    }
+
+    /// The first form of a message that fits.
+    fn fitting(&self, write: impl Fn(Trim) -> String) -> Result<String, TooLarge> {
+        [Trim::Nothing, Trim::Rest, Trim::TriggerData]
+            .into_iter()
+            .map(|trim| (self.change)(write(trim)))
+            .find(|message| message.len() <= MAX_MESSAGE_BYTES)
+            .ok_or(TooLarge)
     }
 
     fn begin(&self, call: &str, suffix: &str) -> ObjectWriter {
@@ -148,15 +171,6 @@ impl MessageWriter<'_, '_> {
             out.raw("truncated", "true");
         }
     }
-}
-
-/// The first form of a message that fits.
-fn fitting(write: impl Fn(Trim) -> String) -> Result<String, TooLarge> {
-    [Trim::Nothing, Trim::Rest, Trim::TriggerData]
-        .into_iter()
-        .map(write)
-        .find(|message| message.len() <= MAX_MESSAGE_BYTES)
-        .ok_or(TooLarge)
 }
 
 /// A trigger event without the customer's data.

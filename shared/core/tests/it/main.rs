@@ -2,8 +2,10 @@
 //!
 //! - [`samples`]: every event of `events/`, as each destination is sent it: reviewed snapshots.
 //! - [`properties`]: what holds for any input.
+//! - [`rules`]: what rules change of any webhook.
 //! - [`delivery`]: nothing is lost and nothing is sent twice, whatever the destinations answer.
 
 mod delivery;
 mod properties;
+mod rules;
 mod samples;

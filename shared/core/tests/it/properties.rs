@@ -16,7 +16,7 @@ use relay_core::webhook::Webhook;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-fn received_at() -> Timestamp {
+pub fn received_at() -> Timestamp {
     Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap()
 }
 
@@ -107,7 +107,7 @@ fn time_text() -> impl Strategy<Value = (String, Option<Timestamp>)> {
 }
 
 /// Any JSON object, more often than not with a type that means something.
-fn webhook() -> impl Strategy<Value = Map<String, Value>> {
+pub fn webhook() -> impl Strategy<Value = Map<String, Value>> {
     let types = prop::option::of(prop::sample::select(WEBHOOK_TYPES.map(|row| row.name).to_vec()));
     (prop::collection::vec((key(), value()), 0..10), types).prop_map(|(fields, kind)| {
         let mut webhook: Map<String, Value> = fields.into_iter().collect();

@@ -1,15 +1,15 @@
 //! What an event is mapped to at each part of a destination: by the functions' own code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use relay_core::blueprint::Blueprint;
 use relay_core::delivery::DeliveryOutcome;
 use relay_core::envelope::{Envelope, Payload, Source};
 use relay_core::first_party::FirstParty;
-use relay_core::mapping::segment;
-use relay_core::mapping::vero_track::{FirstPartySettings, Tags, VeroRequest, from_event, from_webhook};
+use relay_core::mapping::vero_track::{FirstPartySettings, Tags, VeroRequest, from_event};
 use relay_core::names::{EventNames, Naming, TrackTypes};
+use relay_core::rules::{AddressKey, RuledWebhook};
 use relay_core::webhook::Webhook;
 use serde_json::Value;
 
@@ -63,14 +63,16 @@ pub(super) fn map(
         Source::Vero => {
             let naming = naming(stack);
             let webhook = Webhook::read(payload, envelope.received_at);
-            let to_segment = match segment::messages(&envelope.id, &webhook, &naming) {
+            let event = RuledWebhook { envelope, webhook: &webhook };
+            // Nobody but the worker has the secret that addresses are hashed with.
+            let to_segment = match blueprint.webhooks().to_segment(event, &naming, &AddressKey::default()) {
                 Ok(messages) => {
                     Mapping::Requests(messages.iter().map(|message| of_segment(message)).collect())
                 }
-                Err(error) => Mapping::None(format!("nothing: {error}")),
+                Err(outcome) => Mapping::nothing(&outcome),
             };
             mapped.insert("segment", to_segment);
-            let to_vero = match from_webhook(&envelope.id, &webhook, &naming) {
+            let to_vero = match blueprint.webhooks().to_vero(event, &naming) {
                 Ok(request) => Mapping::vero(&[&request]),
                 Err(outcome) => Mapping::nothing(&outcome),
             };
@@ -110,6 +112,54 @@ pub fn requests(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -
     requests.collect()
 }
 
+/// What another blueprint changes of what each part is sent of an event: a line a change, none where all stays.
+pub fn changes(
+    envelope: &Envelope<'_>,
+    stack: &Stack,
+    before: &Blueprint,
+    after: &Blueprint,
+) -> BTreeMap<&'static str, Vec<String>> {
+    let mut old = map(envelope, stack, before);
+    let new = map(envelope, stack, after);
+    let compared = new.into_iter().map(|(part, new)| {
+        let changes = match (old.remove(part), new) {
+            (Some(Mapping::None(before)), Mapping::None(after)) if before == after => Vec::new(),
+            (_, Mapping::None(why)) => vec![why],
+            (old, Mapping::Requests(new)) => {
+                let mut old = match old {
+                    Some(Mapping::Requests(old)) => old,
+                    _ => Vec::new(),
+                };
+                old.resize(new.len(), Default::default());
+                let mut lines = Vec::new();
+                for ((_, before), (_, after)) in old.iter().zip(&new) {
+                    differences("", Some(before).filter(|before| !before.is_null()), Some(after), &mut lines);
+                }
+                lines
+            }
+        };
+        (part, changes)
+    });
+    compared.collect()
+}
+
+/// Where two JSON values differ, field by field.
+fn differences(path: &str, before: Option<&Value>, after: Option<&Value>, lines: &mut Vec<String>) {
+    match (before, after) {
+        (before, after) if before == after => (),
+        (Some(Value::Object(old)), Some(Value::Object(new))) => {
+            let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for key in keys {
+                differences(&format!("{path}/{key}"), old.get(key), new.get(key), lines);
+            }
+        }
+        (None, Some(after)) => lines.push(format!("+ {path} {after}")),
+        (Some(before), None) => lines.push(format!("- {path} {before}")),
+        (Some(before), Some(after)) => lines.push(format!("~ {path} {before} -> {after}")),
+        (None, None) => (),
+    }
+}
+
 fn of_segment(message: &str) -> (String, Value) {
     let message: Value = serde_json::from_str(message).unwrap_or_default();
     let event = message["event"].as_str().map(|name| format!(" {name}")).unwrap_or_default();
@@ -123,4 +173,88 @@ fn naming(stack: &Stack) -> Naming {
         given("VeroTrackTypes").and_then(|list| TrackTypes::parse(list).ok()).unwrap_or_default(),
         stack.parameter("SuppressLoops") != "false",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use relay_core::envelope::EventId;
+    use relay_core::timestamp::Timestamp;
+
+    use super::*;
+
+    const EVENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events");
+
+    /// What no sample is about.
+    const MORE: [(&str, &str); 3] = [
+        (
+            "vero-of-a-newsletter",
+            r#"{"type":"opened","user":{"id":9,"email":"ana@example.org"},"user_agent":"Mozilla/5.0",
+                "campaign":{"id":5,"name":"May","group":"EU news","channel":"email","sent_to":"Ana@Example.org"},
+                "note":"to ana%40example.org"}"#,
+        ),
+        ("vero-of-a-test", r#"{"type":"sent","user":{"id":1},"campaign":{"id":6,"name":"[Test] June"}}"#),
+        (
+            "vero-of-a-tagged-test",
+            r#"{"type":"sent","user":{"id":1},"campaign":{"id":7,"tags":["x","test"]}}"#,
+        ),
+    ];
+
+    /// The samples of a kind, by their names.
+    fn samples(prefix: &str) -> BTreeMap<String, String> {
+        let files = fs::read_dir(EVENTS).unwrap().map(|file| file.unwrap().path());
+        let named = files.map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), path));
+        let named = named
+            .filter(|(name, path)| name.starts_with(prefix) && path.extension().is_some_and(|e| e == "json"));
+        let more = MORE.iter().filter(|(name, _)| name.starts_with(prefix));
+        let more = more.map(|(name, payload)| ((*name).to_owned(), (*payload).to_owned()));
+        named.map(|(name, path)| (name, fs::read_to_string(path).unwrap())).chain(more).collect()
+    }
+
+    fn envelope(payload: &str, source: Source) -> Envelope<'_> {
+        Envelope {
+            id: EventId::parse("01935f3a-0000-7000-8000-000000000001").unwrap(),
+            source,
+            received_at: Timestamp::parse("2026-11-21T05:04:03.123Z").unwrap(),
+            place: 0,
+            through_segment: true,
+            destinations: None,
+            attempt: 0,
+            payload: Payload::Object(serde_json::from_str(payload).unwrap()),
+        }
+    }
+
+    /// The documents of docs/rules.md, over all samples: reviewed snapshots.
+    #[test]
+    fn every_document_over_every_sample() {
+        let documents = samples("rules-");
+        assert!(documents.len() >= 10);
+        for (name, document) in documents {
+            let document = Blueprint::parse(&document).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(document.oddities().is_empty(), "{name}");
+            let mut all = BTreeMap::new();
+            for (prefix, source) in [("vero-", Source::Vero), ("segment-", Source::Segment)] {
+                for (sample, payload) in samples(prefix) {
+                    let envelope = envelope(&payload, source);
+                    let mut changed = changes(&envelope, &Stack::default(), &Blueprint::default(), &document);
+                    changed.retain(|_, lines| !lines.is_empty());
+                    if !changed.is_empty() {
+                        all.insert(sample, changed);
+                    }
+                }
+            }
+            assert!(!all.is_empty(), "{name} changes no sample");
+            insta::assert_json_snapshot!(name, all);
+        }
+    }
+
+    #[test]
+    fn the_same_document_changes_nothing() {
+        for payload in samples("vero-").values() {
+            let envelope = envelope(payload, Source::Vero);
+            let changed = changes(&envelope, &Stack::default(), &Blueprint::default(), &Blueprint::default());
+            assert!(changed.values().all(Vec::is_empty), "{changed:?}");
+        }
+    }
 }

@@ -22,12 +22,13 @@ use crate::model::time::{At, for_people};
 const RAW: usize = 64 * 1024;
 
 /// What keeps an event from Vero, by the reasons of a skip: the parameter, or the part of the blueprint.
-const RULES: [(&str, &str); 7] = [
+const RULES: [(&str, &str); 8] = [
     ("type_not_tracked", "VeroTrackTypes does not have this type"),
     ("loop", "SuppressLoops: it was at Vero before, or an event of ours set it off"),
     ("no_identity", "Vero takes nothing without an id or an address"),
     ("integration_off", "the event's own integrations leave Vero out"),
     ("dropped", "the blueprint drops it"),
+    ("not_sampled", "it is outside of the share that a rule of the blueprint sends"),
     ("not_allowed", "the blueprint's allow or deny keeps it back"),
     ("no_consent", "the blueprint asks for a consent that the user has not given"),
 ];

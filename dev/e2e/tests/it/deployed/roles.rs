@@ -186,7 +186,8 @@ impl Deployed {
     /// After an update with all of `OPTIONS`.
     pub(super) async fn has_roles_that_may_do_what_options_add(&self) -> Result<()> {
         let secret = [("ssm:GetParameters", "/other/shared-secret")];
-        let blueprint = [("ssm:GetParameters", "/other/blueprint")];
+        let blueprint =
+            [("ssm:GetParameters", "/other/blueprint"), ("ssm:GetParameters", "/other/address-hash-secret")];
         let too = [KEY_ASKS_FOR, TRACING_ASKS_FOR].concat();
         assert_eq!(self.may("IngestRole").await?, set(&[&INGEST_MAY, &secret, &too]));
         assert_eq!(self.may("WorkerRole").await?, set(&[&WORKER_MAY, &blueprint, &too]));

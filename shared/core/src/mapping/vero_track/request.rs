@@ -2,7 +2,7 @@
 
 use crate::delivery::{DeliveryOutcome, Target};
 use crate::identity::{User, is_too_long};
-use crate::json::ObjectWriter;
+use crate::json::{Json, Object, ObjectWriter};
 use crate::names::RELAY;
 use crate::timestamp::Timestamp;
 
@@ -19,6 +19,8 @@ pub enum Skip {
     IntegrationOff,
     /// The blueprint drops it.
     Dropped,
+    /// It is outside of the share that a rule sends.
+    NotSampled,
     /// The blueprint's `allow` or `deny` keeps it back.
     NotAllowed,
     /// The user has not agreed to a category that the blueprint asks for.
@@ -34,6 +36,7 @@ impl Skip {
             Skip::NoIdentity => "no_identity",
             Skip::IntegrationOff => "integration_off",
             Skip::Dropped => "dropped",
+            Skip::NotSampled => "not_sampled",
             Skip::NotAllowed => "not_allowed",
             Skip::NoConsent => "no_consent",
         }
@@ -135,6 +138,13 @@ impl VeroRequest {
             _ => None,
         };
         VeroRequest { endpoint, user, fields: fields.finish(), consent }
+    }
+
+    /// The same request with its fields changed.
+    pub(crate) fn with_fields(self, change: impl FnOnce(Object<'_>) -> String) -> Self {
+        // They are of our own making, and so an object.
+        let fields = change(Object::parse(Json::written(&self.fields)).unwrap_or_default());
+        VeroRequest { fields, ..self }
     }
 
     /// What it says of its user's consent to messages, if anything.

@@ -1,0 +1,365 @@
+//! Addresses in what a destination is sent: hashed, or left out.
+//!
+//! Whoever may not have a user's address must not find it anywhere: not in a trait, in a bounce's text, in a URL or in the
+//! customer's own event. So every text of a message is looked at, and every key.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::{AddressPolicy, RuledWebhook};
+use crate::identity;
+use crate::json::{Json, Object, quote};
+
+/// What stands for an address within a text that is left out.
+const LEFT_OUT: &str = "[address]";
+
+/// The secret that addresses are hashed with: without one, whoever has a list of addresses could look the hashes up.
+#[derive(Clone, Default)]
+pub struct AddressKey(Option<Vec<u8>>);
+
+impl fmt::Debug for AddressKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AddressKey")
+    }
+}
+
+impl AddressKey {
+    /// From the secret's text.
+    pub fn new(secret: &str) -> Self {
+        AddressKey(Some(secret.as_bytes().to_vec()))
+    }
+
+    /// Whether there is a secret.
+    pub fn is_known(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The HMAC-SHA-256 of an address in lower case and without white space around it, in hex. Where the secret is not
+    /// known, words in its place.
+    pub fn hash(&self, address: &str) -> String {
+        let Some(key) = &self.0 else { return "(the hash of the address)".to_owned() };
+        // HMAC takes keys of any length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
+        mac.update(address.trim().to_lowercase().as_bytes());
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A message of Segment's without addresses.
+pub fn hidden(message: &str, event: RuledWebhook<'_, '_>, policy: AddressPolicy, key: &AddressKey) -> String {
+    let hider = Hider::of(event, policy, key);
+    if policy == AddressPolicy::Hash {
+        return hider.rewritten(message);
+    }
+    let mut fields = Object::parse(Json::written(message)).unwrap_or_default();
+    let id = quote(event.envelope.id.as_str());
+    let is_address = |value: Json<'_>| value.as_str().is_some_and(|text| hider.look(&text) != Look::Clean);
+    // Nobody may be left in the place of a user who is known by an address alone: then it is the event itself.
+    for name in ["userId", "anonymousId"] {
+        if fields.get(name).is_some_and(is_address) {
+            fields.take(&[name]);
+            fields.set("anonymousId", Json::written(&id));
+        }
+    }
+    for path in [&["context", "traits", "email"][..], &["traits", "email"], &["properties", "sent_to"]] {
+        if fields.peek(path).is_some_and(is_address) {
+            fields.take(path);
+        }
+    }
+    hider.rewritten(&fields.rest().unwrap_or_default())
+}
+
+struct Hider<'h> {
+    /// The addresses of the event, in lower case: every text of it that is one, besides the user's.
+    known: BTreeSet<String>,
+    /// Of the message that the webhook is about: it looks like an address (RFC 5322, 3.6.4), and is none.
+    message_id: String,
+    policy: AddressPolicy,
+    key: &'h AddressKey,
+}
+
+/// What there is in a text.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Clean,
+    /// Nothing but this address.
+    Address(String),
+    /// An address and more: what is to be sent.
+    Replaced(String),
+}
+
+impl<'h> Hider<'h> {
+    fn of(event: RuledWebhook<'_, '_>, policy: AddressPolicy, key: &'h AddressKey) -> Self {
+        let message_id = event.webhook.message_id().unwrap_or_default().trim().to_owned();
+        let mut known = BTreeSet::new();
+        if let Some(payload) = event.payload() {
+            let texts = Texts(payload.get()).into_iter().filter_map(|(_, text)| identity::email(text));
+            let texts = texts.filter(|text| is_address(text) && *text != message_id);
+            known.extend(texts.map(|text| text.to_ascii_lowercase()));
+        }
+        known.extend(event.webhook.user.email.as_ref().map(|email| email.to_ascii_lowercase()));
+        Hider { known, message_id, policy, key }
+    }
+
+    /// A JSON text without addresses. Texts and keys are all that can have one, so that nothing recurses over whatever is
+    /// nested how deep. What is left out is null; a key keeps a place.
+    fn rewritten(&self, json: &str) -> String {
+        let (mut out, mut from) = (String::with_capacity(json.len()), 0);
+        for (at, text) in Texts(json) {
+            let end = at + text.get().len();
+            let is_key = json[end..].trim_start().starts_with(':');
+            let look = text.as_str().map_or(Look::Clean, |text| self.look(&text));
+            let replaced = match look {
+                Look::Clean => continue,
+                Look::Replaced(text) => quote(&text),
+                Look::Address(address) if self.policy == AddressPolicy::Hash => {
+                    quote(&self.key.hash(&address))
+                }
+                Look::Address(_) if is_key => quote(LEFT_OUT),
+                Look::Address(_) => "null".to_owned(),
+            };
+            out.push_str(&json[from..at]);
+            out.push_str(&replaced);
+            from = end;
+        }
+        out.push_str(&json[from..]);
+        out
+    }
+
+    fn look(&self, text: &str) -> Look {
+        // In a URL it is `%40`, and behind a redirect `%2540`.
+        if !text.contains(['@', '%']) {
+            return Look::Clean;
+        }
+        let plain = Unescaped::of(text);
+        let whole = plain.text.trim();
+        let found = self.found(&plain.text);
+        if whole == self.message_id && !self.is_known_in(whole) {
+            return Look::Clean;
+        }
+        if is_address(whole) || self.known.contains(&whole.to_ascii_lowercase()) {
+            return Look::Address(whole.to_owned());
+        }
+        let (mut replaced, mut from) = (String::with_capacity(text.len()), 0);
+        for (start, end) in found {
+            let (first, last) = plain.source(start, end);
+            if first >= from {
+                replaced.push_str(&text[from..first]);
+                replaced.push_str(&self.replacement(&plain.text[start..end]));
+            }
+            from = from.max(last);
+        }
+        if from == 0 {
+            return Look::Clean;
+        }
+        replaced.push_str(&text[from..]);
+        Look::Replaced(replaced)
+    }
+
+    fn replacement(&self, address: &str) -> String {
+        match self.policy {
+            AddressPolicy::Hash => self.key.hash(address),
+            AddressPolicy::Omit | AddressPolicy::Keep => LEFT_OUT.to_owned(),
+        }
+    }
+
+    fn is_known_in(&self, text: &str) -> bool {
+        let lower = text.to_ascii_lowercase();
+        self.known.iter().any(|address| lower.contains(address))
+    }
+
+    /// Where addresses stand in a text: the event's in any case, and whatever looks like one. The longest of those that
+    /// begin at a place comes first.
+    fn found(&self, text: &str) -> Vec<(usize, usize)> {
+        // Of the same length, byte by byte.
+        let lower = text.to_ascii_lowercase();
+        let known = self.known.iter();
+        let mut found: Vec<(usize, usize)> = known
+            .flat_map(|address| lower.match_indices(address).map(|(at, _)| (at, at + address.len())))
+            .collect();
+        found.extend(addresses_in(text));
+        found.sort_by_key(|(start, end)| (*start, usize::MAX - *end));
+        found
+    }
+}
+
+/// The texts of a JSON text, keys as well, each with its place.
+struct Texts<'a>(&'a str);
+
+impl<'a> IntoIterator for Texts<'a> {
+    type Item = (usize, Json<'a>);
+    type IntoIter = TextsIter<'a>;
+
+    fn into_iter(self) -> TextsIter<'a> {
+        TextsIter { json: self.0, from: 0 }
+    }
+}
+
+struct TextsIter<'a> {
+    json: &'a str,
+    from: usize,
+}
+
+impl<'a> Iterator for TextsIter<'a> {
+    type Item = (usize, Json<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Outside of a text there is no quote but the one that begins the next.
+        let start = self.from + self.json[self.from..].find('"')?;
+        let bytes = self.json.as_bytes();
+        let mut end = start + 1;
+        while let Some(byte) = bytes.get(end).filter(|byte| **byte != b'"') {
+            end += if *byte == b'\\' { 2 } else { 1 };
+        }
+        self.from = (end + 1).min(bytes.len());
+        Some((start, Json::written(&self.json[start..self.from])))
+    }
+}
+
+/// A text without percent-encoding, twice undone, and where each of its bytes comes from.
+struct Unescaped {
+    text: String,
+    /// For each byte of `text` the range of the source. Empty: nothing was encoded.
+    sources: Vec<(usize, usize)>,
+}
+
+impl Unescaped {
+    fn of(text: &str) -> Self {
+        let mut plain = Unescaped { text: text.to_owned(), sources: Vec::new() };
+        for _ in 0..2 {
+            if !plain.text.contains('%') {
+                break;
+            }
+            let Some(undone) = plain.undone() else { break };
+            plain = undone;
+        }
+        plain
+    }
+
+    /// `None`: what comes out is no text.
+    fn undone(&self) -> Option<Self> {
+        let bytes = self.text.as_bytes();
+        let (mut text, mut sources) = (Vec::with_capacity(bytes.len()), Vec::with_capacity(bytes.len()));
+        let mut at = 0;
+        while at < bytes.len() {
+            let digits = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+            let encoded = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+            let length = if encoded.is_some() { 3 } else { 1 };
+            text.push(encoded.unwrap_or(bytes[at]));
+            sources.push(self.source(at, at + length));
+            at += length;
+        }
+        Some(Unescaped { text: String::from_utf8(text).ok()?, sources })
+    }
+
+    /// Where a part of the text comes from.
+    fn source(&self, start: usize, end: usize) -> (usize, usize) {
+        match (self.sources.get(start), self.sources.get(end - 1)) {
+            (Some((first, _)), Some((_, last))) => (*first, *last),
+            _ => (start, end),
+        }
+    }
+}
+
+/// Whether a text is an address and no more: a URL with one in it may pass for one.
+fn is_address(text: &str) -> bool {
+    identity::is_email(text) && !text.contains(['/', '?', '&', '=', ':'])
+}
+
+/// What looks like an address in a text: something before an `@`, and a domain with a dot behind it, or a number in
+/// brackets.
+fn addresses_in(text: &str) -> Vec<(usize, usize)> {
+    const MARKS: &str = "!#$'*+^_~.-";
+    let is_other = |c: char| !c.is_ascii() && !c.is_whitespace();
+    let is_local = |c: char| c.is_ascii_alphanumeric() || MARKS.contains(c) || is_other(c);
+    let is_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-') || is_other(c);
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices('@') {
+        let before = &text[..at];
+        let quoted = before.strip_suffix('"').and_then(|inner| inner.rfind('"'));
+        let start = quoted.unwrap_or_else(|| {
+            let rest = before.trim_end_matches(is_local);
+            // An apostrophe before it is no part of it.
+            at - before[rest.len()..].trim_start_matches(|c| MARKS.contains(c)).len()
+        });
+        let behind = &text[at + 1..];
+        let domain = match behind.strip_prefix('[').and_then(|inner| inner.find(']')) {
+            Some(length) => &behind[..length + 2],
+            None => {
+                let length = behind.find(|c| !is_domain(c)).unwrap_or(behind.len());
+                behind[..length].trim_end_matches(['.', '-'])
+            }
+        };
+        if start < at && (domain.contains('.') || domain.starts_with('[')) {
+            found.push((start, at + 1 + domain.len()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_that_of_the_normalised_address() {
+        // Held against `printf %s ana@example.org | openssl dgst -sha256 -hmac secret`.
+        let key = AddressKey::new("secret");
+        let hash = key.hash("ana@example.org");
+        assert_eq!(hash, HASH);
+        assert_eq!(key.hash(" Ana@Example.ORG\n"), hash);
+        assert_ne!(AddressKey::new("other").hash("ana@example.org"), hash);
+        assert!(!format!("{key:?}").contains("secret"));
+    }
+
+    const HASH: &str = "c8c402867f06a8d2aa62169e9593aad6ea877186936547c0df54c8aff6c4a57c";
+
+    #[test]
+    fn addresses_are_found_within_texts() {
+        let found = |text: &'static str| -> Vec<&str> {
+            addresses_in(text).into_iter().map(|(start, end)| &text[start..end]).collect()
+        };
+        assert_eq!(
+            found("550 <ana@example.org>: unknown; try bo.b+x@mail.example.co."),
+            ["ana@example.org", "bo.b+x@mail.example.co"]
+        );
+        assert_eq!(found("é.ö@exämple.org"), ["é.ö@exämple.org"]);
+        assert_eq!(found("User 'ana@example.org' *bo@example.org*"), ["ana@example.org", "bo@example.org"]);
+        assert_eq!(
+            found(r#"to "ana b"@example.org, bo@[10.0.0.1]"#),
+            [r#""ana b"@example.org"#, "bo@[10.0.0.1]"]
+        );
+        for none in ["a @ b.c", "@example.org", "a@localhost", "12 @ 3.50", "a@.", ""] {
+            assert!(found(none).is_empty(), "{none}");
+        }
+    }
+
+    #[test]
+    fn percent_encoding_is_undone_twice_and_nothing_else_is_touched() {
+        let key = AddressKey::new("secret");
+        let known = BTreeSet::from(["ana+x@example.org".to_owned()]);
+        let hider = Hider { known, message_id: String::new(), policy: AddressPolicy::Hash, key: &key };
+        let hash = key.hash("ana+x@example.org");
+        for encoded in
+            ["ana+x%40example.org", "ana%2Bx%40example.org", "ana%2bx%2540example%2Eorg", "Ana+x@EXAMPLE.org"]
+        {
+            let url = format!("https://x.org/100%/a?b=%C3%A9&e={encoded}&c=%26");
+            let expected = format!("https://x.org/100%/a?b=%C3%A9&e={hash}&c=%26");
+            assert_eq!(hider.look(&url), Look::Replaced(expected), "{encoded}");
+        }
+        assert_eq!(hider.look("ana%2Bx%40example.org"), Look::Address("ana+x@example.org".to_owned()));
+        for clean in ["100 %", "%", "%4", "%zz@", "a%FF%40b", "@"] {
+            assert_eq!(hider.look(clean), Look::Clean, "{clean}");
+        }
+    }
+
+    #[test]
+    fn texts_of_a_json_text() {
+        let json = r#"{"a\\":["b\"c",1,{"":"\u0040"}],"d":null}"#;
+        let texts: Vec<&str> = Texts(json).into_iter().map(|(_, text)| text.get()).collect();
+        assert_eq!(texts, [r#""a\\""#, r#""b\"c""#, r#""""#, r#""\u0040""#, r#""d""#]);
+    }
+}

@@ -1,0 +1,239 @@
+//! The part of a blueprint that is about webhooks, as a user writes it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+
+use super::condition::{Field, Path, Test};
+use super::sample::{Sample, SampleBy};
+use super::shape::{OWN, Shape};
+use crate::blueprint::is_reserved;
+use crate::identity::is_too_long;
+
+/// What is done with webhooks, at each destination.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhookRules {
+    /// At Segment.
+    #[serde(deserialize_with = "unless_empty")]
+    pub(super) segment: Option<DestinationRules>,
+    /// At Vero Track.
+    #[serde(deserialize_with = "unless_empty")]
+    pub(super) vero_track: Option<DestinationRules>,
+}
+
+/// Rules that say nothing are none, so that a destination without any costs nothing.
+fn unless_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DestinationRules>, D::Error> {
+    let rules = DestinationRules::deserialize(deserializer)?;
+    Ok((rules != DestinationRules::default()).then_some(rules))
+}
+
+/// What is done with webhooks at one destination.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DestinationRules {
+    /// What it gets in the place of addresses.
+    pub(super) address: AddressPolicy,
+    /// What of a message goes, whatever the rule.
+    pub(super) omit: Vec<Path>,
+    /// Opens that a machine may have made say so.
+    pub(super) machine_open: bool,
+    /// The first whose conditions hold is the one.
+    pub(super) rules: Vec<Rule>,
+    /// For webhooks that no rule is for.
+    pub(super) default: Rule,
+}
+
+/// What a destination gets in the place of addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressPolicy {
+    /// The address.
+    #[default]
+    Keep,
+    /// Its HMAC.
+    Hash,
+    /// Nothing.
+    Omit,
+}
+
+/// One rule: which webhooks it is for, and what is done with them.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rule {
+    /// All of it must hold.
+    pub(super) when: BTreeMap<Field, Test>,
+    /// Whether they are sent at all.
+    pub(super) send: bool,
+    /// The event's name.
+    pub(super) rename: Option<String>,
+    /// The form of its properties.
+    pub(super) properties: Shape,
+    /// Which share is sent.
+    pub(super) sample: Option<Sample>,
+    /// Of what that is a share.
+    pub(super) sample_by: SampleBy,
+    /// For people.
+    pub(super) note: Option<String>,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Rule {
+            when: BTreeMap::new(),
+            send: true,
+            rename: None,
+            properties: Shape::default(),
+            sample: None,
+            sample_by: SampleBy::default(),
+            note: None,
+        }
+    }
+}
+
+/// What is wrong in a document, and where.
+pub(crate) struct Mistake {
+    pub path: String,
+    pub problem: String,
+}
+
+/// What a destination is called in a document, and what of it may be changed.
+struct Scope {
+    name: &'static str,
+    /// Where the fields are that may go.
+    contents: &'static [&'static str],
+    /// Vero's `data` has no lists and no objects (Track API reference).
+    takes_scalars_alone: bool,
+    /// It knows its users by them.
+    needs_addresses: bool,
+}
+
+const SEGMENT: Scope = Scope {
+    name: "segment",
+    contents: &["properties", "traits", "context"],
+    takes_scalars_alone: false,
+    needs_addresses: false,
+};
+const VERO_TRACK: Scope =
+    Scope { name: "vero_track", contents: &["data"], takes_scalars_alone: true, needs_addresses: true };
+
+/// By these an event of ours is known when it comes back.
+const MARKS: [&str; 2] = ["library", "integration"];
+
+impl WebhookRules {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segment.is_none() && self.vero_track.is_none()
+    }
+
+    fn destinations(&self) -> impl Iterator<Item = (Scope, &DestinationRules)> {
+        let all = [(SEGMENT, &self.segment), (VERO_TRACK, &self.vero_track)];
+        all.into_iter().filter_map(|(scope, rules)| Some((scope, rules.as_ref()?)))
+    }
+
+    /// The first mistake that the types do not rule out.
+    pub(crate) fn check(&self) -> Result<(), Mistake> {
+        for (scope, rules) in self.destinations() {
+            rules.check(&scope)?;
+        }
+        Ok(())
+    }
+
+    /// Rules that no webhook ever meets, and why.
+    pub(crate) fn unreachable(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        for (scope, DestinationRules { rules, .. }) in self.destinations() {
+            for (later, rule) in rules.iter().enumerate() {
+                if let Some(earlier) = rules[..later].iter().position(|earlier| earlier.takes_all_of(rule)) {
+                    found.push(Mistake {
+                        path: format!("webhooks.{}.rules[{later}]", scope.name),
+                        problem: format!("is never reached: rules[{earlier}] takes all that it is for"),
+                    });
+                }
+            }
+        }
+        found
+    }
+}
+
+impl DestinationRules {
+    fn check(&self, scope: &Scope) -> Result<(), Mistake> {
+        let top = format!("webhooks.{}", scope.name);
+        if scope.needs_addresses && self.address != AddressPolicy::Keep {
+            return mistake(
+                format!("{top}.address"),
+                "must be `keep`: Vero knows its users by their addresses",
+            );
+        }
+        if !self.default.when.is_empty() {
+            return mistake(
+                format!("{top}.default.when"),
+                "has no place here: the default is for all others",
+            );
+        }
+        for (place, path) in self.omit.iter().enumerate() {
+            let place = format!("{top}.omit[{place}]");
+            let keys = path.keys();
+            let is_inside = keys.len() > 1 && scope.contents.contains(&keys[0]);
+            if !is_inside {
+                let contents: Vec<String> = scope.contents.iter().map(|name| format!("/{name}/…")).collect();
+                return mistake(place, &format!("is no path of what may go: {}", contents.join(", ")));
+            }
+            if keys[0] == "context" && MARKS.contains(&keys[1]) || OWN.contains(&keys[1]) {
+                return mistake(place, "is a mark of the relay's own, by which it knows its events");
+            }
+        }
+        for (place, rule) in self.rules.iter().enumerate() {
+            rule.check(scope, &format!("{top}.rules[{place}]"))?;
+        }
+        self.default.check(scope, &format!("{top}.default"))
+    }
+}
+
+impl Rule {
+    fn takes_all_of(&self, other: &Rule) -> bool {
+        { self.when.iter() }
+            .all(|(field, test)| other.when.get(field).is_some_and(|narrower| test.follows_from(narrower)))
+    }
+
+    fn check(&self, scope: &Scope, top: &str) -> Result<(), Mistake> {
+        if let Some(rename) = &self.rename {
+            let path = format!("{top}.rename");
+            if rename.trim().is_empty() {
+                return mistake(path, "is empty");
+            }
+            if is_too_long(rename) {
+                return mistake(path, "has over 254 characters, more than Vero takes");
+            }
+            if is_reserved(rename) {
+                return mistake(path, "is an event that Vero keeps for itself");
+            }
+        }
+        let top = format!("{top}.properties");
+        for (part, name) in self.properties.names() {
+            if name.trim().is_empty() {
+                return mistake(format!("{top}.{part}"), "gives a property an empty name");
+            }
+            if OWN.contains(&name) {
+                return mistake(format!("{top}.{part}"), "takes a name of the relay's own");
+            }
+        }
+        if self.properties.omit.iter().chain(self.properties.rename.keys()).any(|name| OWN.contains(&&**name))
+        {
+            return mistake(top, "changes a property of the relay's own");
+        }
+        let constants = self.properties.set.iter();
+        if let Some((name, _)) =
+            { constants }.find(|(_, constant)| scope.takes_scalars_alone && !constant.is_scalar)
+        {
+            return mistake(
+                format!("{top}.set.{name}"),
+                "must be a text, a number or a boolean: Vero takes no other",
+            );
+        }
+        Ok(())
+    }
+}
+
+fn mistake(path: String, problem: &str) -> Result<(), Mistake> {
+    Err(Mistake { path, problem: problem.to_owned() })
+}

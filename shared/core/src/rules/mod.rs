@@ -1,0 +1,194 @@
+//! Rules: which webhooks go to which destination, and in what form. They are a part of the blueprint.
+//!
+//! - `document`: the part as a user writes it, and what is wrong with one.
+//! - `condition`: which webhooks a rule is for. `sample`: which share of them.
+//! - `shape`: properties that are picked, left out, renamed, copied and set.
+//! - `address`: addresses that are hashed or left out. `prefetcher`: opens by machines.
+//!
+//! A destination without rules is mapped as if this module did not exist.
+
+mod address;
+mod condition;
+mod document;
+mod prefetcher;
+mod sample;
+mod shape;
+
+use crate::delivery::DeliveryOutcome;
+use crate::envelope::{Envelope, Payload};
+use crate::json::{Json, Object, quote};
+use crate::mapping::segment::{TooLarge, changed_messages, messages};
+use crate::mapping::vero_track::{Skip, VeroRequest, from_webhook};
+use crate::names::{Naming, normalised};
+use crate::webhook::Webhook;
+
+pub use address::AddressKey;
+pub(crate) use document::Mistake;
+pub use document::{AddressPolicy, DestinationRules, Rule, WebhookRules};
+
+/// A webhook that rules are applied to.
+#[derive(Debug, Clone, Copy)]
+pub struct RuledWebhook<'e, 'a> {
+    /// Its envelope, with the payload as it was received.
+    pub envelope: &'e Envelope<'a>,
+    /// The payload, read.
+    pub webhook: &'e Webhook<'a>,
+}
+
+impl<'a> RuledWebhook<'_, 'a> {
+    fn payload(&self) -> Option<Json<'a>> {
+        match self.envelope.payload {
+            Payload::Object(payload) => Some(payload),
+            Payload::Base64(_) => None,
+        }
+    }
+}
+
+impl WebhookRules {
+    /// The messages that Segment is sent, as [`messages`] makes them and these rules change them.
+    ///
+    /// # Errors
+    /// What becomes of the webhook when nothing is sent: a rule leaves it out, or it is too large.
+    pub fn to_segment(
+        &self,
+        event: RuledWebhook<'_, '_>,
+        naming: &Naming,
+        key: &AddressKey,
+    ) -> Result<Vec<String>, DeliveryOutcome> {
+        let (id, webhook) = (&event.envelope.id, event.webhook);
+        let messages = match &self.segment {
+            None => messages(id, webhook, naming),
+            Some(rules) => {
+                let rule = rules.admit(event)?;
+                changed_messages(id, webhook, naming, &|message| {
+                    rules.segment_message(rule, event, message, key)
+                })
+            }
+        };
+        messages.map_err(|TooLarge| DeliveryOutcome::rejected("too_large"))
+    }
+
+    /// The request that Vero is sent, as [`from_webhook`] makes it and these rules change it.
+    ///
+    /// # Errors
+    /// What becomes of the webhook when nothing is sent.
+    pub fn to_vero(
+        &self,
+        event: RuledWebhook<'_, '_>,
+        naming: &Naming,
+    ) -> Result<VeroRequest, DeliveryOutcome> {
+        let mapped = || from_webhook(&event.envelope.id, event.webhook, naming);
+        let Some(rules) = &self.vero_track else { return mapped() };
+        if !naming.is_tracked(event.webhook.kind.as_deref()) {
+            return Err(Skip::TypeNotTracked.into());
+        }
+        let rule = rules.admit(event)?;
+        let request = mapped()?;
+        if naming.looks_for_loops()
+            && event.webhook.trigger_event().is_some_and(|name| rules.sends_under(&name))
+        {
+            return Err(Skip::Loop.into());
+        }
+        if !rules.changes(rule, event) {
+            return Ok(request);
+        }
+        Ok(request.with_fields(|fields| {
+            let name = rule.rename.as_deref().map(quote);
+            let mut fields = fields;
+            if let Some(name) = &name {
+                fields.set("event_name", Json::written(name));
+            }
+            rules.change(rule, event, &mut fields, "data");
+            fields.rest().unwrap_or_default()
+        }))
+    }
+
+    /// Whether addresses are hashed for some destination, which takes a secret.
+    pub fn needs_key(&self) -> bool {
+        self.segment.as_ref().is_some_and(|rules| rules.address == AddressPolicy::Hash)
+    }
+}
+
+impl DestinationRules {
+    /// The rule for a webhook, if it is sent at all.
+    fn admit(&self, event: RuledWebhook<'_, '_>) -> Result<&Rule, DeliveryOutcome> {
+        let rule = self.rule_for(event).map_or(&self.default, |at| &self.rules[at]);
+        if !rule.send {
+            return Err(Skip::Dropped.into());
+        }
+        match &rule.sample {
+            Some(sample) if !sample.has(rule.sample_by, event) => Err(Skip::NotSampled.into()),
+            _ => Ok(rule),
+        }
+    }
+
+    /// The place of the first rule that a webhook meets; `None`: the default holds.
+    pub fn rule_for(&self, event: RuledWebhook<'_, '_>) -> Option<usize> {
+        let mut payload = None;
+        self.rules.iter().position(|rule| {
+            rule.when.iter().all(|(field, test)| condition::holds(field, test, event, &mut payload))
+        })
+    }
+
+    /// Whether a name at the destination is one that a rule gives.
+    fn sends_under(&self, name: &str) -> bool {
+        let name = normalised(name);
+        let rules = self.rules.iter().chain([&self.default]);
+        { rules }
+            .any(|rule| rule.send && rule.rename.as_deref().is_some_and(|rename| normalised(rename) == name))
+    }
+
+    fn is_hinted(&self, event: RuledWebhook<'_, '_>) -> bool {
+        self.machine_open && prefetcher::opened(event.webhook)
+    }
+
+    fn changes(&self, rule: &Rule, event: RuledWebhook<'_, '_>) -> bool {
+        let keeps = rule.rename.is_none() && rule.properties.is_empty() && self.omit.is_empty();
+        !keeps || self.is_hinted(event)
+    }
+
+    fn change<'a>(
+        &'a self,
+        rule: &'a Rule,
+        event: RuledWebhook<'_, 'a>,
+        message: &mut Object<'a>,
+        content_name: &str,
+    ) {
+        if let Some(content) = message.open(&[content_name]) {
+            rule.properties.apply(content, event.payload(), content_name == "data");
+            if self.is_hinted(event) {
+                content.set("machine_open", Json::written("true"));
+            }
+        }
+        for path in &self.omit {
+            path.take_from(message);
+        }
+    }
+
+    fn segment_message(
+        &self,
+        rule: &Rule,
+        event: RuledWebhook<'_, '_>,
+        message: String,
+        key: &AddressKey,
+    ) -> String {
+        let message = if self.changes(rule, event) { self.reshaped(rule, event, &message) } else { message };
+        match self.address {
+            AddressPolicy::Keep => message,
+            policy => address::hidden(&message, event, policy, key),
+        }
+    }
+
+    fn reshaped(&self, rule: &Rule, event: RuledWebhook<'_, '_>, message: &str) -> String {
+        // It is of our own making, and so an object.
+        let Some(mut fields) = Object::parse(Json::written(message)) else { return message.to_owned() };
+        let name = rule.rename.as_deref().map(quote);
+        let is_event = event.webhook.is_event() && fields.get("event").is_some();
+        if let Some(name) = name.as_deref().filter(|_| is_event) {
+            fields.set("event", Json::written(name));
+        }
+        let content = if fields.get("traits").is_some() { "traits" } else { "properties" };
+        self.change(rule, event, &mut fields, content);
+        fields.rest().unwrap_or_default()
+    }
+}

@@ -1,0 +1,346 @@
+//! What rules change of any webhook, and what they never do.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use proptest::prelude::*;
+use relay_core::blueprint::Blueprint;
+use relay_core::delivery::DeliveryOutcome;
+use relay_core::envelope::{Envelope, EventId, Payload, Source};
+use relay_core::mapping::{segment, vero_track};
+use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
+use relay_core::rules::{AddressKey, RuledWebhook};
+use relay_core::webhook::Webhook;
+use serde_json::{Map, Value, json};
+
+use crate::properties::{received_at, webhook};
+
+const MIXED: &str = "Ana.O'Neil+x@Example.ORG";
+
+fn naming() -> Naming {
+    Naming::new(EventNames::default(), TrackTypes::All, false)
+}
+
+fn document(webhooks: &Value) -> Blueprint {
+    Blueprint::parse(&json!({"version": 2, "webhooks": webhooks}).to_string()).unwrap()
+}
+
+/// What both destinations are sent of a webhook, or why they are sent nothing.
+fn sent(
+    payload: &str,
+    blueprint: &Blueprint,
+) -> (Result<Vec<String>, DeliveryOutcome>, Result<String, DeliveryOutcome>) {
+    let json: relay_core::json::Json<'_> = serde_json::from_str(payload).unwrap();
+    let envelope = Envelope {
+        id: EventId::parse("e1").unwrap(),
+        source: Source::Vero,
+        received_at: received_at(),
+        place: 0,
+        through_segment: false,
+        destinations: None,
+        attempt: 0,
+        payload: Payload::Object(json),
+    };
+    let read = Webhook::read(json, received_at());
+    let event = RuledWebhook { envelope: &envelope, webhook: &read };
+    let rules = blueprint.webhooks();
+    let to_segment = rules.to_segment(event, &naming(), &AddressKey::new("secret"));
+    (to_segment, rules.to_vero(event, &naming()).map(|request| request.body("t")))
+}
+
+/// Every text that is an address, in lower case.
+fn addresses(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => {
+            let text = text.trim();
+            // What has these is a URL, of which a part may be an address.
+            let is_url = text.contains(['/', '?', '&', '=', ':']);
+            let is_address = |(local, domain): (&str, &str)| {
+                !local.is_empty() && domain.contains('.') && !domain.contains('@')
+            };
+            if !is_url && !text.contains(char::is_whitespace) && text.split_once('@').is_some_and(is_address)
+            {
+                found.push(text.to_lowercase());
+            }
+        }
+        Value::Array(elements) => elements.iter().for_each(|element| addresses(element, found)),
+        Value::Object(fields) => fields.values().for_each(|value| addresses(value, found)),
+        _ => (),
+    }
+}
+
+fn rule() -> impl Strategy<Value = Value> {
+    let types = prop::sample::select(WEBHOOK_TYPES.map(|row| row.name).to_vec());
+    let when = prop_oneof![
+        types.prop_map(|kind| json!({"type": kind})),
+        Just(json!({"channel": ["sms", "email"]})),
+        Just(json!({"user_id": {"prefix": "1"}})),
+        Just(json!({"/campaign/locale": {"exists": true}})),
+        Just(json!({"campaign_tag": "a", "/event/data": {"exists": false}})),
+        Just(json!({})),
+    ];
+    let shape = prop_oneof![
+        Just(json!({})),
+        Just(json!({"pick": ["email_id", "campaign_id"], "rename": {"email_id": "id"}})),
+        Just(json!({"omit": ["sent_to", "vero"], "copy": {"whole": "/campaign"}})),
+        Just(json!({"set": {"a": 1, "b": "é"}, "copy": {"kind": "/type"}})),
+    ];
+    (when, shape, any::<bool>(), prop::option::of(0.0..=1.0), prop::option::of("[A-Z][a-z]{1,9}")).prop_map(
+        |(when, properties, send, sample, rename)| {
+            json!({"when": when, "properties": properties, "send": send, "sample": sample, "rename": rename})
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whole texts, parts of texts, URLs and the customer's own events: nobody finds an address of the event in them.
+    #[test]
+    fn no_message_has_an_address_of_the_event(
+        webhook in webhook(),
+        local in "[a-zé]{1,6}([.+'_-][a-z]{1,3})?",
+        policy in prop::sample::select(vec!["hash", "omit"]),
+    ) {
+        let address = format!("{local}@mail.example.org");
+        let mut webhook: Map<String, Value> = webhook;
+        webhook.insert("bounce_message".into(), format!("550 <{}>: unknown", address.to_uppercase()).into());
+        let encoded: String = address.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let link = format!("https://example.org/?to={}&from={encoded}", address.replace('@', "%40"));
+        webhook.insert("link".into(), link.into());
+        webhook.insert("only".into(), "https://example.org/?to=bo%2Bx%40example.org".into());
+        webhook.insert("event".into(), json!({"name": "n", "data": {"cc": [address, MIXED], "text": format!("to {MIXED}.")}}));
+        let mut all = Vec::new();
+        // The id of a message looks like an address, and is none.
+        let mut looked_at = webhook.clone();
+        looked_at.remove("message_id");
+        if let Some(campaign) = looked_at.get_mut("campaign").and_then(Value::as_object_mut) {
+            campaign.remove("message_id");
+        }
+        addresses(&Value::Object(looked_at), &mut all);
+        let payload = Value::Object(webhook).to_string();
+        let (to_segment, _) = sent(&payload, &document(&json!({"segment": {"address": policy}})));
+        for message in to_segment.unwrap() {
+            let lower = message.to_lowercase();
+            for address in &all {
+                // Of a JSON text what its reader reads.
+                let spelled = json!(address).to_string();
+                let spelled = spelled.trim_matches('"');
+                prop_assert!(!lower.contains(spelled), "{address} is in {message}");
+                prop_assert!(!lower.contains(&spelled.replace('@', "%40")), "{address} is in {message}");
+            }
+            prop_assert!(!lower.contains(&encoded.to_lowercase()) && !lower.contains("bo%2b"), "{message}");
+            let message: Value = serde_json::from_str(&message).unwrap();
+            let names_somebody = ["userId", "anonymousId"].iter().any(|key| message[key].is_string());
+            prop_assert!(names_somebody && message["messageId"].is_string(), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_document_without_rules_changes_no_byte(webhook in webhook()) {
+        let payload = Value::Object(webhook).to_string();
+        let read = Webhook::read(serde_json::from_str(&payload).unwrap(), received_at());
+        let id = EventId::parse("e1").unwrap();
+        let plain = (
+            segment::messages(&id, &read, &naming()).map_err(|_| DeliveryOutcome::rejected("too_large")),
+            vero_track::from_webhook(&id, &read, &naming()).map(|request| request.body("t")),
+        );
+        let none = json!({"segment": {"rules": [], "default": {}}, "vero_track": {"address": "keep"}});
+        for blueprint in [Blueprint::default(), document(&none)] {
+            prop_assert_eq!(&sent(&payload, &blueprint), &plain);
+        }
+        // A rule that is for nobody changes nothing either.
+        let nobody = json!({"rules": [{"when": {"user_id": "nobody at all"}, "send": false}]});
+        prop_assert_eq!(sent(&payload, &document(&json!({"segment": nobody, "vero_track": nobody}))), plain);
+    }
+
+    /// Any rules: what is sent is what a destination takes, or there is a reason.
+    #[test]
+    fn rules_keep_a_message_whole(webhook in webhook(), rules in prop::collection::vec(rule(), 0..6)) {
+        let payload = Value::Object(webhook).to_string();
+        let vero_rules: Vec<Value> = rules
+            .iter()
+            .cloned()
+            .map(|mut rule| {
+                rule["properties"]["copy"].take();
+                rule
+            })
+            .map(|mut rule| {
+                rule["properties"].as_object_mut().unwrap().retain(|_, value| !value.is_null());
+                rule
+            })
+            .collect();
+        let blueprint = document(&json!({"segment": {"rules": rules}, "vero_track": {"rules": vero_rules}}));
+        let (to_segment, to_vero) = sent(&payload, &blueprint);
+        for message in to_segment.into_iter().flatten() {
+            let message: Value = serde_json::from_str(&message).unwrap();
+            prop_assert!(message["messageId"].as_str().is_some_and(|id| id.starts_with("vr-e1")), "{message}");
+            prop_assert_eq!(&message["integrations"], &json!({"Vero": false}));
+            prop_assert_eq!(&message["context"]["library"]["name"], "vero-relay");
+        }
+        if let Ok(body) = to_vero {
+            let body: Value = serde_json::from_str(&body).unwrap();
+            prop_assert_eq!(&body["data"]["webhook_id"], "e1");
+            prop_assert!(body["event_name"].as_str().is_some_and(|name| !name.is_empty()), "{body}");
+        }
+    }
+
+    /// Where no webhook meets two rules, their order says nothing.
+    #[test]
+    fn the_order_of_rules_for_different_types_changes_nothing(webhook in webhook(), seed in any::<prop::sample::Index>()) {
+        let payload = Value::Object(webhook).to_string();
+        let mut rules: Vec<Value> = WEBHOOK_TYPES
+            .iter()
+            .map(|row| json!({"when": {"type": row.name}, "rename": format!("My {}", row.event), "send": row.name != "sent"}))
+            .collect();
+        let before = sent(&payload, &document(&json!({"segment": {"rules": rules}, "vero_track": {"rules": rules}})));
+        let by = seed.index(rules.len());
+        rules.rotate_left(by);
+        rules.reverse();
+        let after = sent(&payload, &document(&json!({"segment": {"rules": rules}, "vero_track": {"rules": rules}})));
+        prop_assert_eq!(before, after);
+    }
+}
+
+#[test]
+fn the_first_rule_wins_and_the_default_is_for_the_rest() {
+    let blueprint = document(&json!({"segment": {
+        "rules": [
+            {"when": {"type": "sent", "channel": "sms"}, "rename": "A"},
+            {"when": {"type": "sent"}, "rename": "B"},
+        ],
+        "default": {"send": false},
+    }}));
+    let name = |payload: Value| {
+        let (to_segment, _) = sent(&payload.to_string(), &blueprint);
+        to_segment.map(|messages| serde_json::from_str::<Value>(&messages[0]).unwrap()["event"].clone())
+    };
+    assert_eq!(name(json!({"type": "sent", "campaign": {"channel": "sms"}})).unwrap(), "A");
+    assert_eq!(name(json!({"type": "sent", "campaign": {"channel": "email"}})).unwrap(), "B");
+    assert_eq!(name(json!({"type": "opened"})), Err(DeliveryOutcome::Skipped("dropped")));
+}
+
+#[test]
+fn conditions_look_at_what_they_name() {
+    let payload = json!({
+        "type": "clicked", "user": {"id": "eu-7"}, "n": 5, "yes": true, "none": null, "list": ["a", 2],
+        "campaign": {"id": 12, "name": "May", "group": "EU news", "tags": ["test", "x"], "type": "transactional",
+            "channel": "email", "locale": "en-US"},
+    });
+    let meets = |when: Value| {
+        let rules = json!({"segment": {"rules": [{"when": when}], "default": {"send": false}}});
+        sent(&payload.to_string(), &document(&rules)).0.is_ok()
+    };
+    for when in [
+        json!({}),
+        json!({"type": ["opened", "clicked"]}),
+        json!({"user_id": {"prefix": "eu-"}}),
+        json!({"campaign_id": 12}),
+        json!({"campaign_id": "12", "campaign_name": "May", "campaign_type": "transactional"}),
+        json!({"campaign_tag": "test", "campaign_group": {"prefix": "EU "}}),
+        json!({"/campaign/locale": ["de-DE", "en-US"], "/n": 5, "/yes": true}),
+        json!({"/list": 2, "/none": {"exists": false}, "/list ": {"exists": false}, "channel": {"exists": true}}),
+    ] {
+        assert!(meets(when.clone()), "{when}");
+    }
+    for when in [
+        json!({"type": "opened"}),
+        json!({"type": {"exists": false}}),
+        json!({"user_id": {"prefix": "us-"}}),
+        json!({"campaign_tag": "tes"}),
+        json!({"campaign_id": 12, "channel": "sms"}),
+        json!({"/campaign": "EU news"}),
+        json!({"/none": {"exists": true}}),
+        json!({"/campaign/locale/x": {"exists": true}}),
+    ] {
+        assert!(!meets(when.clone()), "{when}");
+    }
+}
+
+#[test]
+fn what_a_rule_renames_at_vero_does_not_come_back() {
+    let payload =
+        json!({"type": "opened", "user": {"id": 1}, "campaign": {"trigger-event": "newsletter_OPENED"}})
+            .to_string();
+    let document =
+        json!({"vero_track": {"rules": [{"when": {"type": "sent"}, "rename": "Newsletter Opened"}]}});
+    let blueprint = Blueprint::parse(&json!({"version": 2, "webhooks": document}).to_string()).unwrap();
+    let read: relay_core::json::Json<'_> = serde_json::from_str(&payload).unwrap();
+    let envelope = format!(
+        r#"{{"version":1,"id":"e1","source":"vero","received_at":"2026-11-21T05:04:03.123Z","payload":{payload}}}"#
+    );
+    let envelope = Envelope::parse(&envelope).unwrap();
+    let webhook = Webhook::read(read, received_at());
+    let event = RuledWebhook { envelope: &envelope, webhook: &webhook };
+    let skipped = blueprint.webhooks().to_vero(event, &Naming::default());
+    assert_eq!(skipped.unwrap_err(), DeliveryOutcome::Skipped("loop"));
+    let off = Naming::new(EventNames::default(), TrackTypes::default(), false);
+    assert!(blueprint.webhooks().to_vero(event, &off).is_ok());
+}
+
+#[test]
+fn an_open_by_a_machine_says_so() {
+    let hinted = |kind: &str, agent: &str| {
+        let payload = json!({"type": kind, "user": {"id": 1}, "user_agent": agent}).to_string();
+        let rules = json!({"segment": {"machine_open": true}, "vero_track": {"machine_open": true}});
+        let (to_segment, to_vero) = sent(&payload, &document(&rules));
+        let message: Value = serde_json::from_str(&to_segment.unwrap()[0]).unwrap();
+        let body: Value = serde_json::from_str(&to_vero.unwrap()).unwrap();
+        assert_eq!(message["properties"]["machine_open"], body["data"]["machine_open"]);
+        message["properties"]["machine_open"] == true
+    };
+    assert!(hinted("opened", "Mozilla/5.0"));
+    assert!(!hinted("clicked", "Mozilla/5.0"));
+    assert!(!hinted("opened", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15"));
+}
+
+#[test]
+fn deep_nesting_and_odd_ids_hide_addresses_too() {
+    let deep = 20_000;
+    let nested = format!(r#"{}"Ana@Example.org"{}"#, "[".repeat(deep), "]".repeat(deep));
+    let payloads = [
+        format!(r#"{{"type":"sent","user":{{"id":1}},"x":{nested}}}"#),
+        r#"{"type":"sent","user":{"id":"ana%40example.org"}}"#.to_owned(),
+        r#"{"type":"sent","user":{"email":"ana@example.org"},"message_id":"2019.ana@example.org"}"#.to_owned(),
+        r#"{"type":"user_updated","user":{"id":1},"changes":{"ana@example.org":1,"email":"Ana@Example.org"}}"#.to_owned(),
+    ];
+    for policy in ["hash", "omit"] {
+        for payload in &payloads {
+            let (to_segment, _) = sent(payload, &document(&json!({"segment": {"address": policy}})));
+            let messages = to_segment.unwrap().concat().to_lowercase();
+            let shown = &messages[..messages.len().min(400)];
+            assert!(!messages.contains("ana@") && !messages.contains("ana%40"), "{policy}: {shown}");
+        }
+    }
+    // The id of a message alone is no address.
+    let (to_segment, _) = sent(
+        r#"{"type":"sent","message_id":"2019.1@veromail.com"}"#,
+        &document(&json!({"segment": {"address": "hash"}})),
+    );
+    assert!(to_segment.unwrap()[0].contains(r#""email_id":"2019.1@veromail.com""#));
+}
+
+#[test]
+fn rules_come_before_whatever_else_would_be_said_of_a_webhook() {
+    let too_long = json!({"type": "sent", "user": {"id": "x".repeat(255)}}).to_string();
+    let none = document(&json!({"vero_track": {"default": {"send": false}}}));
+    assert_eq!(sent(&too_long, &none).1, Err(DeliveryOutcome::Skipped("dropped")));
+    let long = json!({"type": "sent", "bounce_message": "x".repeat(33_000)}).to_string();
+    let short = document(&json!({"segment": {"default": {"properties": {"omit": ["bounce_message"]}}}}));
+    assert!(sent(&long, &short).0.is_ok());
+    let copies = document(&json!({"vero_track": {"default": {"properties": {
+        "copy": {"all": "/campaign", "tags": "/campaign/tags", "locale": "/campaign/locale"}
+    }}}}));
+    let payload =
+        json!({"type": "sent", "user": {"id": 1}, "campaign": {"tags": ["a"], "locale": "de"}}).to_string();
+    let body: Value = serde_json::from_str(&sent(&payload, &copies).1.unwrap()).unwrap();
+    assert_eq!(body["data"], json!({"campaign_locale": "de", "webhook_id": "e1", "locale": "de"}));
+    let twice = r#"{"type":"user_created","user":{"id":1,"phone":"1","phone":"2"}}"#;
+    let omits = document(&json!({"segment": {"omit": ["/traits/phone"]}}));
+    assert!(!sent(twice, &omits).0.unwrap()[0].contains("phone"));
+}
+
+#[test]
+fn a_message_that_rules_make_too_large_is_a_dead_letter() {
+    let rules = json!({"segment": {"default": {"properties": {"set": {"long": "x".repeat(33_000)}}}}});
+    let (to_segment, _) = sent(r#"{"type":"sent"}"#, &document(&rules));
+    assert_eq!(to_segment, Err(DeliveryOutcome::rejected("too_large")));
+}
