@@ -197,7 +197,14 @@ fn complaints(stack: &Stack, posted: &Posted) -> Vec<String> {
         let refused = if refused.is_empty() { String::new() } else { format!(", {} refused", refused.len()) };
         Some(format!("{name}: {destination} received {taken} of {expected}{refused} (webhook {id})"))
     };
-    stack.watched.iter().copied().filter_map(of).collect()
+    let mut complaints: Vec<String> = stack.watched.iter().copied().filter_map(of).collect();
+    // The address of a sample, which rules may have hidden from Segment.
+    let address = posted.sample.webhook["user"]["email"].as_str().filter(|_| stack.hides_addresses());
+    let to_segment = deliveries.iter().filter(|delivery| delivery.destination == Destination::Segment);
+    let shown =
+        to_segment.filter(|one| address.is_some_and(|address| one.message.to_string().contains(address)));
+    complaints.extend(shown.map(|_| format!("{name}: segment received its address (webhook {id})")));
+    complaints
 }
 
 #[cfg(test)]

@@ -170,6 +170,11 @@ impl Stack {
         fs::write(file, running.to_string()).with_context(|| format!("cannot write {}", file.display()))
     }
 
+    /// Whether Segment is to get no address.
+    pub(crate) fn hides_addresses(&self) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.webhooks().hides_addresses())
+    }
+
     /// The inspector's page.
     pub fn inspector_url(&self) -> &str {
         &self.inspector_url

@@ -103,6 +103,11 @@ impl WebhookRules {
         }))
     }
 
+    /// Whether Segment gets no address.
+    pub fn hides_addresses(&self) -> bool {
+        self.segment.as_ref().is_some_and(|rules| rules.address != AddressPolicy::Keep)
+    }
+
     /// Whether addresses are hashed for some destination, which takes a secret.
     pub fn needs_key(&self) -> bool {
         self.segment.as_ref().is_some_and(|rules| rules.address == AddressPolicy::Hash)
