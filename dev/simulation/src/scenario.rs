@@ -75,44 +75,28 @@ impl fmt::Display for Mishap {
 
 use Mishap::*;
 
+const DESTINATION: &[Mishap] = &[
+    Refused,
+    Throttled,
+    Hangs,
+    Breaks,
+    Unreachable,
+    Slow,
+    AnswerLost,
+    AnswerLate,
+    Stale,
+    Partly,
+    Unauthorized,
+];
+
 /// Which mishaps a place knows.
 pub const MISHAPS: [(Place, &[Mishap]); 10] = [
     (Place::Sqs, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Partly]),
     (Place::Queue, &[Twice, NotDeleted]),
     (Place::Ssm, &[Refused, Throttled, Hangs, Breaks]),
     (Place::Firehose, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Partly]),
-    (
-        Place::Segment,
-        &[
-            Refused,
-            Throttled,
-            Hangs,
-            Breaks,
-            Unreachable,
-            Slow,
-            AnswerLost,
-            AnswerLate,
-            Stale,
-            Partly,
-            Unauthorized,
-        ],
-    ),
-    (
-        Place::Vero,
-        &[
-            Refused,
-            Throttled,
-            Hangs,
-            Breaks,
-            Unreachable,
-            Slow,
-            AnswerLost,
-            AnswerLate,
-            Stale,
-            Partly,
-            Unauthorized,
-        ],
-    ),
+    (Place::Segment, DESTINATION),
+    (Place::Vero, DESTINATION),
     (Place::Logs, &[Refused, Throttled, Hangs, Breaks]),
     (Place::Replay, &[Dies]),
     (Place::Worker, &[Dies, Starved]),

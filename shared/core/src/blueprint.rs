@@ -222,17 +222,8 @@ impl Blueprint {
             if is_call(name) {
                 return mistake(path, NO_EVENT);
             }
-            if let Some(rename) = &rule.rename {
-                let path = format!("{path}.rename");
-                if rename.trim().is_empty() {
-                    return mistake(path, "is empty");
-                }
-                if is_too_long(rename) {
-                    return mistake(path, "has over 254 characters, more than Vero takes");
-                }
-                if is_reserved(rename) {
-                    return mistake(path, "is an event that Vero keeps for itself");
-                }
+            if let Some(problem) = rule.rename.as_deref().and_then(mistake_in_name) {
+                return mistake(format!("{path}.rename"), problem);
             }
             for (from, to) in &rule.properties {
                 let path = format!("{path}.properties.{from}");
@@ -275,9 +266,16 @@ fn webhook_objects(document: &Value) -> Vec<(String, &Value)> {
     objects
 }
 
-/// Whether Vero keeps an event's name for itself.
-pub(crate) fn is_reserved(name: &str) -> bool {
-    RESERVED_EVENTS.iter().any(|reserved| normalised(reserved) == normalised(name))
+/// What is wrong with an event's name at Vero.
+pub(crate) fn mistake_in_name(name: &str) -> Option<&'static str> {
+    if name.trim().is_empty() {
+        return Some("is empty");
+    }
+    if is_too_long(name) {
+        return Some("has over 254 characters, more than Vero takes");
+    }
+    let is_reserved = RESERVED_EVENTS.iter().any(|reserved| normalised(reserved) == normalised(name));
+    is_reserved.then_some("is an event that Vero keeps for itself")
 }
 
 impl From<Mistake> for BlueprintError {

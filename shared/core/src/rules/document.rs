@@ -7,8 +7,7 @@ use serde::{Deserialize, Deserializer};
 use super::condition::{Field, Path, Test};
 use super::sample::{Sample, SampleBy};
 use super::shape::{OWN, Shape};
-use crate::blueprint::is_reserved;
-use crate::identity::is_too_long;
+use crate::blueprint::mistake_in_name;
 
 /// What is done with webhooks, at each destination.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -196,17 +195,8 @@ impl Rule {
     }
 
     fn check(&self, scope: &Scope, top: &str) -> Result<(), Mistake> {
-        if let Some(rename) = &self.rename {
-            let path = format!("{top}.rename");
-            if rename.trim().is_empty() {
-                return mistake(path, "is empty");
-            }
-            if is_too_long(rename) {
-                return mistake(path, "has over 254 characters, more than Vero takes");
-            }
-            if is_reserved(rename) {
-                return mistake(path, "is an event that Vero keeps for itself");
-            }
+        if let Some(problem) = self.rename.as_deref().and_then(mistake_in_name) {
+            return mistake(format!("{top}.rename"), problem);
         }
         let top = format!("{top}.properties");
         for (part, name) in self.properties.names() {
