@@ -15,7 +15,7 @@ use super::Done;
 use crate::cloud::Cloud;
 use crate::console::{BOLD, Console, DIM, GREEN, RED, YELLOW, styled};
 use crate::error::Error;
-use crate::model::mapping::changes;
+use crate::model::mapping::{changes, unsent};
 use crate::model::state::Stack;
 use crate::options::{Rules, RulesTry};
 
@@ -61,6 +61,9 @@ fn check(console: Console, file: &Path) -> Done {
         document.oddities().iter().map(|odd| format!("{} {}", odd.path, odd.problem)).collect();
     console.show(&json!({"is_valid": true, "oddities": oddities}), || {
         console.say(format!("{} can be used", file.display()));
+        if document.webhooks().needs_key() {
+            console.say(format!("It hashes addresses: the stack needs {HASH_SECRET} (docs/rules.md)"));
+        }
         for oddity in &oddities {
             console.say(format!("{} {oddity}", styled(YELLOW, "odd:")));
         }
@@ -74,7 +77,7 @@ fn try_out(console: Console, options: &RulesTry) -> Done {
         Some(file) => read(file)?.1,
         None => Blueprint::default(),
     };
-    let mut all = BTreeMap::new();
+    let (mut all, mut unsent_before) = (BTreeMap::new(), BTreeMap::new());
     for file in files(&options.events)? {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = fs::read_to_string(&file).map_err(|error| Error::Io(name.clone(), error))?;
@@ -97,6 +100,7 @@ fn try_out(console: Console, options: &RulesTry) -> Done {
             attempt: 0,
             payload: Payload::Object(payload),
         };
+        unsent_before.insert(name.clone(), unsent(&envelope, &Stack::default(), &before));
         all.insert(name, changes(&envelope, &Stack::default(), &before, &after));
     }
     console.show(&all, || {
@@ -104,7 +108,11 @@ fn try_out(console: Console, options: &RulesTry) -> Done {
             console.say(styled(BOLD, name));
             for (part, lines) in parts {
                 match &lines[..] {
-                    [] => console.say(format!("  {part}  {}", styled(DIM, "as before"))),
+                    [] => {
+                        let nothing = unsent_before.get(name).and_then(|unsent| unsent.get(part));
+                        let what = nothing.map_or("as before".to_owned(), |why| format!("{why}, as before"));
+                        console.say(format!("  {part}  {}", styled(DIM, what)));
+                    }
                     lines => {
                         console.say(format!("  {part}"));
                         lines

@@ -431,6 +431,7 @@ mod tests {
                 "webhooks.segment.rules[0].when.channel",
                 "expected a text",
             ),
+            (&rule(r#""sample":"20%""#), "webhooks.segment.rules[0].sample", "from 0 to 1"),
             (&rule(r#""sample":1.5"#), "webhooks.segment.rules[0].sample", "from 0 to 1"),
             (&rule(r#""rename":"Visited site""#), "webhooks.segment.rules[0].rename", "keeps for itself"),
             (

@@ -1,13 +1,14 @@
 //! A share of users or messages, by a hash: the same one is always in or out, after any restart.
 
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::RuledWebhook;
 
 /// How much is sent, as a bound on 64 bits of a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "f64")]
+#[serde(try_from = "Value")]
 pub struct Sample {
     bound: u128,
 }
@@ -23,6 +24,14 @@ pub enum SampleBy {
     Event,
 }
 
+impl TryFrom<Value> for Sample {
+    type Error = &'static str;
+
+    fn try_from(share: Value) -> Result<Self, &'static str> {
+        Sample::try_from(share.as_f64().unwrap_or(f64::NAN))
+    }
+}
+
 impl TryFrom<f64> for Sample {
     type Error = &'static str;
 
@@ -31,7 +40,7 @@ impl TryFrom<f64> for Sample {
         const ALL: f64 = (1_u128 << u64::BITS) as f64;
         match share {
             0.0..=1.0 => Ok(Sample { bound: (share * ALL) as u128 }),
-            _ => Err("no share, expected a number from 0 to 1"),
+            _ => Err("no share, expected a number from 0 to 1, such as 0.2 for 20 %"),
         }
     }
 }

@@ -112,6 +112,21 @@ pub fn requests(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -
     requests.collect()
 }
 
+/// Why parts are sent nothing of an event, where that is so.
+pub fn unsent(
+    envelope: &Envelope<'_>,
+    stack: &Stack,
+    blueprint: &Blueprint,
+) -> BTreeMap<&'static str, String> {
+    let mapped = map(envelope, stack, blueprint).into_iter();
+    mapped
+        .filter_map(|(part, mapping)| match mapping {
+            Mapping::None(why) => Some((part, why)),
+            Mapping::Requests(_) => None,
+        })
+        .collect()
+}
+
 /// What another blueprint changes of what each part is sent of an event: a line a change, none where all stays.
 pub fn changes(
     envelope: &Envelope<'_>,
