@@ -75,6 +75,8 @@ pub fn hidden(message: &str, event: RuledWebhook<'_, '_>, policy: AddressPolicy,
 struct Hider<'h> {
     /// The addresses of the event, in lower case: every text of it that is one, besides the user's.
     known: BTreeSet<String>,
+    /// Those among them that do not look like one within a text.
+    odd: Vec<String>,
     /// Of the message that the webhook is about: it looks like an address (RFC 5322, 3.6.4), and is none.
     message_id: String,
     policy: AddressPolicy,
@@ -101,7 +103,9 @@ impl<'h> Hider<'h> {
             known.extend(texts.map(|text| text.to_ascii_lowercase()));
         }
         known.extend(event.webhook.user.email.as_ref().map(|email| email.to_ascii_lowercase()));
-        Hider { known, message_id, policy, key }
+        let is_odd = |address: &&String| addresses_in(address) != [(0, address.len())];
+        let odd = known.iter().filter(is_odd).cloned().collect();
+        Hider { known, odd, message_id, policy, key }
     }
 
     /// A JSON text without addresses. Texts and keys are all that can have one, so that nothing recurses over whatever is
@@ -136,7 +140,6 @@ impl<'h> Hider<'h> {
         }
         let plain = Unescaped::of(text);
         let whole = plain.text.trim();
-        let found = self.found(&plain.text);
         if whole == self.message_id && !self.is_known_in(whole) {
             return Look::Clean;
         }
@@ -144,7 +147,7 @@ impl<'h> Hider<'h> {
             return Look::Address(whole.to_owned());
         }
         let (mut replaced, mut from) = (String::with_capacity(text.len()), 0);
-        for (start, end) in found {
+        for (start, end) in self.found(&plain.text) {
             let (first, last) = plain.source(start, end);
             if first >= from {
                 replaced.push_str(&text[from..first]);
@@ -171,13 +174,13 @@ impl<'h> Hider<'h> {
         self.known.iter().any(|address| lower.contains(address))
     }
 
-    /// Where addresses stand in a text: the event's in any case, and whatever looks like one. The longest of those that
+    /// Where addresses stand in a text: whatever looks like one, and those of the event's that do not. The longest of those that
     /// begin at a place comes first.
     fn found(&self, text: &str) -> Vec<(usize, usize)> {
         // Of the same length, byte by byte.
         let lower = text.to_ascii_lowercase();
-        let known = self.known.iter();
-        let mut found: Vec<(usize, usize)> = known
+        let odd = self.odd.iter();
+        let mut found: Vec<(usize, usize)> = odd
             .flat_map(|address| lower.match_indices(address).map(|(at, _)| (at, at + address.len())))
             .collect();
         found.extend(addresses_in(text));
@@ -341,7 +344,8 @@ mod tests {
     fn percent_encoding_is_undone_twice_and_nothing_else_is_touched() {
         let key = AddressKey::new("secret");
         let known = BTreeSet::from(["ana+x@example.org".to_owned()]);
-        let hider = Hider { known, message_id: String::new(), policy: AddressPolicy::Hash, key: &key };
+        let (odd, message_id) = (Vec::new(), String::new());
+        let hider = Hider { known, odd, message_id, policy: AddressPolicy::Hash, key: &key };
         let hash = key.hash("ana+x@example.org");
         for encoded in
             ["ana+x%40example.org", "ana%2Bx%40example.org", "ana%2bx%2540example%2Eorg", "Ana+x@EXAMPLE.org"]
