@@ -86,8 +86,9 @@ fn try_out(console: Console, options: &RulesTry) -> Done {
         };
         // As the samples are named: what is not from Segment is a webhook.
         let source = if name.starts_with("segment-") { Source::Segment } else { Source::Vero };
-        let (Some(id), Some(received_at)) = (EventId::parse("an-event"), Timestamp::parse(RECEIVED_AT))
-        else {
+        // A share of events takes another id for each.
+        let id: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+        let (Some(id), Some(received_at)) = (EventId::parse(id), Timestamp::parse(RECEIVED_AT)) else {
             continue;
         };
         let envelope = Envelope {

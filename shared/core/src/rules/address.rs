@@ -236,20 +236,22 @@ impl Unescaped {
             if !plain.text.contains('%') {
                 break;
             }
-            let Some(undone) = plain.undone() else { break };
+            // Bytes that are no text stand for themselves; what is beside them is undone all the same.
+            let Some(undone) = plain.undone(false).or_else(|| plain.undone(true)) else { break };
             plain = undone;
         }
         plain
     }
 
     /// `None`: what comes out is no text.
-    fn undone(&self) -> Option<Self> {
+    fn undone(&self, is_ascii_alone: bool) -> Option<Self> {
         let bytes = self.text.as_bytes();
         let (mut text, mut sources) = (Vec::with_capacity(bytes.len()), Vec::with_capacity(bytes.len()));
         let mut at = 0;
         while at < bytes.len() {
             let digits = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
             let encoded = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+            let encoded = encoded.filter(|byte| byte.is_ascii() || !is_ascii_alone);
             let length = if encoded.is_some() { 3 } else { 1 };
             text.push(encoded.unwrap_or(bytes[at]));
             sources.push(self.source(at, at + length));
@@ -354,6 +356,8 @@ mod tests {
             let expected = format!("https://x.org/100%/a?b=%C3%A9&e={hash}&c=%26");
             assert_eq!(hider.look(&url), Look::Replaced(expected), "{encoded}");
         }
+        let beside = hider.look("?a=%FF&e=ana%2Bx%40example.org");
+        assert_eq!(beside, Look::Replaced(format!("?a=%FF&e={hash}")));
         assert_eq!(hider.look("ana%2Bx%40example.org"), Look::Address("ana+x@example.org".to_owned()));
         for clean in ["100 %", "%", "%4", "%zz@", "a%FF%40b", "@"] {
             assert_eq!(hider.look(clean), Look::Clean, "{clean}");
