@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anstyle::Style;
-use relay_core::blueprint::{Blueprint, BlueprintError};
+use relay_core::blueprint::Blueprint;
+use relay_core::document::DocumentError;
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
 use relay_core::timestamp::Timestamp;
 use serde_json::json;
@@ -46,7 +47,7 @@ fn read(file: &Path) -> Result<(String, Blueprint), Error> {
 }
 
 /// Of the names that were expected the one that is most like the one that is there.
-fn nearest(error: &BlueprintError) -> Option<&str> {
+fn nearest(error: &DocumentError) -> Option<&str> {
     let name = error.path.rsplit('.').next()?;
     let (_, expected) = error.problem.split_once("expected ")?;
     let known = expected.split('`').skip(1).step_by(2);

@@ -86,13 +86,13 @@ impl BatchMetrics {
     /// Counts what became of an event at a destination, and logs what the operator must know.
     pub fn count(&mut self, event: &Event<'_>, destination: &str, outcome: &DeliveryOutcome) {
         let id = &event.envelope.id;
-        let destination = known(destination);
+        let (destination, part) = (shown(destination), known(destination));
         let received_at = event.envelope.received_at;
         let attempt = tries_before(event.envelope.attempt) + 1;
         if outcome.is_owed() {
             self.oldest_owed = Some(self.oldest_owed.map_or(received_at, |oldest| oldest.min(received_at)));
         }
-        let counts = self.counts.entry(destination).or_default();
+        let counts = self.counts.entry(part).or_default();
         counts.maybe_doubled += usize::from(outcome.is_maybe_doubled());
         let (count, named) = match outcome {
             DeliveryOutcome::Accepted { at, .. } => {
@@ -128,7 +128,7 @@ impl BatchMetrics {
 
     /// Counts the requests that were made for a part of a destination.
     pub fn count_calls(&mut self, part: &'static str, calls: Calls) {
-        let counts = self.counts.entry(part).or_default();
+        let counts = self.counts.entry(known(part)).or_default();
         counts.calls += calls.made;
         counts.unauthorized += calls.unauthorized;
     }
@@ -207,7 +207,12 @@ impl BatchMetrics {
     }
 }
 
-/// The part of this name. An envelope may name anything.
+/// How a destination is called in the log: an endpoint by its own name.
+fn shown(destination: &str) -> &str {
+    if part(destination).is_some() { destination } else { UNKNOWN }
+}
+
+/// The part that is counted. An envelope may name anything, and metrics cost by their number: those of endpoints are one.
 fn known(destination: &str) -> &'static str {
     part(destination).map_or(UNKNOWN, |part| part.name)
 }
@@ -228,6 +233,6 @@ mod tests {
     #[test]
     fn metrics_are_named_after_destinations() {
         let prefixes: Vec<String> = parts().map(|part| prefix(part.name)).collect();
-        assert_eq!(prefixes, ["Segment", "VeroTrack", "VeroTags", "Archive"]);
+        assert_eq!(prefixes, ["Segment", "VeroTrack", "VeroTags", "Archive", "Webhook"]);
     }
 }

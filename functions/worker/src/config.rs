@@ -1,8 +1,9 @@
 //! What `worker` is configured with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use relay_core::destinations::{self, Access, DestinationRow, Variable};
+use relay_core::destinations::{self, Access, Part, Variable};
+use relay_core::endpoints::Reach;
 use relay_core::names::{EventNames, Naming, TrackTypes};
 use relay_platform::environment::{ConfigError, ConfigErrors, Environment, Expected, missing};
 use relay_platform::metrics::Metrics;
@@ -14,7 +15,7 @@ pub struct Config {
     pub queue_url: String,
     /// For what will never be delivered.
     pub dead_letter_queue_url: String,
-    /// The destinations that are on, by name.
+    /// The destinations that are on, by name; of webhook endpoints each is one: `webhook:crm`.
     pub destinations: BTreeMap<&'static str, DestinationConfig>,
     pub naming: Naming,
     /// The delivery stream of the delivery log; `None`: off.
@@ -23,6 +24,10 @@ pub struct Config {
     pub blueprint: Option<SecretSource>,
     /// What addresses are hashed with, if rules say so.
     pub address_hash_secret: Option<SecretSource>,
+    /// What the webhook endpoints are like; `None`: there are none.
+    pub endpoint_settings: Option<SecretSource>,
+    /// Which addresses those may have.
+    pub endpoint_reach: Reach,
     /// Deletion requests go to Vero.
     pub forward_deletes: bool,
     pub metrics: Metrics,
@@ -31,7 +36,7 @@ pub struct Config {
 /// The configuration of a destination that is on.
 #[derive(Debug, Clone)]
 pub struct DestinationConfig {
-    /// The base URL without a trailing slash, or the delivery stream's name.
+    /// The base URL without a trailing slash, the delivery stream's name, or that of the endpoint in the settings.
     pub address: String,
     /// Of a destination that needs none: `None`.
     pub key: Option<SecretSource>,
@@ -57,6 +62,11 @@ pub const ADDRESS_HASH_SECRET_FORM: Expected = Expected {
     form: "a long random text, which never changes: other hashes are other users",
     example: "openssl rand -hex 32",
 };
+/// The form of the settings of endpoints.
+pub const ENDPOINT_SETTINGS: Expected = Expected {
+    form: "a JSON object as events/endpoints.schema.json describes it",
+    example: r#"{"crm":{"url":"https://example.com/hook","secrets":["whsec_…"]}}"#,
+};
 const STREAM: Expected = expected(destinations::named("archive").switch());
 const PAUSED: Expected =
     Expected { form: "names of destinations separated by commas", example: "segment,vero_track" };
@@ -80,6 +90,11 @@ impl Config {
                 ADDRESS_HASH_SECRET,
                 ADDRESS_HASH_SECRET_FORM,
             )),
+            endpoint_settings: errors.note(endpoint_settings(environment)),
+            endpoint_reach: match errors.note(environment.flag("WEBHOOK_PRIVATE_ADDRESSES", false)) {
+                true => Reach::Anywhere,
+                false => Reach::Public,
+            },
             forward_deletes: errors.note(environment.flag("FORWARD_DELETES", false)),
             metrics: errors.note(Metrics::from_environment(environment)),
         };
@@ -94,22 +109,30 @@ fn destinations(
 ) -> BTreeMap<&'static str, DestinationConfig> {
     let paused = environment.parsed("PAUSED_DESTINATIONS", PAUSED, paused);
     let is_paused =
-        |name| paused.as_ref().is_ok_and(|paused| paused.iter().flatten().any(|paused| *paused == name));
+        |name| paused.as_ref().is_ok_and(|paused| paused.iter().flatten().any(|paused| paused == name));
     let mut on = BTreeMap::new();
-    for DestinationRow { name, access, .. } in &destinations::ALL {
-        let is_paused = is_paused(*name);
-        let config = match access {
+    for row in &destinations::ALL {
+        let config = match &row.access {
             Access::Api { key, endpoint, default_endpoint } => {
                 let key = errors.note(SecretSource::of(environment, key.name, expected(key)));
                 let url = errors.note(environment.parsed(endpoint.name, expected(endpoint), base_url));
                 let address = url.unwrap_or_else(|| (*default_endpoint).to_owned());
-                key.map(|key| DestinationConfig { address, key: Some(key), is_paused })
+                key.map(|key| DestinationConfig { address, key: Some(key), is_paused: is_paused(row.name) })
             }
             Access::Stream { name } => errors
                 .note(environment.parsed(name.name, expected(name), stream))
-                .map(|address| DestinationConfig { address, key: None, is_paused }),
+                .map(|address| DestinationConfig { address, key: None, is_paused: is_paused(row.name) }),
+            Access::Endpoints { names, .. } => {
+                let endpoints = errors.note(environment.parsed(names.name, expected(names), endpoint_names));
+                on.extend(endpoints.into_iter().flatten().map(|address| {
+                    // It lives as long as the process, like the names of the table.
+                    let name: &'static str = row.endpoint(&address).leak();
+                    (name, DestinationConfig { address, key: None, is_paused: is_paused(name) })
+                }));
+                None
+            }
         };
-        on.extend(config.map(|config| (*name, config)));
+        on.extend(config.map(|config| (row.name, config)));
     }
     if let ([], [first, others @ ..]) = (&*errors.0, &destinations::ALL)
         && on.is_empty()
@@ -172,16 +195,46 @@ fn stream(name: &str) -> Result<String, &'static str> {
     }
 }
 
-fn paused(list: &str) -> Result<Vec<&'static str>, String> {
-    let known = destinations::ALL.each_ref().map(|destination| destination.name);
-    let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
-    names
-        .map(|name| {
-            known.into_iter().find(|known| *known == name).ok_or_else(|| {
-                format!("names a destination that does not exist (there are {})", known.join(", "))
-            })
-        })
-        .collect()
+/// The settings of the endpoints: only needed if there are any.
+fn endpoint_settings(environment: &Environment) -> Result<Option<SecretSource>, ConfigError> {
+    let Access::Endpoints { names, settings } = &destinations::named("webhook").access else {
+        return Ok(None);
+    };
+    let source = SecretSource::of(environment, settings.name, expected(settings))?;
+    match (environment.get(names.name), source) {
+        (None, _) => Ok(None),
+        (Some(_), None) => Err(missing(settings.name, expected(settings))),
+        (Some(_), source) => Ok(source),
+    }
+}
+
+fn listed(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+fn endpoint_names(list: &str) -> Result<BTreeSet<String>, &'static str> {
+    match listed(list).all(destinations::is_endpoint_name) {
+        true => Ok(listed(list).map(str::to_owned).collect()),
+        false => Err("has a name that no endpoint can have"),
+    }
+}
+
+fn paused(list: &str) -> Result<Vec<String>, String> {
+    match listed(list).all(|name| destinations::owed_to(name).is_some_and(|(_, part)| is_first(part))) {
+        true => Ok(listed(list).map(str::to_owned).collect()),
+        false => {
+            let known = destinations::ALL.each_ref().map(|row| match row.access {
+                Access::Endpoints { .. } => row.endpoint("<name>"),
+                Access::Api { .. } | Access::Stream { .. } => row.name.to_owned(),
+            });
+            Err(format!("names a destination that does not exist (there are {})", known.join(", ")))
+        }
+    }
+}
+
+/// Parts after the first go with it.
+fn is_first(part: &Part) -> bool {
+    destinations::ALL.iter().any(|row| row.name == part.name)
 }
 
 #[cfg(test)]

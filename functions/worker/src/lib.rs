@@ -148,9 +148,7 @@ impl Worker {
 
     /// The destinations that an event is owed to and that are off.
     fn switched_off(&self, event: &Event<'_>, is_left_alone: bool) -> Vec<String> {
-        let is_on = |name: &str| {
-            self.runners.iter().any(|runner| runner.row().parts.iter().any(|part| part.name == name))
-        };
+        let is_on = |name: &str| self.runners.iter().any(|runner| runner.names().contains(&name));
         if event.envelope.destinations.is_none() && is_left_alone {
             // It was accepted, so it must not vanish because its one destination is off.
             let takes = destinations::ALL.iter().find(|row| row.takes(event.envelope.source));

@@ -1,17 +1,19 @@
-//! What the worker reads from SSM: the destinations' keys, and the blueprint, which may be too large for a variable.
+//! What the worker reads from SSM: the destinations' keys, the settings of webhook endpoints, and the blueprint, which may
+//! be too large for a variable.
 //!
 //! At its start, and again as it goes, so that a rotated key works without a deploy. Each invocation works with one
 //! snapshot. What is due is read before anything is delivered: Segment takes events with a withdrawn key and drops
 //! them, so to go on with one while a new one is on its way would lose them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_core::blueprint::Blueprint;
-use relay_core::destinations::DestinationRow;
+use relay_core::destinations::{self, DestinationRow, owed_to};
+use relay_core::endpoints::{Endpoints, Reach};
 use relay_core::mapping::vero_track::FirstPartySettings;
 use relay_core::rules::AddressKey;
 use relay_platform::aws::Aws;
@@ -21,7 +23,9 @@ use relay_platform::world;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
-use crate::config::{ADDRESS_HASH_SECRET, ADDRESS_HASH_SECRET_FORM, BLUEPRINT, Config};
+use crate::config::{ADDRESS_HASH_SECRET, ADDRESS_HASH_SECRET_FORM, BLUEPRINT, Config, ENDPOINT_SETTINGS};
+
+const ENDPOINTS: &DestinationRow = destinations::named("webhook");
 
 /// How long a reading counts, at most. Each is up to a fifth shorter, so that not all workers ask at once: SSM takes
 /// 40 requests a second (AWS general reference, Systems Manager quotas).
@@ -44,6 +48,8 @@ pub struct Secrets {
     pub rules: FirstPartySettings,
     /// What addresses are hashed with.
     pub address_key: AddressKey,
+    /// The webhook endpoints, all that are on among them.
+    pub endpoints: Endpoints,
 }
 
 /// By the destination's name.
@@ -58,18 +64,20 @@ impl Secrets {
     /// A destination's response without what must not be quoted from it: it may echo the request.
     pub fn redacted(&self, response: String) -> String {
         let keys = self.keys.values().map(ExposeSecret::expose_secret).filter(|key| !key.is_empty());
-        keys.fold(response, |response, key| {
+        let response = keys.fold(response, |response, key| {
             // As a key stands in basic authorization, and as it is.
             let credentials = STANDARD.encode(format!("{key}:"));
             response.replace(&credentials, "[secret]").replace(key, "[secret]")
-        })
+        });
+        let of_endpoints = self.endpoints.secret_texts().filter(|text| !text.is_empty());
+        of_endpoints.fold(response, |response, text| response.replace(text, "[secret]"))
     }
 
     fn has_keys_of(&self, other: &Secrets) -> bool {
         let exposed = |keys: &Keys| -> Vec<String> {
             keys.values().map(|key| key.expose_secret().to_owned()).collect()
         };
-        exposed(&self.keys) == exposed(&other.keys)
+        exposed(&self.keys) == exposed(&other.keys) && self.endpoints == other.endpoints
     }
 }
 
@@ -94,10 +102,20 @@ impl LiveSecrets {
     /// The variables whose parameters cannot be read, and a blueprint's mistake.
     pub async fn read(aws: &Aws, config: &Config) -> Result<Self, ConfigErrors> {
         let sources = Sources::of(config);
-        let Reading { keys, blueprint, address_key } = sources.read(aws).await?;
-        let blueprint = blueprint.map_err(|error| ConfigErrors(vec![error]))?;
+        let Reading { keys, blueprint, address_key, endpoints } = sources.read(aws).await?;
+        let mut errors = ConfigErrors::default();
+        let (blueprint, endpoints) = (errors.note(blueprint), errors.note(endpoints));
+        if !errors.0.is_empty() {
+            return Err(errors);
+        }
+        for name in endpoints.names().filter(|name| !sources.endpoints.contains(*name)) {
+            tracing::warn!(
+                name,
+                "the settings describe an endpoint that is not on: WEBHOOK_ENDPOINTS lacks it"
+            );
+        }
         let rules = FirstPartySettings { blueprint, forward_deletes: config.forward_deletes };
-        let secrets = Arc::new(Secrets { keys, rules, address_key });
+        let secrets = Arc::new(Secrets { keys, rules, address_key, endpoints });
         let schedule = Schedule::after_reading(world::now());
         Ok(LiveSecrets { aws: aws.clone(), sources, state: Mutex::new(State { secrets, schedule }) })
     }
@@ -112,7 +130,7 @@ impl LiveSecrets {
             Ok(reading) => reading.map_err(|errors| errors.to_string()),
             Err(_) => Err("SSM did not answer in time".to_owned()),
         };
-        let Reading { keys, blueprint, address_key } = match reading {
+        let Reading { keys, blueprint, address_key, endpoints } = match reading {
             Ok(reading) => reading,
             Err(error) => {
                 tracing::warn!(error, "the keys could not be read again: the last ones are used on");
@@ -124,8 +142,12 @@ impl LiveSecrets {
             tracing::warn!(error = %error, "the blueprint cannot be used: the last one is used on");
             last.rules.blueprint.clone()
         });
+        let endpoints = endpoints.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "the settings of endpoints cannot be used: the last ones are used on");
+            last.endpoints.clone()
+        });
         let rules = FirstPartySettings { blueprint, ..last.rules };
-        let secrets = Arc::new(Secrets { keys, rules, address_key });
+        let secrets = Arc::new(Secrets { keys, rules, address_key, endpoints });
         if !secrets.has_keys_of(&last) {
             tracing::info!("a key has changed in SSM: the new one is used from now on");
         }
@@ -149,25 +171,39 @@ struct Sources {
     keys: Vec<(&'static str, SecretSource)>,
     blueprint: Option<SecretSource>,
     address_key: Option<SecretSource>,
+    endpoint_settings: Option<SecretSource>,
+    /// The names of the endpoints that are on.
+    endpoints: BTreeSet<String>,
+    reach: Reach,
 }
 
 struct Reading {
     keys: Keys,
     blueprint: Result<Blueprint, ConfigError>,
     address_key: AddressKey,
+    endpoints: Result<Endpoints, ConfigError>,
 }
 
 impl Sources {
     fn of(config: &Config) -> Self {
         let keys = config.destinations.iter();
         let keys = keys.filter_map(|(name, destination)| Some((*name, destination.key.clone()?))).collect();
-        Sources { keys, blueprint: config.blueprint.clone(), address_key: config.address_hash_secret.clone() }
+        let is_endpoint = |name: &str| owed_to(name).is_some_and(|(row, _)| row.name == ENDPOINTS.name);
+        let endpoints = config.destinations.iter().filter(|(name, _)| is_endpoint(name));
+        Sources {
+            keys,
+            blueprint: config.blueprint.clone(),
+            address_key: config.address_hash_secret.clone(),
+            endpoint_settings: config.endpoint_settings.clone(),
+            endpoints: endpoints.map(|(_, destination)| destination.address.clone()).collect(),
+            reach: config.endpoint_reach,
+        }
     }
 
     /// In the order in which [`Sources::read`] takes them.
     fn all(&self) -> Vec<&SecretSource> {
         let keys = self.keys.iter().map(|(_, source)| source);
-        keys.chain(&self.address_key).chain(&self.blueprint).collect()
+        keys.chain(&self.address_key).chain(&self.endpoint_settings).chain(&self.blueprint).collect()
     }
 
     fn need_ssm(&self) -> bool {
@@ -183,10 +219,31 @@ impl Sources {
             }
             None => AddressKey::default(),
         };
+        let endpoints = match &self.endpoint_settings {
+            Some(_) => secrets.next().map_or_else(
+                || Ok(Endpoints::default()),
+                |json| endpoints(json.expose_secret(), &self.endpoints, self.reach),
+            ),
+            None => Ok(Endpoints::default()),
+        };
         let blueprint = secrets
             .next()
             .map_or_else(|| Ok(Blueprint::default()), |json| blueprint(json.expose_secret(), &address_key));
-        Ok(Reading { keys, blueprint, address_key })
+        Ok(Reading { keys, blueprint, address_key, endpoints })
+    }
+}
+
+/// Reads the settings of endpoints, which must describe all of these.
+fn endpoints(json: &str, names: &BTreeSet<String>, reach: Reach) -> Result<Endpoints, ConfigError> {
+    let wrong = |problem| ConfigError {
+        variable: "WEBHOOK_ENDPOINT_SETTINGS".to_owned(),
+        problem,
+        expected: ENDPOINT_SETTINGS,
+    };
+    let endpoints = Endpoints::parse(json, reach).map_err(|error| wrong(error.to_string()))?;
+    match names.iter().find(|name| endpoints.get(name).is_none()) {
+        Some(name) => Err(wrong(format!("does not describe {name}, which WEBHOOK_ENDPOINTS names"))),
+        None => Ok(endpoints),
     }
 }
 
@@ -197,9 +254,8 @@ fn blueprint(json: &str, address_key: &AddressKey) -> Result<Blueprint, ConfigEr
         problem: error.to_string(),
         expected: BLUEPRINT,
     })?;
-    if blueprint.webhooks().needs_key() && !address_key.is_known() {
-        let problem =
-            "is missing, and the blueprint hashes addresses at `webhooks.segment.address`".to_owned();
+    if let Some(path) = blueprint.webhooks().hashes_at().filter(|_| !address_key.is_known()) {
+        let problem = format!("is missing, and the blueprint hashes addresses at `{path}`");
         return Err(ConfigError { problem, ..missing(ADDRESS_HASH_SECRET, ADDRESS_HASH_SECRET_FORM) });
     }
     Ok(blueprint)

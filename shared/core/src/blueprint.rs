@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::document::{self, DocumentError};
 use crate::first_party::{RESUBSCRIBE, UNSUBSCRIBE};
 use crate::identity::is_too_long;
 use crate::names::normalised;
-use crate::rules::{Mistake, WebhookRules};
+use crate::rules::WebhookRules;
 
 /// The property of every event that holds the sender's own id of it.
 pub const MESSAGE_ID: &str = "segment_message_id";
@@ -103,17 +104,6 @@ pub struct Rule {
     pub consent: Vec<String>,
 }
 
-/// A mistake in a blueprint, for a log: it quotes no value, since the document may be another than was meant, and no name
-/// that could be an address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("has a mistake at `{path}`: {problem}")]
-pub struct BlueprintError {
-    /// Where in the document, from its top: `events.Signed Up.rename`.
-    pub path: String,
-    /// What is wrong.
-    pub problem: String,
-}
-
 /// Why an event does not go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Filtered {
@@ -149,21 +139,14 @@ impl Blueprint {
     /// Reads a user's document.
     ///
     /// # Errors
-    /// The first [`BlueprintError`] in it.
-    pub fn parse(json: &str) -> Result<Self, BlueprintError> {
-        let mistake = |path: String, problem: String| BlueprintError { path: shown(path), problem };
-        let document: Value = serde_json::from_str(json)
-            .map_err(|error| mistake(".".to_owned(), format!("the document is no JSON ({error})")))?;
-        // serde would read an array as a struct, field by field.
+    /// The first [`DocumentError`] in it.
+    pub fn parse(json: &str) -> Result<Self, DocumentError> {
+        let document = document::parse(json)?;
         let rules = document["events"].as_object().into_iter().flatten();
         let rules = rules.map(|(name, rule)| (format!("events.{name}"), rule));
         let all = [(".".to_owned(), &document)].into_iter().chain(rules).chain(webhook_objects(&document));
-        let misplaced: Option<String> = { all }.find_map(|(path, part)| (!part.is_object()).then_some(path));
-        if let Some(path) = misplaced {
-            return Err(mistake(path, "it is no object".to_owned()));
-        }
-        let mut blueprint: Blueprint = serde_path_to_error::deserialize(document)
-            .map_err(|error| mistake(error.path().to_string(), expected(&error.inner().to_string())))?;
+        document::require_objects(all)?;
+        let mut blueprint: Blueprint = document::read(document)?;
         blueprint.check()?;
         for (name, preset) in Blueprint::default().events {
             let rule = blueprint.events.entry(name).or_default();
@@ -201,19 +184,17 @@ impl Blueprint {
     }
 
     /// What is odd about the document, but no mistake: rules that are never reached.
-    pub fn oddities(&self) -> Vec<BlueprintError> {
-        self.webhooks.unreachable().into_iter().map(BlueprintError::from).collect()
+    pub fn oddities(&self) -> Vec<DocumentError> {
+        self.webhooks.unreachable()
     }
 
-    fn check(&self) -> Result<(), BlueprintError> {
+    fn check(&self) -> Result<(), DocumentError> {
         if self.version == Version::One && !self.webhooks.is_empty() {
-            let problem = "must be 2 in a document with rules for webhooks".to_owned();
-            return Err(BlueprintError { path: "version".to_owned(), problem });
+            let problem = "must be 2 in a document with rules for webhooks";
+            return Err(DocumentError::new("version", problem));
         }
         self.webhooks.check()?;
-        let mistake = |path: String, problem: &str| {
-            Err(BlueprintError { path: shown(path), problem: problem.to_owned() })
-        };
+        let mistake = |path: String, problem: &str| Err(DocumentError::new(path, problem));
         let is_call =
             |name: &str| [UNSUBSCRIBE, RESUBSCRIBE].iter().any(|call| name.trim().eq_ignore_ascii_case(call));
         const NO_EVENT: &str = "is a call of its own, which no blueprint changes";
@@ -248,11 +229,19 @@ impl Blueprint {
 }
 
 /// What must be an object in the part for webhooks, where it is there.
-fn webhook_objects(document: &Value) -> Vec<(String, &Value)> {
+fn webhook_objects<'v>(document: &'v Value) -> Vec<(String, &'v Value)> {
     let Some(webhooks) = document.get("webhooks") else { return Vec::new() };
     let mut objects = vec![("webhooks".to_owned(), webhooks)];
-    for (name, destination) in webhooks.as_object().into_iter().flatten() {
-        let top = format!("webhooks.{name}");
+    let fields = |top: &str, object: &'v Value| -> Vec<(String, &'v Value)> {
+        let fields = object.as_object().into_iter().flatten();
+        fields.map(|(name, field)| (format!("{top}.{name}"), field)).collect()
+    };
+    let (endpoints, destinations): (Vec<_>, Vec<_>) =
+        fields("webhooks", webhooks).into_iter().partition(|(path, _)| path == "webhooks.webhook");
+    let of_endpoints = endpoints.iter().flat_map(|(top, endpoints)| fields(top, endpoints));
+    let destinations: Vec<_> = destinations.into_iter().chain(of_endpoints).collect();
+    objects.extend(endpoints);
+    for (top, destination) in destinations {
         let rules = destination["rules"].as_array().into_iter().flatten().enumerate();
         let mut rules: Vec<(String, &Value)> =
             rules.map(|(place, rule)| (format!("{top}.rules[{place}]"), rule)).collect();
@@ -276,25 +265,6 @@ pub(crate) fn mistake_in_name(name: &str) -> Option<&'static str> {
     }
     let is_reserved = RESERVED_EVENTS.iter().any(|reserved| normalised(reserved) == normalised(name));
     is_reserved.then_some("is an event that Vero keeps for itself")
-}
-
-impl From<Mistake> for BlueprintError {
-    fn from(Mistake { path, problem }: Mistake) -> Self {
-        BlueprintError { path: shown(path), problem }
-    }
-}
-
-fn shown(path: String) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || " _.-[]?".contains(c);
-    if path.chars().all(is_plain) { path } else { "(a place whose name is not shown)".to_owned() }
-}
-
-/// What serde expected. Before that it says what it found, word for word.
-fn expected(error: &str) -> String {
-    match error.rsplit_once(", expected ") {
-        Some((_, expected)) => format!("expected {expected}"),
-        None => "it cannot be read".to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -407,7 +377,7 @@ mod tests {
             (
                 r#"{"version":2,"webhooks":{"segmnt":{}}}"#,
                 "webhooks.segmnt",
-                "expected `segment` or `vero_track`",
+                "expected one of `segment`, `vero_track`, `webhook`",
             ),
             (r#"{"version":2,"webhooks":[]}"#, "webhooks", "no object"),
             (r#"{"version":2,"webhooks":{"segment":["hash"]}}"#, "webhooks.segment", "no object"),

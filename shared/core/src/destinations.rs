@@ -46,6 +46,13 @@ pub enum Access {
         /// The variable that names the stream.
         name: Variable,
     },
+    /// Several HTTP endpoints of the customer's own, each a destination by itself: `webhook:crm`.
+    Endpoints {
+        /// The variable that names those that are on.
+        names: Variable,
+        /// The variable that holds their settings, or with `_PARAMETER` names the SSM parameter that does.
+        settings: Variable,
+    },
 }
 
 /// A variable of the worker's environment.
@@ -66,7 +73,7 @@ const BASE_URL: &str = "a base URL with https (or http on loopback), without cre
 pub const STREAM_NAME: &str = "the name of a Firehose delivery stream: 1 to 64 characters of [A-Za-z0-9_.-]";
 
 /// Every destination, in the order in which they are listed to operators.
-pub static ALL: [DestinationRow; 3] = [
+pub static ALL: [DestinationRow; 4] = [
     DestinationRow {
         name: "segment",
         // First-party events come from Segment, or from code that could send them there itself.
@@ -113,7 +120,27 @@ pub static ALL: [DestinationRow; 3] = [
         // It is what is replayed.
         is_replayable: false,
     },
+    DestinationRow {
+        name: "webhook",
+        parts: &[Part { name: "webhook", sources: &[Source::Vero, Source::Segment] }],
+        access: Access::Endpoints {
+            names: Variable {
+                name: "WEBHOOK_ENDPOINTS",
+                form: "names separated by commas, each of 1 to 32 characters of a-z, 0-9, _ and -",
+                example: "crm,billing",
+            },
+            settings: Variable {
+                name: "WEBHOOK_ENDPOINT_SETTINGS",
+                form: "a JSON object as events/endpoints.schema.json describes it",
+                example: r#"{"crm":{"url":"https://example.com/hook","secrets":["whsec_…"]}}"#,
+            },
+        },
+        is_replayable: true,
+    },
 ];
+
+/// Between a destination's name and that of one of its endpoints.
+const SEPARATOR: char = ':';
 
 impl DestinationRow {
     /// Whether a new event of this source is owed to it.
@@ -126,8 +153,24 @@ impl DestinationRow {
         match &self.access {
             Access::Api { key, .. } => key,
             Access::Stream { name } => name,
+            Access::Endpoints { names, .. } => names,
         }
     }
+
+    /// What events are owed to at one of its endpoints: `webhook:crm`.
+    pub fn endpoint(&self, name: &str) -> String {
+        format!("{}{SEPARATOR}{name}", self.name)
+    }
+
+    const fn has_endpoints(&self) -> bool {
+        matches!(self.access, Access::Endpoints { .. })
+    }
+}
+
+/// Whether an endpoint can have this name. It stands in envelopes, settings and logs.
+pub fn is_endpoint_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    (1..=32).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
 /// The row of a destination, for constants.
@@ -160,9 +203,23 @@ pub fn parts() -> impl Iterator<Item = &'static Part> {
     ALL.iter().flat_map(|destination| destination.parts)
 }
 
-/// The part of this name.
+/// The destination that an event can be owed to under this name, with the part: `vero_tags`, or of an endpoint
+/// `webhook:crm`.
+pub fn owed_to(name: &str) -> Option<(&'static DestinationRow, &'static Part)> {
+    let is_of = |row: &DestinationRow, part: &Part| match name.split_once(SEPARATOR) {
+        Some((destination, endpoint)) => {
+            row.has_endpoints() && part.name == destination && is_endpoint_name(endpoint)
+        }
+        None => !row.has_endpoints() && part.name == name,
+    };
+    ALL.iter()
+        .flat_map(|row| row.parts.iter().map(move |part| (row, part)))
+        .find(|(row, part)| is_of(row, part))
+}
+
+/// The part that an event can be owed to under this name.
 pub fn part(name: &str) -> Option<&'static Part> {
-    parts().find(|part| part.name == name)
+    owed_to(name).map(|(_, part)| part)
 }
 
 #[cfg(test)]
@@ -179,6 +236,14 @@ mod tests {
             assert!(destination.parts.iter().all(|part| names.insert(part.name)), "{names:?}");
         }
         assert!(part("vero_tags").is_some() && part("vero").is_none());
+        let webhook = part(&named("webhook").endpoint("crm-2")).unwrap();
+        assert_eq!(webhook.name, "webhook");
+        for none in
+            ["webhook", "webhook:", "webhook:Crm", "webhook:a:b", "segment:crm", "webhook:ana@example.org"]
+        {
+            assert!(part(none).is_none(), "{none}");
+        }
+        assert!(is_endpoint_name(&"x".repeat(32)) && !is_endpoint_name(&"x".repeat(33)));
     }
 
     #[test]
@@ -199,6 +264,7 @@ mod tests {
             let variables = match &destination.access {
                 Access::Api { key, endpoint, .. } => vec![key.name, endpoint.name],
                 Access::Stream { name } => vec![name.name],
+                Access::Endpoints { names, settings } => vec![names.name, settings.name],
             };
             for name in variables.into_iter().chain([destination.name]) {
                 assert!(configuration.contains(&format!("`{name}`")), "{name}");

@@ -7,8 +7,10 @@
 //! 2. [`webhook`] and [`first_party`]: the payload, read once into what it says. [`identity`] is whom it is about,
 //!    [`timestamp`] when it happened.
 //! 3. [`names`], [`blueprint`] and its [`rules`]: what it is called at the destinations, and whether it goes there.
+//!    [`document`] is what can be wrong with a document of an operator's.
 //! 4. [`mapping`]: what each destination is sent, a file each.
 //! 5. [`delivery`]: what a response means, and what happens next. [`destinations`] is the table of destinations.
+//!    [`endpoints`] are the customer's own URLs among them.
 //! 6. [`archive`]: the rows that are kept of it.
 
 #![warn(missing_docs)]
@@ -17,6 +19,8 @@ pub mod archive;
 pub mod blueprint;
 pub mod delivery;
 pub mod destinations;
+pub mod document;
+pub mod endpoints;
 pub mod envelope;
 pub mod first_party;
 pub mod identity;

@@ -55,6 +55,8 @@ pub enum Over {
 pub enum NoResponse {
     /// No connection came about: the other side has seen nothing.
     Connect,
+    /// The name leads to a private address, which the other side may not have: nothing was sent.
+    Private,
     /// It did not come in time.
     Timeout,
     /// The connection broke: whether the other side took the request is unknown.

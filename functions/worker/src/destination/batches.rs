@@ -1,7 +1,59 @@
-//! Several calls of one destination, side by side.
+//! Calls of one destination with several events each: side by side, and halved where one is refused.
+
+use std::ops::Range;
 
 use futures_util::stream::{self, StreamExt};
-use relay_core::delivery::DeliveryOutcome;
+use relay_core::delivery::{DeliveryError, DeliveryOutcome};
+
+use super::context::RunContext;
+
+/// No bad event is searched for with more requests than these in an invocation, the refused ones included.
+const MAX_SEARCH_CALLS: usize = 64;
+
+/// Sends one planned batch. A refused one is halved until the bad events are found, so that none takes others along.
+pub async fn in_halves<'b, T, F: Future<Output = DeliveryOutcome>>(
+    events: &'b [T],
+    context: &RunContext<'_>,
+    send: impl Fn(&'b [T]) -> F,
+) -> Vec<DeliveryOutcome> {
+    let mut outcomes = vec![DeliveryOutcome::NotStarted; events.len()];
+    let mut refusal: Option<DeliveryError> = None;
+    let mut todo: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
+    while let Some(part) = todo.pop() {
+        let outcome = match &refusal {
+            Some(_) if context.requests() >= MAX_SEARCH_CALLS => DeliveryOutcome::NotStarted,
+            _ => send(&events[part.clone()]).await,
+        };
+        let outcome = match (outcome, &refusal) {
+            // A search that ends early has been a try all the same.
+            (
+                DeliveryOutcome::NotStarted
+                | DeliveryOutcome::Retry(DeliveryError { held_back: Some(_), .. }),
+                Some(refusal),
+            ) => DeliveryOutcome::Retry(refusal.clone()),
+            (DeliveryOutcome::Rejected(error), _) if part.len() > 1 => {
+                let middle = part.start + part.len() / 2;
+                todo.extend([middle..part.end, part.start..middle]);
+                context.note(&error);
+                refusal.get_or_insert(error);
+                continue;
+            }
+            (outcome, _) => outcome,
+        };
+        outcomes[part].fill(outcome);
+    }
+    if let Some(refusal @ DeliveryError { status: Some(400 | 413), .. }) = refusal
+        && !outcomes.iter().any(|outcome| matches!(outcome, DeliveryOutcome::Accepted { .. }))
+    {
+        // Not one event in it is good? Then it is not the events: wrong endpoint, wrong proxy, wrong day.
+        for outcome in &mut outcomes {
+            if matches!(outcome, DeliveryOutcome::Rejected(_)) {
+                *outcome = DeliveryOutcome::Retry(refusal.clone());
+            }
+        }
+    }
+    outcomes
+}
 
 /// Sends batches, up to so many side by side; when the first is the destination's trial, the others wait for it. The
 /// result has the items' order and number.

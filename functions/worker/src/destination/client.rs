@@ -10,6 +10,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, R
 use http::{Method, Request, request};
 use http_body_util::BodyExt;
 use relay_core::delivery::{DeliveryOutcome, Response, Target, TransportError, retry_after};
+use relay_core::endpoints::Reach;
 use relay_platform::world::{self, Incoming, Network, NoResponse, Over};
 use tokio::time::{Instant, timeout_at};
 
@@ -28,11 +29,27 @@ const BODY: Duration = Duration::from_secs(1);
 /// By which gzip begins (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
+/// What is particular about calls to a destination.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialect {
+    /// It tells of refusals in the body of a 200.
+    pub status_in_body: bool,
+    /// A request that it gets twice at once it drops by itself; see [`Caller::new`].
+    pub drops_repeats: bool,
+    /// Where it may be.
+    pub reach: Reach,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Dialect { status_in_body: false, drops_repeats: true, reach: Reach::Anywhere }
+    }
+}
+
 /// Calls one destination over HTTP.
 pub struct Client {
     network: Arc<dyn Network>,
     caller: Caller,
-    /// Some destinations tell of refusals in the body of a 200.
     status_in_body: bool,
 }
 
@@ -41,12 +58,13 @@ impl Client {
     ///
     /// # Errors
     /// If the system's certificates cannot be used.
-    pub fn new(status_in_body: bool) -> Result<Self, StartError> {
+    pub fn new(dialect: Dialect) -> Result<Self, StartError> {
+        let Dialect { status_in_body, drops_repeats, reach } = dialect;
         let network = match world::network() {
             Some(network) => network,
-            None => Arc::new(Connections::new()?),
+            None => Arc::new(Connections::new(reach)?),
         };
-        Ok(Client { network, caller: Caller::new(true), status_in_body })
+        Ok(Client { network, caller: Caller::new(drops_repeats), status_in_body })
     }
 
     pub fn request(&self, method: Method, url: &str) -> request::Builder {
@@ -109,6 +127,7 @@ impl Client {
         match self.network.send(request.clone(), Over::Any).await {
             Ok(response) => Ok((response, false)),
             Err(NoResponse::Connect) => Err(TransportError::Connect),
+            Err(NoResponse::Private) => Err(TransportError::Private),
             Err(NoResponse::Timeout) => Err(TransportError::Timeout),
             Err(NoResponse::Broken { was_kept: false }) => Err(TransportError::Broken),
             // How far it came is unknown: nearly always the connection was gone before, but one that is closed for the
@@ -116,7 +135,9 @@ impl Client {
             Err(NoResponse::Broken { was_kept: true }) => match self.network.send(request, Over::New).await {
                 Ok(response) => Ok((response, true)),
                 Err(NoResponse::Timeout) => Err(TransportError::Timeout),
-                Err(NoResponse::Connect | NoResponse::Broken { .. }) => Err(TransportError::Broken),
+                Err(NoResponse::Connect | NoResponse::Private | NoResponse::Broken { .. }) => {
+                    Err(TransportError::Broken)
+                }
             },
         }
     }

@@ -17,10 +17,12 @@ use http::Extensions;
 use http_body_util::BodyExt;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpInfo;
+use relay_core::endpoints::Reach;
 use relay_platform::world::{Incoming, Network, NoResponse, Over};
 use relay_platform::{tls, world};
 use reqwest::{Body, Client, Response, redirect};
 
+use super::public_addresses::{self, PublicAddresses};
 use crate::start::StartError;
 
 /// For a connection, TLS included.
@@ -34,6 +36,7 @@ const REST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Connections {
+    reach: Reach,
     kept: Mutex<Kept>,
     /// Keeps none: each request has a new connection.
     new_ones: Client,
@@ -48,8 +51,8 @@ struct Kept {
 }
 
 impl Kept {
-    fn new() -> Result<Self, StartError> {
-        Ok(Kept { client: client(usize::MAX)?, used: HashMap::new() })
+    fn new(reach: Reach) -> Result<Self, StartError> {
+        Ok(Kept { client: client(usize::MAX, reach)?, used: HashMap::new() })
     }
 
     /// Whether all were used within that time. A clock that was set back tells nothing, so that they were not.
@@ -68,15 +71,15 @@ impl Kept {
 impl Connections {
     /// # Errors
     /// If the system's certificates cannot be used.
-    pub fn new() -> Result<Self, StartError> {
-        Ok(Connections { kept: Mutex::new(Kept::new()?), new_ones: client(0)? })
+    pub fn new(reach: Reach) -> Result<Self, StartError> {
+        Ok(Connections { reach, kept: Mutex::new(Kept::new(reach)?), new_ones: client(0, reach)? })
     }
 
     /// The kept connections; new ones when one of them was not used for too long.
     fn client(&self) -> Client {
         let mut kept = self.kept();
         if !kept.all_used_within(IDLE, world::now())
-            && let Ok(new) = Kept::new()
+            && let Ok(new) = Kept::new(self.reach)
         {
             *kept = new;
         }
@@ -92,6 +95,7 @@ impl Connections {
         let request = request.try_into().map_err(|_| NoResponse::Connect)?;
         let after_a_rest = over == Over::Any && self.kept().rests(world::now());
         let response = client.execute(request).await.map_err(|error| match error {
+            error if public_addresses::is_refused(&error) => NoResponse::Private,
             error if error.is_connect() => NoResponse::Connect,
             error if error.is_timeout() => NoResponse::Timeout,
             error => NoResponse::Broken { was_kept: after_a_rest || self.was_used(&error) },
@@ -136,9 +140,13 @@ impl Network for Connections {
     }
 }
 
-fn client(max_kept: usize) -> Result<Client, StartError> {
+fn client(max_kept: usize, reach: Reach) -> Result<Client, StartError> {
     let tls = tls::config().map_err(|error| StartError::Client(error.into()))?;
-    Client::builder()
+    let builder = match reach {
+        Reach::Anywhere => Client::builder(),
+        Reach::Public => Client::builder().dns_resolver(PublicAddresses),
+    };
+    builder
         .user_agent(concat!("vero-relay/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured((*tls).clone())
         .redirect(redirect::Policy::none())
@@ -179,7 +187,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn connections_are_kept_for_their_time_by_the_wall_clock() {
-        let (connections, receiver) = (Connections::new().unwrap(), Receiver::start().await.unwrap());
+        let (connections, receiver) =
+            (Connections::new(Reach::Anywhere).unwrap(), Receiver::start().await.unwrap());
         for _ in 0..10 {
             assert_eq!(ask(&connections, &receiver, 1).await, 0);
         }
@@ -199,7 +208,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn after_a_rest_every_connection_was_kept_also_one_that_was_never_used() {
-        let (connections, receiver) = (Connections::new().unwrap(), Receiver::start().await.unwrap());
+        let (connections, receiver) =
+            (Connections::new(Reach::Anywhere).unwrap(), Receiver::start().await.unwrap());
         // So that each request has a connection of its own.
         receiver.behave(Behaviour::Slow(Duration::from_millis(100)), When::always());
         ask(&connections, &receiver, 4).await;

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures_util::future::BoxFuture;
 use relay_core::delivery::DeliveryOutcome;
 use relay_core::destinations::DestinationRow;
+use relay_core::endpoints::Reach;
 use relay_core::names::Naming;
 use relay_platform::aws::Aws;
 
@@ -20,8 +21,12 @@ pub type Outcomes = Vec<(&'static str, DeliveryOutcome)>;
 
 /// What a destination is started with.
 pub struct Setup<'s> {
-    /// The base URL without a trailing slash, or the delivery stream's name.
+    /// What an event is owed to: the row's name, or of an endpoint its own.
+    pub name: &'static str,
+    /// The base URL without a trailing slash, the delivery stream's name, or that of the endpoint in the settings.
     pub address: &'s str,
+    /// Which addresses an endpoint may have.
+    pub reach: Reach,
     pub naming: &'s Naming,
     /// For destinations that are a service of AWS.
     pub aws: &'s Aws,
@@ -65,7 +70,8 @@ pub trait Destination: Send + Sync + Sized {
 
 /// A destination as the worker sees it: a batch's events in, outcomes out.
 pub trait Runner: Send + Sync {
-    fn row(&self) -> &'static DestinationRow;
+    /// What an event can be owed to here: the names of the row's parts, or that of the endpoint.
+    fn names(&self) -> &[&'static str];
 
     /// Delivers those of the events that the destination is owed.
     fn run<'a>(
@@ -86,12 +92,14 @@ pub struct RunReport {
 
 pub struct DestinationRunner<D> {
     pub destination: D,
+    /// The first is what a new event is owed.
+    pub names: Vec<&'static str>,
     pub is_paused: bool,
 }
 
 impl<D: Destination> Runner for DestinationRunner<D> {
-    fn row(&self) -> &'static DestinationRow {
-        D::ROW
+    fn names(&self) -> &[&'static str] {
+        &self.names
     }
 
     fn run<'a>(
@@ -106,7 +114,7 @@ impl<D: Destination> Runner for DestinationRunner<D> {
             let (mut items, mut prepared) = (Vec::new(), Vec::new());
             let mut seen = HashSet::new();
             for (index, event) in events.iter().enumerate() {
-                let owed = owed(D::ROW, event);
+                let owed = self.owed(event);
                 if owed.is_empty() {
                     continue;
                 }
@@ -143,6 +151,15 @@ impl<D: Destination> Runner for DestinationRunner<D> {
 }
 
 impl<D: Destination> DestinationRunner<D> {
+    /// What an event is owed here: what its envelope names, or of a new one the first.
+    fn owed(&self, event: &Event<'_>) -> Vec<&'static str> {
+        let is_new_to = |name| self.names.first() == Some(name) && D::ROW.takes(event.envelope.source);
+        { self.names.iter() }
+            .filter(|name| event.names(name).unwrap_or_else(|| is_new_to(name)))
+            .copied()
+            .collect()
+    }
+
     /// Mapping is total; should that ever be wrong, one event pays and not its batch.
     fn prepare(
         &self,
@@ -154,13 +171,6 @@ impl<D: Destination> DestinationRunner<D> {
         catch_unwind(AssertUnwindSafe(prepare))
             .unwrap_or_else(|_| Err(of_all(owed, &DeliveryOutcome::rejected("panicked"))))
     }
-}
-
-/// The parts of a destination that an event is owed to: those that its envelope names, or of a new one the first.
-fn owed(row: &DestinationRow, event: &Event<'_>) -> Vec<&'static str> {
-    let is_new_to = |part: &str| part == row.name && row.takes(event.envelope.source);
-    let parts = row.parts.iter().map(|part| part.name);
-    parts.filter(|part| event.names(part).unwrap_or_else(|| is_new_to(part))).collect()
 }
 
 fn of_all(parts: &[&'static str], outcome: &DeliveryOutcome) -> Outcomes {

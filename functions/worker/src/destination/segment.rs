@@ -1,7 +1,6 @@
 //! Segment's HTTP Tracking API: as few requests as its limits allow.
 
 use std::io::Write;
-use std::ops::Range;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +10,7 @@ use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderValue};
 use http::{Method, Request};
-use relay_core::delivery::{DeliveryError, DeliveryOutcome, Target};
+use relay_core::delivery::{DeliveryOutcome, Target};
 use relay_core::destinations::{self, DestinationRow};
 use relay_core::mapping::segment::{batch_body, plan_batches};
 use relay_core::names::Naming;
@@ -19,8 +18,8 @@ use relay_core::rules::RuledWebhook;
 use relay_core::timestamp::Timestamp;
 use relay_platform::world;
 
-use super::batches::in_batches;
-use super::client::Client;
+use super::batches::{in_batches, in_halves};
+use super::client::{Client, Dialect};
 use super::context::RunContext;
 use super::runner::{Destination, Outcomes, Setup};
 use crate::event::{Event, ParsedPayload};
@@ -31,9 +30,6 @@ const ROW: &DestinationRow = destinations::named("segment");
 
 /// Requests in flight. Segment asks its partners to stay under 50 requests a second (Partner sources).
 const IN_FLIGHT: usize = 4;
-
-/// No bad event is searched for with more requests than these in an invocation, the refused ones included.
-const MAX_SEARCH_CALLS: usize = 64;
 
 pub(super) struct Segment {
     client: Client,
@@ -60,50 +56,13 @@ impl Segment {
         }
     }
 
-    /// Sends one planned batch. A refused one is halved until the bad events are found, so that none takes
-    /// others along.
+    /// Sends one planned batch.
     async fn send(&self, events: &[Messages], context: &RunContext<'_>) -> Vec<DeliveryOutcome> {
-        let mut outcomes = vec![DeliveryOutcome::NotStarted; events.len()];
-        let mut refusal: Option<DeliveryError> = None;
-        let mut todo: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
-        while let Some(part) = todo.pop() {
-            let events = &events[part.clone()];
-            let outcome = match &refusal {
-                Some(_) if context.requests() >= MAX_SEARCH_CALLS => DeliveryOutcome::NotStarted,
-                _ => {
-                    let request = || self.request(events, context.secrets);
-                    self.client.call(context, ROW.name, Target::Endpoint, request).await
-                }
-            };
-            let outcome = match (outcome, &refusal) {
-                // A search that ends early has been a try all the same.
-                (
-                    DeliveryOutcome::NotStarted
-                    | DeliveryOutcome::Retry(DeliveryError { held_back: Some(_), .. }),
-                    Some(refusal),
-                ) => DeliveryOutcome::Retry(refusal.clone()),
-                (DeliveryOutcome::Rejected(error), _) if part.len() > 1 => {
-                    let middle = part.start + part.len() / 2;
-                    todo.extend([middle..part.end, part.start..middle]);
-                    context.note(&error);
-                    refusal.get_or_insert(error);
-                    continue;
-                }
-                (outcome, _) => outcome,
-            };
-            outcomes[part].fill(outcome);
-        }
-        if let Some(refusal @ DeliveryError { status: Some(400 | 413), .. }) = refusal
-            && !outcomes.iter().any(|outcome| matches!(outcome, DeliveryOutcome::Accepted { .. }))
-        {
-            // Not one event in it is good? Then it is not the events: wrong endpoint, wrong proxy, wrong day.
-            for outcome in &mut outcomes {
-                if matches!(outcome, DeliveryOutcome::Rejected(_)) {
-                    *outcome = DeliveryOutcome::Retry(refusal.clone());
-                }
-            }
-        }
-        outcomes
+        let send = async |events| {
+            let request = || self.request(events, context.secrets);
+            self.client.call(context, ROW.name, Target::Endpoint, request).await
+        };
+        in_halves(events, context, send).await
     }
 }
 
@@ -114,7 +73,7 @@ impl Destination for Segment {
 
     fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
         let url = format!("{}/v1/batch", setup.address);
-        Ok(Segment { client: Client::new(false)?, url, naming: setup.naming.clone() })
+        Ok(Segment { client: Client::new(Dialect::default())?, url, naming: setup.naming.clone() })
     }
 
     fn prepare(

@@ -14,7 +14,7 @@ use relay_core::rules::RuledWebhook;
 use relay_core::timestamp::Timestamp;
 use relay_platform::world;
 
-use super::client::Client;
+use super::client::{Client, Dialect};
 use super::context::RunContext;
 use super::runner::{Destination, Outcomes, Setup};
 use crate::event::{Event, ParsedPayload};
@@ -159,7 +159,8 @@ impl Destination for VeroTrack {
     const ROW: &'static DestinationRow = ROW;
 
     fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
-        let (client, endpoint) = (Client::new(true)?, setup.address.to_owned());
+        let (client, endpoint) =
+            (Client::new(Dialect { status_in_body: true, ..Dialect::default() })?, setup.address.to_owned());
         Ok(VeroTrack { client, endpoint, naming: setup.naming.clone() })
     }
 

@@ -35,6 +35,8 @@ pub enum TransportError {
     Timeout,
     /// No connection came about: the destination has seen nothing.
     Connect,
+    /// The destination's name leads to a private address, where it may not be: nothing was sent.
+    Private,
     /// The connection broke: whether the destination took the request is unknown.
     Broken,
     /// The response began with a success, but what decides in it did not come in full, or says nothing.
@@ -64,6 +66,7 @@ pub fn outcome(
     use DeliveryOutcome::{Accepted, Misconfigured, Rejected, Retry};
     let Response { status, retry_after, body, is_repeated } = match response {
         Ok(response) => response,
+        Err(error @ TransportError::Private) => return Misconfigured(error.into()),
         Err(error) => return Retry(error.into()),
     };
     let error = |reason| DeliveryError {
@@ -96,11 +99,13 @@ impl From<TransportError> for DeliveryError {
         let reason = match error {
             TransportError::Timeout => "timeout",
             TransportError::Connect => "connection_failed",
+            TransportError::Private => "private_address",
             TransportError::Broken => "connection_broken",
             TransportError::Unread => "answer_unread",
         };
-        let maybe_taken = error != TransportError::Connect;
-        DeliveryError { is_outage: true, maybe_taken, ..DeliveryError::new(reason) }
+        let is_outage = error != TransportError::Private;
+        let maybe_taken = is_outage && error != TransportError::Connect;
+        DeliveryError { is_outage, maybe_taken, ..DeliveryError::new(reason) }
     }
 }
 

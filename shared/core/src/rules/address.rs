@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::{AddressPolicy, RuledWebhook};
+use crate::envelope::{Envelope, EventId, Payload};
 use crate::identity;
 use crate::json::{Json, Object, quote};
 
@@ -48,14 +49,47 @@ impl AddressKey {
     }
 }
 
-/// A message of Segment's without addresses.
-pub fn hidden(message: &str, event: RuledWebhook<'_, '_>, policy: AddressPolicy, key: &AddressKey) -> String {
-    let hider = Hider::of(event, policy, key);
+/// The event that a message is about, with all that may be an address.
+pub struct Subject<'e> {
+    id: &'e EventId,
+    /// As it was received.
+    payload: Option<Json<'e>>,
+    /// Of the user.
+    email: Option<&'e str>,
+    /// Of the message that a webhook is about: it looks like an address (RFC 5322, 3.6.4), and is none.
+    message_id: String,
+}
+
+impl<'e> From<RuledWebhook<'e, 'e>> for Subject<'e> {
+    fn from(event: RuledWebhook<'e, 'e>) -> Self {
+        Subject {
+            id: &event.envelope.id,
+            payload: event.payload(),
+            email: event.webhook.user.email.as_deref(),
+            message_id: event.webhook.message_id().unwrap_or_default().trim().to_owned(),
+        }
+    }
+}
+
+impl<'e> Subject<'e> {
+    /// Of a first-party event, whose every address stands in its payload as it is.
+    pub fn of_first_party(envelope: &'e Envelope<'_>) -> Self {
+        let payload = match envelope.payload {
+            Payload::Object(payload) => Some(payload),
+            Payload::Base64(_) => None,
+        };
+        Subject { id: &envelope.id, payload, email: None, message_id: String::new() }
+    }
+}
+
+/// A message without addresses.
+pub fn hidden(message: &str, subject: &Subject<'_>, policy: AddressPolicy, key: &AddressKey) -> String {
+    let hider = Hider::of(subject, policy, key);
     if policy == AddressPolicy::Hash {
         return hider.rewritten(message);
     }
     let mut fields = Object::parse(Json::written(message)).unwrap_or_default();
-    let id = quote(event.envelope.id.as_str());
+    let id = quote(subject.id.as_str());
     let is_address = |value: Json<'_>| value.as_str().is_some_and(|text| hider.look(&text) != Look::Clean);
     // Nobody may be left in the place of a user who is known by an address alone: then it is the event itself.
     for name in ["userId", "anonymousId"] {
@@ -77,8 +111,7 @@ struct Hider<'h> {
     known: BTreeSet<String>,
     /// Those among them that do not look like one within a text.
     odd: Vec<String>,
-    /// Of the message that the webhook is about: it looks like an address (RFC 5322, 3.6.4), and is none.
-    message_id: String,
+    message_id: &'h str,
     policy: AddressPolicy,
     key: &'h AddressKey,
 }
@@ -94,15 +127,15 @@ enum Look {
 }
 
 impl<'h> Hider<'h> {
-    fn of(event: RuledWebhook<'_, '_>, policy: AddressPolicy, key: &'h AddressKey) -> Self {
-        let message_id = event.webhook.message_id().unwrap_or_default().trim().to_owned();
+    fn of(subject: &'h Subject<'_>, policy: AddressPolicy, key: &'h AddressKey) -> Self {
+        let message_id = subject.message_id.as_str();
         let mut known = BTreeSet::new();
-        if let Some(payload) = event.payload() {
+        if let Some(payload) = subject.payload {
             let texts = Texts(payload.get()).into_iter().filter_map(|(_, text)| identity::email(text));
-            let texts = texts.filter(|text| is_address(text) && *text != message_id);
+            let texts = texts.filter(|text| is_address(text) && text != message_id);
             known.extend(texts.map(|text| text.to_ascii_lowercase()));
         }
-        known.extend(event.webhook.user.email.as_ref().map(|email| email.to_ascii_lowercase()));
+        known.extend(subject.email.map(str::to_ascii_lowercase));
         let is_odd = |address: &&String| addresses_in(address) != [(0, address.len())];
         let odd = known.iter().filter(is_odd).cloned().collect();
         Hider { known, odd, message_id, policy, key }
@@ -346,7 +379,7 @@ mod tests {
     fn percent_encoding_is_undone_twice_and_nothing_else_is_touched() {
         let key = AddressKey::new("secret");
         let known = BTreeSet::from(["ana+x@example.org".to_owned()]);
-        let (odd, message_id) = (Vec::new(), String::new());
+        let (odd, message_id) = (Vec::new(), "");
         let hider = Hider { known, odd, message_id, policy: AddressPolicy::Hash, key: &key };
         let hash = key.hash("ana+x@example.org");
         for encoded in

@@ -1,5 +1,6 @@
 //! The part of a blueprint that is about webhooks, as a user writes it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
@@ -8,6 +9,7 @@ use super::condition::{Field, Path, Test};
 use super::sample::{Sample, SampleBy};
 use super::shape::{OWN, Shape};
 use crate::blueprint::mistake_in_name;
+use crate::document::DocumentError;
 
 /// What is done with webhooks, at each destination.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -19,6 +21,8 @@ pub struct WebhookRules {
     /// At Vero Track.
     #[serde(deserialize_with = "unless_empty")]
     pub(super) vero_track: Option<DestinationRules>,
+    /// At webhook endpoints, by their names.
+    pub(super) webhook: BTreeMap<String, DestinationRules>,
 }
 
 /// Rules that say nothing are none, so that a destination without any costs nothing.
@@ -90,15 +94,9 @@ impl Default for Rule {
     }
 }
 
-/// What is wrong in a document, and where.
-pub(crate) struct Mistake {
-    pub path: String,
-    pub problem: String,
-}
-
 /// What a destination is called in a document, and what of it may be changed.
 struct Scope {
-    name: &'static str,
+    name: Cow<'static, str>,
     /// Where the fields are that may go.
     contents: &'static [&'static str],
     /// Vero's `data` has no lists and no objects (Track API reference).
@@ -108,45 +106,63 @@ struct Scope {
 }
 
 const SEGMENT: Scope = Scope {
-    name: "segment",
+    name: Cow::Borrowed("segment"),
     contents: &["properties", "traits", "context"],
     takes_scalars_alone: false,
     needs_addresses: false,
 };
-const VERO_TRACK: Scope =
-    Scope { name: "vero_track", contents: &["data"], takes_scalars_alone: true, needs_addresses: true };
+const VERO_TRACK: Scope = Scope {
+    name: Cow::Borrowed("vero_track"),
+    contents: &["data"],
+    takes_scalars_alone: true,
+    needs_addresses: true,
+};
+
+/// An endpoint gets either form.
+const ENDPOINT_CONTENTS: [&str; 4] = ["payload", "properties", "traits", "context"];
 
 /// By these an event of ours is known when it comes back.
 const MARKS: [&str; 2] = ["library", "integration"];
 
 impl WebhookRules {
     pub(crate) fn is_empty(&self) -> bool {
-        self.segment.is_none() && self.vero_track.is_none()
+        self.segment.is_none() && self.vero_track.is_none() && self.webhook.is_empty()
     }
 
     fn destinations(&self) -> impl Iterator<Item = (Scope, &DestinationRules)> {
         let all = [(SEGMENT, &self.segment), (VERO_TRACK, &self.vero_track)];
-        all.into_iter().filter_map(|(scope, rules)| Some((scope, rules.as_ref()?)))
+        let all = all.into_iter().filter_map(|(scope, rules)| Some((scope, rules.as_ref()?)));
+        all.chain(self.webhook.iter().map(|(name, rules)| {
+            let name = format!("webhook.{name}").into();
+            let scope = Scope { name, contents: &ENDPOINT_CONTENTS, ..SEGMENT };
+            (scope, rules)
+        }))
     }
 
     /// The first mistake that the types do not rule out.
-    pub(crate) fn check(&self) -> Result<(), Mistake> {
+    pub(crate) fn check(&self) -> Result<(), DocumentError> {
         for (scope, rules) in self.destinations() {
             rules.check(&scope)?;
         }
         Ok(())
     }
 
+    /// Where it says that addresses are hashed, which takes a secret.
+    pub fn hashes_at(&self) -> Option<String> {
+        let hashing = self.destinations().find(|(_, rules)| rules.address == AddressPolicy::Hash);
+        hashing.map(|(scope, _)| format!("webhooks.{}.address", scope.name))
+    }
+
     /// Rules that no webhook ever meets, and why.
-    pub(crate) fn unreachable(&self) -> Vec<Mistake> {
+    pub(crate) fn unreachable(&self) -> Vec<DocumentError> {
         let mut found = Vec::new();
         for (scope, DestinationRules { rules, .. }) in self.destinations() {
             for (later, rule) in rules.iter().enumerate() {
                 if let Some(earlier) = rules[..later].iter().position(|earlier| earlier.takes_all_of(rule)) {
-                    found.push(Mistake {
-                        path: format!("webhooks.{}.rules[{later}]", scope.name),
-                        problem: format!("is never reached: rules[{earlier}] takes all that it is for"),
-                    });
+                    found.push(DocumentError::new(
+                        format!("webhooks.{}.rules[{later}]", scope.name),
+                        format!("is never reached: rules[{earlier}] takes all that it is for"),
+                    ));
                 }
             }
         }
@@ -155,7 +171,7 @@ impl WebhookRules {
 }
 
 impl DestinationRules {
-    fn check(&self, scope: &Scope) -> Result<(), Mistake> {
+    fn check(&self, scope: &Scope) -> Result<(), DocumentError> {
         let top = format!("webhooks.{}", scope.name);
         if scope.needs_addresses && self.address != AddressPolicy::Keep {
             return mistake(
@@ -194,7 +210,7 @@ impl Rule {
             .all(|(field, test)| other.when.get(field).is_some_and(|narrower| test.follows_from(narrower)))
     }
 
-    fn check(&self, scope: &Scope, top: &str) -> Result<(), Mistake> {
+    fn check(&self, scope: &Scope, top: &str) -> Result<(), DocumentError> {
         if let Some(problem) = self.rename.as_deref().and_then(mistake_in_name) {
             return mistake(format!("{top}.rename"), problem);
         }
@@ -224,6 +240,6 @@ impl Rule {
     }
 }
 
-fn mistake(path: String, problem: &str) -> Result<(), Mistake> {
-    Err(Mistake { path, problem: problem.to_owned() })
+fn mistake(path: String, problem: &str) -> Result<(), DocumentError> {
+    Err(DocumentError::new(path, problem))
 }

@@ -22,8 +22,9 @@ use crate::mapping::vero_track::{Skip, VeroRequest, from_webhook};
 use crate::names::{Naming, normalised};
 use crate::webhook::Webhook;
 
+use address::Subject;
+
 pub use address::AddressKey;
-pub(crate) use document::Mistake;
 pub use document::{AddressPolicy, DestinationRules, Rule, WebhookRules};
 
 /// A webhook that rules are applied to.
@@ -55,17 +56,7 @@ impl WebhookRules {
         naming: &Naming,
         key: &AddressKey,
     ) -> Result<Vec<String>, DeliveryOutcome> {
-        let (id, webhook) = (&event.envelope.id, event.webhook);
-        let messages = match &self.segment {
-            None => messages(id, webhook, naming),
-            Some(rules) => {
-                let rule = rules.admit(event)?;
-                changed_messages(id, webhook, naming, &|message| {
-                    rules.segment_message(rule, event, message, key)
-                })
-            }
-        };
-        messages.map_err(|TooLarge| DeliveryOutcome::rejected("too_large"))
+        in_segment_s_form(self.segment.as_ref(), event, naming, key)
     }
 
     /// The request that Vero is sent, as [`from_webhook`] makes it and these rules change it.
@@ -108,10 +99,71 @@ impl WebhookRules {
         self.segment.as_ref().is_some_and(|rules| rules.address != AddressPolicy::Keep)
     }
 
-    /// Whether addresses are hashed for some destination, which takes a secret.
-    pub fn needs_key(&self) -> bool {
-        self.segment.as_ref().is_some_and(|rules| rules.address == AddressPolicy::Hash)
+    /// The messages in Segment's form that an endpoint is sent, by the rules for it.
+    ///
+    /// # Errors
+    /// What becomes of the webhook when nothing is sent.
+    pub(crate) fn segment_at_endpoint(
+        &self,
+        endpoint: &str,
+        event: RuledWebhook<'_, '_>,
+        naming: &Naming,
+        key: &AddressKey,
+    ) -> Result<Vec<String>, DeliveryOutcome> {
+        in_segment_s_form(self.webhook.get(endpoint), event, naming, key)
     }
+
+    /// A webhook as an endpoint is sent it, by the rules for it; `message` has it as `payload`.
+    ///
+    /// # Errors
+    /// What becomes of the webhook when nothing is sent.
+    pub(crate) fn received_at_endpoint(
+        &self,
+        endpoint: &str,
+        event: RuledWebhook<'_, '_>,
+        message: String,
+        key: &AddressKey,
+    ) -> Result<String, DeliveryOutcome> {
+        let Some(rules) = self.webhook.get(endpoint) else { return Ok(message) };
+        let rule = rules.admit(event)?;
+        let message = match Object::parse(Json::written(&message)) {
+            Some(mut fields) if rules.changes(rule, event) => {
+                rules.change(rule, event, &mut fields, "payload");
+                fields.rest().unwrap_or_default()
+            }
+            _ => message,
+        };
+        Ok(rules.without_addresses(message, &Subject::from(event), key))
+    }
+
+    /// A first-party event as an endpoint is sent it: of the rules for it the one about addresses holds.
+    pub(crate) fn first_party_at_endpoint(
+        &self,
+        endpoint: &str,
+        envelope: &Envelope<'_>,
+        message: String,
+        key: &AddressKey,
+    ) -> String {
+        let Some(rules) = self.webhook.get(endpoint) else { return message };
+        rules.without_addresses(message, &Subject::of_first_party(envelope), key)
+    }
+}
+
+fn in_segment_s_form(
+    rules: Option<&DestinationRules>,
+    event: RuledWebhook<'_, '_>,
+    naming: &Naming,
+    key: &AddressKey,
+) -> Result<Vec<String>, DeliveryOutcome> {
+    let (id, webhook) = (&event.envelope.id, event.webhook);
+    let messages = match rules {
+        None => messages(id, webhook, naming),
+        Some(rules) => {
+            let rule = rules.admit(event)?;
+            changed_messages(id, webhook, naming, &|message| rules.segment_message(rule, event, message, key))
+        }
+    };
+    messages.map_err(|TooLarge| DeliveryOutcome::rejected("too_large"))
 }
 
 impl DestinationRules {
@@ -178,9 +230,13 @@ impl DestinationRules {
         key: &AddressKey,
     ) -> String {
         let message = if self.changes(rule, event) { self.reshaped(rule, event, &message) } else { message };
+        self.without_addresses(message, &Subject::from(event), key)
+    }
+
+    fn without_addresses(&self, message: String, subject: &Subject<'_>, key: &AddressKey) -> String {
         match self.address {
             AddressPolicy::Keep => message,
-            policy => address::hidden(&message, event, policy, key),
+            policy => address::hidden(&message, subject, policy, key),
         }
     }
 

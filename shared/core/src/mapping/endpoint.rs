@@ -1,0 +1,137 @@
+//! An event as a webhook endpoint gets it.
+
+use sha2::{Digest, Sha256};
+
+use crate::delivery::DeliveryOutcome;
+use crate::endpoints::{Endpoint, Form};
+use crate::envelope::{Envelope, Source};
+use crate::json::{Json, Object, ObjectWriter};
+use crate::mapping::segment::batch_body;
+use crate::names::Naming;
+use crate::rules::{AddressKey, RuledWebhook, WebhookRules};
+
+/// An event as an endpoint gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointEvent {
+    /// By which the endpoint knows it again: no two events have the same, and no retry has another.
+    pub id: String,
+    /// JSON objects, which go in one request: one, or in Segment's form as many as Segment gets.
+    pub messages: Vec<String>,
+}
+
+impl EndpointEvent {
+    fn bytes(&self) -> usize {
+        self.messages.iter().map(|message| message.len() + 1).sum()
+    }
+}
+
+impl Endpoint {
+    /// What it gets of a webhook, by the rules that there are for it under `name`.
+    ///
+    /// # Errors
+    /// What becomes of the webhook when nothing is sent.
+    pub fn of_webhook(
+        &self,
+        name: &str,
+        event: RuledWebhook<'_, '_>,
+        rules: &WebhookRules,
+        naming: &Naming,
+        key: &AddressKey,
+    ) -> Result<EndpointEvent, DeliveryOutcome> {
+        self.admit(Source::Vero)?;
+        let messages = match self.form {
+            Form::Received => vec![rules.received_at_endpoint(name, event, received(event.envelope), key)?],
+            Form::Segment => rules.segment_at_endpoint(name, event, naming, key)?,
+        };
+        Ok(EndpointEvent { id: event.envelope.id.as_str().to_owned(), messages })
+    }
+
+    /// What it gets of a first-party event. Of the rules under `name` the one about addresses counts.
+    ///
+    /// # Errors
+    /// What becomes of the event when nothing is sent.
+    pub fn of_first_party(
+        &self,
+        name: &str,
+        envelope: &Envelope<'_>,
+        rules: &WebhookRules,
+        key: &AddressKey,
+    ) -> Result<EndpointEvent, DeliveryOutcome> {
+        self.admit(Source::Segment)?;
+        let message = match self.form {
+            Form::Received => received(envelope),
+            Form::Segment => envelope.payload.text().to_owned(),
+        };
+        let message = rules.first_party_at_endpoint(name, envelope, message, key);
+        Ok(EndpointEvent { id: id_of_first_party(envelope), messages: vec![message] })
+    }
+
+    fn admit(&self, source: Source) -> Result<(), DeliveryOutcome> {
+        if self.takes(source) { Ok(()) } else { Err(DeliveryOutcome::Skipped("other_source")) }
+    }
+
+    /// Splits events into requests, in order; the result holds the index after each request's last event.
+    pub fn plan(&self, events: &[EndpointEvent]) -> Vec<usize> {
+        let mut ends = Vec::new();
+        let (mut begin, mut bytes) = (0, 0);
+        for (index, event) in events.iter().enumerate() {
+            let is_full = index - begin == self.max_events || bytes + event.bytes() > self.max_bytes;
+            if index > begin && is_full {
+                ends.push(index);
+                (begin, bytes) = (index, 0);
+            }
+            bytes += event.bytes();
+        }
+        ends.extend((!events.is_empty()).then_some(events.len()));
+        ends
+    }
+
+    /// The body of a request with these events. `sent_at` is the time of this very try.
+    pub fn body(&self, events: &[EndpointEvent], sent_at: &str) -> String {
+        let messages = || events.iter().flat_map(|event| &event.messages).map(String::as_str);
+        match self.form {
+            Form::Segment => batch_body(messages(), sent_at),
+            Form::Received if self.max_events == 1 => messages().collect(),
+            Form::Received => {
+                let messages: Vec<&str> = messages().collect();
+                format!("[{}]", messages.join(","))
+            }
+        }
+    }
+}
+
+/// The id of a request with these events: that of the event, or what all of theirs make.
+pub fn request_id(events: &[EndpointEvent]) -> String {
+    match events {
+        [event] => event.id.clone(),
+        events => {
+            let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
+            format!("batch-{}", digest(&ids.join(" ")))
+        }
+    }
+}
+
+fn received(envelope: &Envelope<'_>) -> String {
+    let mut message = ObjectWriter::new();
+    message.text("id", envelope.id.as_str());
+    message.text("source", envelope.source.as_str());
+    message.text("received_at", &envelope.received_at.iso());
+    message.raw("payload", envelope.payload.text());
+    message.finish()
+}
+
+/// Several mappings of one Webhooks destination may share a messageId, of which the event's id is made. They are different
+/// events, and a receiver that goes by the id would drop all but one. So what they say is a part of it, but for the time
+/// of sending, which is another at a sender's retry.
+fn id_of_first_party(envelope: &Envelope<'_>) -> String {
+    let text = envelope.payload.text();
+    let mut fields = Object::parse(Json::written(text)).unwrap_or_default();
+    fields.take(&["sentAt"]);
+    let said = fields.rest().unwrap_or_default();
+    format!("{}-{}", envelope.id.as_str(), &digest(&said)[..8])
+}
+
+/// 128 bits of the SHA-256, in hex.
+fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
