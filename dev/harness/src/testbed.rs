@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::function::Function;
@@ -29,6 +30,9 @@ pub const SEGMENT_WRITE_KEY: &str = "CANARY-SEGMENT-WRITE-KEY";
 /// The worker's own at Vero.
 pub const VERO_AUTH_TOKEN: &str = "CANARY-VERO-AUTH-TOKEN";
 
+/// What requests to webhook endpoints are signed with.
+pub const ENDPOINT_SECRET: &str = "whsec_Q0FOQVJZLUVORFBPSU5ULVNFQ1JFVC0x";
+
 /// The delivery streams that there are; a worker uses them if its variables say so.
 pub const ARCHIVE_STREAM: &str = "archive";
 /// The stream of the delivery log.
@@ -46,6 +50,8 @@ pub struct Testbed {
     pub replay_queue: Queue,
     pub segment: Receiver,
     pub vero: Receiver,
+    /// A webhook endpoint; a worker uses it if its variables say so.
+    pub endpoint: Receiver,
 }
 
 impl Testbed {
@@ -67,7 +73,17 @@ impl Testbed {
             sqs.stream(stream);
         }
         let (s3, segment, vero) = (S3::start().await?, Receiver::start().await?, Receiver::start().await?);
-        Ok(Self { sqs, s3, queue: main, dead, replay_queue, segment, vero })
+        let endpoint = Receiver::start().await?;
+        Ok(Self { sqs, s3, queue: main, dead, replay_queue, segment, vero, endpoint })
+    }
+
+    /// Settings of an endpoint at this receiver; `more` adds fields.
+    pub fn endpoint_settings(receiver: &Receiver, more: &Value) -> Value {
+        let mut settings = json!({"url": format!("{}/hook", receiver.url()), "secrets": [ENDPOINT_SECRET]});
+        if let (Some(settings), Some(more)) = (settings.as_object_mut(), more.as_object()) {
+            settings.extend(more.clone());
+        }
+        settings
     }
 
     /// Ingest with all routes on; `more` adds variables, and an empty one takes away.
@@ -94,6 +110,8 @@ impl Testbed {
             ("SEGMENT_ENDPOINT", self.segment.url()),
             ("VERO_AUTH_TOKEN", VERO_AUTH_TOKEN),
             ("VERO_ENDPOINT", self.vero.url()),
+            // All that is played here is on loopback.
+            ("WEBHOOK_PRIVATE_ADDRESSES", "true"),
         ];
         self.function(binary.as_ref(), &own, more).await
     }
