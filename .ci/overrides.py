@@ -20,7 +20,7 @@ SAMPLES = {
     "EventNames": '{"opened":"Newsletter Opened"}',
     "IngestReservedConcurrency": "100",
     "KmsKeyArn": "arn:aws-cn:kms:cn-north-1:123456789012:key/11111111-2222-3333-4444-555555555555",
-    "PausedDestinations": "segment,vero_track,archive",
+    "PausedDestinations": "segment,vero_track,archive,webhook:crm",
     "SegmentEndpoint": "https://events.eu1.segmentapis.com:443/a",
     "SegmentSharedSecretParameter": "/vero-relay/a.b_c-d",
     "SegmentTokenSha256": DIGESTS,
@@ -28,6 +28,8 @@ SAMPLES = {
     "VeroAuthTokenParameter": "/vero-relay/vero-auth-token",
     "VeroEndpoint": "http://localhost:8080/a",
     "VeroTrackTypes": "opened,clicked,link_previewed",
+    "WebhookEndpointSettingsParameter": "/vero-relay/webhook-endpoints",
+    "WebhookEndpoints": "crm,lake-2",
     "WebhookTokenSha256": DIGESTS,
     "WriteKeySha256": DIGESTS,
 }

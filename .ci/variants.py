@@ -28,11 +28,16 @@ PSEUDO = {
 }
 SEGMENT = {"SegmentWriteKeyParameter": "/vero-relay/segment-write-key"}
 VERO = {"VeroAuthTokenParameter": "/vero-relay/vero-auth-token"}
+ENDPOINTS = {
+    "WebhookEndpoints": "crm,lake",
+    "WebhookEndpointSettingsParameter": "/vero-relay/webhook-endpoints",
+}
 ARCHIVE = {"Archive": "true"}
 KEY = {"KmsKeyArn": f"arn:aws:kms:us-east-1:123456789012:key/{STACK_ID}"}
 EVERYTHING = {
     **SEGMENT,
     **VERO,
+    **ENDPOINTS,
     **ARCHIVE,
     **KEY,
     "AlarmEmail": "ops@example.com",
@@ -44,17 +49,19 @@ EVERYTHING = {
     "CorsOrigins": "https://www.example.com,https://example.com",
     "EventNames": '{"opened":"Newsletter Opened"}',
     "IngestReservedConcurrency": "100",
-    "PausedDestinations": "segment,vero_track,archive",
+    "PausedDestinations": "segment,vero_track,archive,webhook:crm",
     "SegmentSharedSecretParameter": "/vero-relay/segment-shared-secret",
     "SegmentTokenSha256": f"{DIGEST},{DIGEST}",
     "Tracing": "Active",
     "VeroTrackTypes": "opened,clicked",
+    "WebhookPrivateAddresses": "true",
     "WriteKeySha256": DIGEST,
 }
 # What may be deployed, beside the token's digest, which alone has no default.
 VARIANTS = {
     "Segment alone": SEGMENT,
     "Vero alone": VERO,
+    "endpoints alone, with first-party events": {**ENDPOINTS, "WriteKeySha256": DIGEST},
     "both destinations": {**SEGMENT, **VERO},
     "the archive alone": ARCHIVE,
     "the archive alone, with a key": {**ARCHIVE, **KEY},
@@ -69,6 +76,7 @@ VARIANTS = {
 REFUSED = {
     "no destination": ({}, "SegmentWriteKeyParameter"),
     "a region without Function URLs": ({**SEGMENT, "AWS::Region": "eu-central-2"}, "Function URLs"),
+    "endpoints without settings": ({"WebhookEndpoints": "crm"}, "WebhookEndpointSettingsParameter"),
     "first-party events for nobody": ({**SEGMENT, "WriteKeySha256": DIGEST}, "first-party"),
 }
 # Where a type's names and ARNs are not like the others'.

@@ -79,6 +79,9 @@ pub enum Command {
     /// Check, try and store the blueprint: the rules for webhooks and first-party events
     #[command(subcommand, alias = "blueprint")]
     Rules(Rules),
+    /// Check and store the settings of webhook endpoints
+    #[command(subcommand)]
+    Endpoints(Endpoints),
     /// Pause a destination: what it is owed waits in the queue
     Pause(Destinations),
     /// Resume a paused destination
@@ -413,9 +416,34 @@ pub struct RulesTry {
     pub against: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Endpoints {
+    /// Check a file
+    #[command(after_help = "Example:\n  relay endpoints check events/endpoints.json")]
+    Check(EndpointsCheck),
+    /// Check a file, and store it where the stack reads it
+    #[command(after_help = "Example:\n  relay endpoints set endpoints.json")]
+    Set(EndpointsFile),
+}
+
+#[derive(Debug, Args)]
+pub struct EndpointsFile {
+    /// A file as events/endpoints.schema.json describes it
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct EndpointsCheck {
+    #[command(flatten)]
+    pub file: EndpointsFile,
+    /// For a stack that allows private and link-local addresses
+    #[arg(long)]
+    pub private_addresses: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct Destinations {
-    /// segment, vero_track or archive
+    /// segment, vero_track, archive or webhook:<name>
     #[arg(required = true, value_name = "DESTINATION")]
     pub names: Vec<String>,
     #[command(flatten)]
@@ -465,7 +493,7 @@ pub struct Replay {
     /// Received before this time or date (UTC)
     #[arg(long, value_name = "TIME", required_unless_present = "stop")]
     pub to: Option<String>,
-    /// segment, vero_track or vero_tags; may be given again
+    /// segment, vero_track, vero_tags or webhook:<name>; may be given again
     #[arg(long = "destination", value_name = "NAME", required_unless_present = "stop")]
     pub destinations: Vec<String>,
     /// Only this type; may be given again

@@ -6,6 +6,7 @@ use aws_sdk_ssm::Client;
 use aws_sdk_ssm::operation::put_parameter::builders::PutParameterFluentBuilder;
 use aws_sdk_ssm::types::{ParameterStringFilter, ParameterTier, ParameterType};
 use relay_core::blueprint::Blueprint;
+use relay_core::endpoints::{Endpoints, Reach};
 
 use super::Cloud;
 use crate::error::Error;
@@ -15,15 +16,37 @@ use crate::model::state::{Secret, Stack};
 /// The template's parameter that names the blueprint.
 pub const BLUEPRINT: &str = "BlueprintParameter";
 
+/// The template's parameter that names the settings of webhook endpoints.
+const ENDPOINTS: &str = "WebhookEndpointSettingsParameter";
+
 /// Of the shared secret each line is one.
 const SHARED_SECRET: &str = "SegmentSharedSecretParameter";
 
-/// Why the worker cannot use a blueprint.
-fn fault(value: &str, stack: &Stack) -> Option<String> {
+/// Why the worker cannot use a document.
+fn fault(parameter: &str, value: &str, stack: &Stack) -> Option<String> {
+    match parameter {
+        BLUEPRINT => fault_of_blueprint(value, stack),
+        ENDPOINTS => fault_of_endpoints(value, stack),
+        _ => None,
+    }
+}
+
+fn fault_of_endpoints(value: &str, stack: &Stack) -> Option<String> {
+    let allows_private = stack.parameter("WebhookPrivateAddresses") == "true";
+    match Endpoints::parse(value, if allows_private { Reach::Anywhere } else { Reach::Public }) {
+        Err(error) => Some(error.to_string()),
+        Ok(endpoints) => {
+            let missing = stack.endpoints().into_iter().find(|name| endpoints.get(name).is_none());
+            missing.map(|name| format!("they do not describe {name}, which is on"))
+        }
+    }
+}
+
+fn fault_of_blueprint(value: &str, stack: &Stack) -> Option<String> {
     match Blueprint::parse(value) {
         Err(error) => Some(error.to_string()),
         Ok(blueprint)
-            if blueprint.webhooks().needs_key()
+            if blueprint.webhooks().hashes_at().is_some()
                 && stack.parameter("AddressHashSecretParameter").is_empty() =>
         {
             Some("it hashes addresses, and AddressHashSecretParameter is empty".to_owned())
@@ -72,16 +95,16 @@ impl Cloud {
                 };
             };
             let value = found.value().unwrap_or_default();
-            let is_blueprint = *parameter == BLUEPRINT;
+            let is_document = [BLUEPRINT, ENDPOINTS].contains(&parameter.as_str());
             let others = answer.parameters().iter().filter(|other| other.name() != Some(name.as_str()));
             let same = others.filter(|other| other.value() == Some(value) && !value.is_empty());
             Secret {
                 name: (*name).clone(),
                 kind: found.r#type().map(|kind| kind.as_str().to_owned()),
                 is_empty: value.trim().is_empty(),
-                has_blanks: !is_blueprint && has_blanks(parameter, value),
+                has_blanks: !is_document && has_blanks(parameter, value),
                 same_as: same.filter_map(|other| other.name().map(str::to_owned)).collect(),
-                fault: is_blueprint.then(|| fault(value, stack)).flatten(),
+                fault: fault(parameter, value, stack),
             }
         };
         named.iter().map(|pair| (pair.0.clone(), Known::Yes(secret(pair)))).collect()

@@ -1,6 +1,8 @@
 //! A file for each command.
 
 mod doctor;
+mod documents;
+mod endpoints;
 mod event;
 mod events;
 mod forget;
@@ -27,7 +29,7 @@ use clap::CommandFactory;
 use crate::cloud::Cloud;
 use crate::console::{Console, RED, styled};
 use crate::error::Error;
-use crate::options::{Command, Options, Rules};
+use crate::options::{Command, Endpoints, Options, Rules};
 
 /// How a command ended that did what it was asked for.
 type Done = Result<ExitCode, Error>;
@@ -51,6 +53,9 @@ async fn command(options: Options, console: Console) -> Done {
     {
         return done;
     }
+    if let Command::Endpoints(Endpoints::Check(options)) = &options.command {
+        return endpoints::check(console, options);
+    }
     let cloud = &Cloud::connect(&options.target).await?;
     match options.command {
         Command::Completions { .. } => Ok(ExitCode::SUCCESS),
@@ -66,6 +71,8 @@ async fn command(options: Options, console: Console) -> Done {
         Command::Key(options) => key::run(cloud, console, &options).await,
         Command::Rules(Rules::Set(options)) => rules::set(cloud, console, &options.file).await,
         Command::Rules(Rules::Check(_) | Rules::Try(_)) => Ok(ExitCode::SUCCESS),
+        Command::Endpoints(Endpoints::Set(options)) => endpoints::set(cloud, console, &options).await,
+        Command::Endpoints(Endpoints::Check(_)) => Ok(ExitCode::SUCCESS),
         Command::Pause(options) => parameters::pause(cloud, console, &options).await,
         Command::Resume(options) => parameters::resume(cloud, console, &options).await,
         Command::Repair(consent) => repair::run(cloud, console, &consent).await,

@@ -11,6 +11,7 @@ use crate::cloud::{ChangeSet, Cloud};
 use crate::console::{Console, DIM, RED, styled};
 use crate::error::Error;
 use crate::model::state::Stack;
+use crate::model::story::first_names;
 use crate::options::{Consent, Destinations, Set};
 
 const PAUSED: &str = "PausedDestinations";
@@ -55,19 +56,18 @@ pub(super) async fn resume(cloud: &Cloud, console: Console, options: &Destinatio
 }
 
 async fn set_paused(cloud: &Cloud, console: Console, options: &Destinations, is_paused: bool) -> Done {
-    let known: Vec<&str> = destinations::ALL.iter().map(|row| row.name).collect();
-    if let Some(unknown) = options.names.iter().find(|name| !known.contains(&name.as_str())) {
+    let stack = cloud.describe().await?;
+    let known: Vec<String> = destinations::ALL.iter().flat_map(|row| first_names(row, &stack)).collect();
+    if let Some(unknown) = options.names.iter().find(|name| !known.contains(name)) {
         return Err(Error::Refused(format!(
             "there is no destination {unknown}; there are {}",
             known.join(", ")
         )));
     }
-    let stack = cloud.describe().await?;
     let before: Vec<&str> = stack.paused().collect();
-    let named = |name: &&str| options.names.iter().any(|own| own == name);
-    let after: Vec<&str> = known
-        .into_iter()
-        .filter(|name| if named(name) { is_paused } else { before.contains(name) })
+    let after: Vec<&str> = { known.iter() }
+        .filter(|name| if options.names.contains(name) { is_paused } else { before.contains(&name.as_str()) })
+        .map(String::as_str)
         .collect();
     if after.len() == before.len() && after.iter().all(|name| before.contains(name)) {
         let word = if is_paused { "paused" } else { "not paused" };

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 
 use anstyle::Style;
 use relay_core::blueprint::Blueprint;
-use relay_core::document::DocumentError;
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
 use relay_core::timestamp::Timestamp;
 use serde_json::json;
 
 use super::Done;
+use super::documents::{Place, read, stack};
 use crate::cloud::Cloud;
 use crate::console::{BOLD, Console, DIM, GREEN, RED, YELLOW, styled};
 use crate::error::Error;
@@ -22,6 +22,8 @@ use crate::options::{Rules, RulesTry};
 
 /// The parameter that names the secret which addresses are hashed with.
 const HASH_SECRET: &str = "AddressHashSecretParameter";
+
+const BLUEPRINT: Place = Place { parameter: "BlueprintParameter", usual_name: "blueprint", is_secret: false };
 
 /// When a tried event counts as received: one time for all, so that two runs say the same.
 const RECEIVED_AT: &str = "2026-11-21T05:04:03.123Z";
@@ -35,34 +37,13 @@ pub(super) fn without_stack(console: Console, command: &Rules) -> Option<Done> {
     }
 }
 
-/// The document in a file.
-fn read(file: &Path) -> Result<(String, Blueprint), Error> {
-    let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| Error::Io(name.clone(), error))?;
-    let document = Blueprint::parse(&text).map_err(|error| {
-        let advice = nearest(&error).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-        Error::Refused(format!("{name} {error}{advice}"))
-    })?;
-    Ok((text, document))
-}
-
-/// Of the names that were expected the one that is most like the one that is there.
-fn nearest(error: &DocumentError) -> Option<&str> {
-    let name = error.path.rsplit('.').next()?;
-    let (_, expected) = error.problem.split_once("expected ")?;
-    let known = expected.split('`').skip(1).step_by(2);
-    let similar = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
-    let (similarity, known) = similar.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
-    (similarity > 0.5 && known != name).then_some(known)
-}
-
 fn check(console: Console, file: &Path) -> Done {
-    let (_, document) = read(file)?;
+    let (_, document) = read(file, Blueprint::parse)?;
     let oddities: Vec<String> =
         document.oddities().iter().map(|odd| format!("{} {}", odd.path, odd.problem)).collect();
     console.show(&json!({"is_valid": true, "oddities": oddities}), || {
         console.say(format!("{} can be used", file.display()));
-        if document.webhooks().needs_key() {
+        if document.webhooks().hashes_at().is_some() {
             console.say(format!("It hashes addresses: the stack needs {HASH_SECRET} (docs/rules.md)"));
         }
         for oddity in &oddities {
@@ -73,9 +54,9 @@ fn check(console: Console, file: &Path) -> Done {
 }
 
 fn try_out(console: Console, options: &RulesTry) -> Done {
-    let (_, after) = read(&options.file)?;
+    let (_, after) = read(&options.file, Blueprint::parse)?;
     let before = match &options.against {
-        Some(file) => read(file)?.1,
+        Some(file) => read(file, Blueprint::parse)?.1,
         None => Blueprint::default(),
     };
     let (mut all, mut unsent_before) = (BTreeMap::new(), BTreeMap::new());
@@ -161,51 +142,15 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 pub(super) async fn set(cloud: &Cloud, console: Console, file: &Path) -> Done {
-    let (text, document) = read(file)?;
-    let stack = match cloud.describe().await {
-        Err(Error::NotFound(_)) => None,
-        stack => Some(stack?),
-    };
+    let (text, document) = read(file, Blueprint::parse)?;
+    let stack = stack(cloud).await?;
     let has_secret = |stack: &Stack| !stack.parameter(HASH_SECRET).is_empty();
-    if document.webhooks().needs_key() && !stack.as_ref().is_some_and(has_secret) {
+    if document.webhooks().hashes_at().is_some() && !stack.as_ref().is_some_and(has_secret) {
         return Err(Error::Refused(format!(
             "the blueprint was not stored: it hashes addresses, and the stack has no secret for that, so that no worker would start. Run: relay key set address-hash, and relay set {HASH_SECRET}=/{}/address-hash-secret",
             cloud.stack
         )));
     }
-    let named =
-        stack.as_ref().map(|stack| stack.parameter("BlueprintParameter")).filter(|name| !name.is_empty());
-    let name = named.map_or_else(|| format!("/{}/blueprint", cloud.stack), str::to_owned);
-    cloud.store_text(&name, &text).await?;
-    console.show(&json!({"name": name, "is_read": named.is_some()}), || {
-        console.say(format!("stored as {name}"));
-        console.say(if named.is_some() {
-            "The worker uses it within five minutes.".to_owned()
-        } else {
-            format!("The stack does not read it yet: relay set BlueprintParameter={name}")
-        });
-    })?;
+    BLUEPRINT.store(cloud, console, stack.as_ref(), &text).await?;
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_name_has_its_nearest_known_one() {
-        for (document, expected) in [
-            (r#"{"version":2,"webhooks":{"segment":{"rules":[{"sned":false}]}}}"#, Some("send")),
-            (
-                r#"{"version":2,"webhooks":{"segment":{"rules":[{"when":{"chanel":"sms"}}]}}}"#,
-                Some("channel"),
-            ),
-            (r#"{"evnts":{}}"#, Some("events")),
-            (r#"{"something":{}}"#, None),
-            (r#"{"deny":5}"#, None),
-        ] {
-            let error = Blueprint::parse(document).unwrap_err();
-            assert_eq!(nearest(&error), expected, "{error}");
-        }
-    }
 }

@@ -10,7 +10,7 @@ use crate::console::{BOLD, Console, DIM, GREEN, RED, styled, table};
 use crate::model::figures::Figures;
 use crate::model::known::Known;
 use crate::model::state::{Queue, StackState};
-use crate::model::story::is_off;
+use crate::model::story::{first_names, is_off};
 use crate::model::time::for_people;
 
 pub(super) async fn run(cloud: &Cloud, console: Console) -> Done {
@@ -133,12 +133,13 @@ fn destinations_table(state: &StackState) -> String {
         |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| for_people(std::time::Duration::from_millis(ms)));
     let mut rows = Vec::new();
     for row in &destinations::ALL {
-        let is = if is_off(&state.stack, row) {
-            "off"
-        } else if state.stack.paused().any(|paused| paused == row.name) {
-            "paused"
-        } else {
-            "on"
+        let names = first_names(row, &state.stack);
+        let paused = names.iter().filter(|name| state.stack.paused().any(|paused| paused == *name)).count();
+        let is = match paused {
+            _ if is_off(&state.stack, row) => "off",
+            0 => "on",
+            some if some < names.len() => "partly paused",
+            _ => "paused",
         };
         for part in row.parts {
             let none = Default::default();

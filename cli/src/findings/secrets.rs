@@ -41,9 +41,16 @@ pub(super) const CHECKS: &[Check] = &[
         why: "The worker goes on with the last blueprint that it could read, and a new one does not start with it at all.",
         look: blueprint,
     },
+    Check {
+        code: "endpoints_faulty",
+        severity: Fault,
+        why: "The worker goes on with the last settings of endpoints that it could read, and a new one does not start with them at all.",
+        look: endpoints,
+    },
 ];
 
 const BLUEPRINT: &str = "BlueprintParameter";
+const ENDPOINTS: &str = "WebhookEndpointSettingsParameter";
 
 fn known(state: &StackState) -> impl Iterator<Item = (&str, &Secret)> {
     state.secrets.iter().filter_map(|(parameter, secret)| Some((parameter.as_str(), secret.yes()?)))
@@ -55,6 +62,7 @@ fn store(parameter: &str) -> String {
         "VeroAuthTokenParameter" => "relay key set vero",
         "SegmentSharedSecretParameter" => "relay key set shared-secret",
         "AddressHashSecretParameter" => "relay key set address-hash",
+        ENDPOINTS => "relay endpoints set FILE",
         _ => "relay rules set FILE",
     }
     .to_owned()
@@ -110,12 +118,21 @@ fn alike(state: &StackState) -> Verdicts {
 }
 
 fn blueprint(state: &StackState) -> Verdicts {
+    faulty(state, BLUEPRINT, "the blueprint")
+}
+
+fn endpoints(state: &StackState) -> Verdicts {
+    faulty(state, ENDPOINTS, "the settings of endpoints in")
+}
+
+/// A document with a mistake.
+fn faulty(state: &StackState, document: &str, what: &str) -> Verdicts {
     let faulty =
         known(state).filter_map(|(parameter, secret)| Some((parameter, secret, secret.fault.as_ref()?)));
     faulty
-        .filter(|(parameter, secret, _)| *parameter == BLUEPRINT && !secret.is_empty && secret.kind.is_some())
+        .filter(|(parameter, secret, _)| *parameter == document && !secret.is_empty && secret.kind.is_some())
         .map(|(parameter, secret, fault)| {
-            (format!("the blueprint {} cannot be used: {fault}", secret.name), store(parameter))
+            (format!("{what} {} cannot be used: {fault}", secret.name), store(parameter))
         })
         .collect()
 }

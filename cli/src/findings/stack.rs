@@ -89,6 +89,7 @@ pub(super) fn needed(function: &str, state: &StackState) -> Vec<&'static str> {
                 || given("VeroAuthTokenParameter")
                 || given("BlueprintParameter")
                 || given("AddressHashSecretParameter")
+                || given("WebhookEndpoints")
             {
                 actions.push("ssm:GetParameters");
             }

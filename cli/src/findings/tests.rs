@@ -117,6 +117,7 @@ fn healthy() -> StackState {
             ("SegmentWriteKeyParameter", secret("/vero-relay/segment-write-key")),
             ("VeroAuthTokenParameter", secret("/vero-relay/vero-auth-token")),
             ("BlueprintParameter", secret("/vero-relay/blueprint")),
+            ("WebhookEndpointSettingsParameter", secret("/vero-relay/webhook-endpoints")),
         ]
         .into_iter()
         .map(|(name, secret)| (name.to_owned(), secret))
@@ -168,7 +169,7 @@ fn of<'s, T>(map: &'s mut BTreeMap<String, Known<T>>, name: &str) -> &'s mut T {
 type Fault = fn(&mut StackState);
 
 /// For each check, how its fault comes about.
-const FAULTS: [(&str, Fault); 50] = [
+const FAULTS: [(&str, Fault); 51] = [
     ("stack_failed", |s| s.stack.status = "UPDATE_ROLLBACK_COMPLETE".to_owned()),
     ("kms_key_disabled", |s| s.kms_key = Some(Known::Yes("Disabled".to_owned()))),
     ("role_lacks_rights", |s| {
@@ -224,6 +225,9 @@ const FAULTS: [(&str, Fault); 50] = [
     }),
     ("blueprint_faulty", |s| {
         of(&mut s.secrets, "BlueprintParameter").fault = Some("events: no object".to_owned())
+    }),
+    ("endpoints_faulty", |s| {
+        of(&mut s.secrets, "WebhookEndpointSettingsParameter").fault = Some("crm.url: no URL".to_owned())
     }),
     ("dead_letters", |s| {
         of(&mut s.queues, "DeadLetterQueue").visible = 3;

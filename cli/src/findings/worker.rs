@@ -224,8 +224,12 @@ fn refused(state: &StackState) -> Verdicts {
         .filter(|row| hour.parts.get(row.name).is_some_and(|part| part.unauthorized > 0));
     refused
         .map(|row| {
-            let key = if row.name == "segment" { "segment" } else { "vero" };
-            (format!("{} refused the key in the last hour", row.name), format!("relay key set {key}"))
+            let advice = match row.name {
+                "segment" => "relay key set segment",
+                "webhook" => "relay tail --since 1h, which says the endpoint, then relay endpoints set FILE",
+                _ => "relay key set vero",
+            };
+            (format!("{} refused the key in the last hour", row.name), advice.to_owned())
         })
         .collect()
 }

@@ -51,6 +51,7 @@ fn events(destination: Destination, received: &ReceivedRequest) -> Vec<(String, 
     let events = match (destination, received.path.as_str()) {
         (Destination::Segment, "/v1/batch") => segment_events(&received.body),
         (Destination::Vero, "/api/v2/events/track") => vero_event(&received.body).map(|event| vec![event]),
+        (Destination::Endpoint, "/hook") => endpoint_events(&received.body),
         _ => None,
     };
     events.unwrap_or_else(|| vec![(format!("not an event: {}", received.path), String::new())])
@@ -73,6 +74,19 @@ fn segment_events(body: &[u8]) -> Option<Vec<(String, String)>> {
         Some((message_id.strip_prefix("vr-")?.to_owned(), message.get().to_owned()))
     };
     batch.into_iter().map(event).collect()
+}
+
+fn endpoint_events(body: &[u8]) -> Option<Vec<(String, String)>> {
+    #[derive(Deserialize)]
+    struct Event {
+        id: String,
+    }
+    let events: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
+    let event = |event: &RawValue| {
+        let Event { id } = serde_json::from_str(event.get()).ok()?;
+        Some((id, event.get().to_owned()))
+    };
+    events.into_iter().map(event).collect()
 }
 
 fn vero_event(body: &[u8]) -> Option<(String, String)> {
@@ -180,6 +194,7 @@ fn maybe_doubled(rig: &Rig, destination: Destination) -> usize {
     let metric = match destination {
         Destination::Segment => "SegmentMaybeDoubled",
         Destination::Vero => "VeroTrackMaybeDoubled",
+        Destination::Endpoint => "WebhookMaybeDoubled",
     };
     let batches = rig.worker.log_entries().into_iter().filter(|entry| entry["message"] == "batch");
     batches.filter_map(|entry| entry[metric].as_u64()).sum::<u64>() as usize

@@ -30,7 +30,7 @@ struct Round {
     /// Kills before or after one.
     idle: usize,
     /// Lost and doubled, by destination, and then in the archive.
-    counts: [(usize, usize); 3],
+    counts: [(usize, usize); 4],
     failures: Vec<String>,
 }
 
@@ -79,6 +79,7 @@ async fn slow_rig(programs: &Programs) -> Result<Rig> {
     rig.segment.behave(takes(3_000), When::always());
     rig.vero.behave(takes(20), When::always());
     rig.vero.behave(Behaviour::status(503), When::every(4));
+    rig.endpoint.behave(takes(200), When::always());
     Ok(rig)
 }
 
@@ -109,6 +110,7 @@ async fn round(programs: &Programs, mut rng: Rng, undisturbed: Duration) -> Resu
     }
     rig.segment.recover();
     rig.vero.recover();
+    rig.endpoint.recover();
     if !rig.drain(EVENTS).await? {
         round.failures.push("the queue was not empty in the end".into());
     }
@@ -121,7 +123,7 @@ async fn round(programs: &Programs, mut rng: Rng, undisturbed: Duration) -> Resu
     }
     let archived = rig.archived()?;
     let lost = ids.iter().filter(|id| !archived.contains_key(*id)).count();
-    round.counts[2] = (lost, archived.values().map(|rows| rows - 1).sum());
+    round.counts[Destination::ALL.len()] = (lost, archived.values().map(|rows| rows - 1).sum());
     if lost > 0 || archived.len() > ids.len() {
         round.failures.push(format!("the archive lacks {lost} events, or has others"));
     }

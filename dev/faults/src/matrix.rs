@@ -73,11 +73,13 @@ static FAULTS: [Fault; 22] = [
     fault("wrong content type", |_| Some(Behaviour::WrongContentType)),
     fault("200, error in body", |destination| {
         Some(match destination {
-            // Documented for Vero alone; of Segment a 2xx is a yes.
+            // Documented for Vero alone; of the others a 2xx is a yes.
             Destination::Vero => {
                 Behaviour::answer(200, r#"{"status":401,"message":"Invalid authentication"}"#)
             }
-            Destination::Segment => Behaviour::answer(200, r#"{"success":false,"message":"Invalid"}"#),
+            Destination::Segment | Destination::Endpoint => {
+                Behaviour::answer(200, r#"{"success":false,"message":"Invalid"}"#)
+            }
         })
     }),
 ];
@@ -176,7 +178,7 @@ fn report(outcomes: &[(usize, Cell, CellResult)]) -> Report {
     report.legend = format!(
         "Each cell: {EVENTS} events in batches of {BATCH}; lost / doubled / dead letters / maybe_doubled of the log.
 In all {} cells: {lost} lost, {doubled} doubled, {dead} dead letters, {maybe_doubled} maybe_doubled. The other
-destination got each event once. Doubled is allowed only where an answer was lost after the destination had taken
+destinations got each event once. Doubled is allowed only where an answer was lost after the destination had taken
 the events, and then to the byte the same. Dead letters were redriven at the end and arrived. Faults of all requests
 ended after {FAULTY_PASSES} passes; a closed port meets batches in place of requests.",
         outcomes.len()
@@ -277,9 +279,11 @@ impl Cell {
         failures.extend(
             account.failures(self.fault.may_double).into_iter().map(|failure| format!("redriven: {failure}")),
         );
-        let neighbour = Account::of(rig, self.destination.neighbour(), ids, &[usize::MAX]);
-        failures
-            .extend(neighbour.failures(false).into_iter().map(|failure| format!("the other one: {failure}")));
+        for neighbour in self.destination.neighbours() {
+            let account = Account::of(rig, neighbour, ids, &[usize::MAX]);
+            let of_other = account.failures(false).into_iter();
+            failures.extend(of_other.map(|failure| format!("{}: {failure}", neighbour.name())));
+        }
         Ok(())
     }
 }

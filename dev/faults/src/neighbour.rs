@@ -7,7 +7,7 @@ use harness::{Behaviour, When};
 
 use crate::programs::Programs;
 use crate::report::Report;
-use crate::rig::{Destination, Rig};
+use crate::rig::{Destination, EVENTS_A_REQUEST, Rig};
 
 const EVENTS: usize = 100;
 const ROUNDS: usize = 5;
@@ -20,7 +20,7 @@ pub async fn run(programs: &Programs) -> Result<Report> {
         head: vec!["healthy", "alone", "beside", "ratio", "aim"],
         legend: format!(
             "From the batch of {EVENTS} events to the last answer of the healthy destination, which takes {ANSWERS_IN:?} for
-each; medians of {ROUNDS}, each by a fresh process, taken in turn. Alone: the other one is switched off."
+each; medians of {ROUNDS}, each by a fresh process, taken in turn. Alone: the others are switched off; beside: they hang."
         ),
         ..Report::default()
     };
@@ -42,9 +42,15 @@ each; medians of {ROUNDS}, each by a fresh process, taken in turn. Alone: the ot
 async fn latency(rig: &Rig, healthy: Destination) -> Result<Duration> {
     rig.worker.init_duration().await?;
     rig.receiver(healthy).behave(Behaviour::Slow(ANSWERS_IN), When::always());
-    rig.receiver(healthy.neighbour()).behave(Behaviour::Hang, When::always());
+    for other in healthy.neighbours() {
+        rig.receiver(other).behave(Behaviour::Hang, When::always());
+    }
     rig.enqueue(EVENTS)?;
-    let expected = if healthy == Destination::Segment { 1 } else { EVENTS };
+    let expected = match healthy {
+        Destination::Segment => 1,
+        Destination::Vero => EVENTS,
+        Destination::Endpoint => EVENTS.div_ceil(EVENTS_A_REQUEST),
+    };
     let start = Instant::now();
     let answered = || rig.receiver(healthy).answered() == expected;
     tokio::select! {

@@ -13,25 +13,39 @@ use crate::programs::Programs;
 pub enum Destination {
     Segment,
     Vero,
+    /// A webhook endpoint.
+    Endpoint,
 }
 
+/// The endpoint's name in its settings.
+const ENDPOINT: &str = "own";
+/// It gets so many events a request.
+pub const EVENTS_A_REQUEST: usize = 3;
+
 impl Destination {
-    pub const ALL: [Self; 2] = [Self::Segment, Self::Vero];
+    pub const ALL: [Self; 3] = [Self::Segment, Self::Vero, Self::Endpoint];
 
     /// Its name in envelopes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Segment => "segment",
             Self::Vero => "vero_track",
+            Self::Endpoint => "webhook:own",
         }
     }
 
-    /// The one that is to notice nothing of its errors.
-    pub fn neighbour(self) -> Self {
+    /// The variable that switches it on.
+    fn switch(self) -> &'static str {
         match self {
-            Self::Segment => Self::Vero,
-            Self::Vero => Self::Segment,
+            Self::Segment => "SEGMENT_WRITE_KEY",
+            Self::Vero => "VERO_AUTH_TOKEN",
+            Self::Endpoint => "WEBHOOK_ENDPOINTS",
         }
+    }
+
+    /// Those that are to notice nothing of its errors.
+    pub fn neighbours(self) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |other| *other != self)
     }
 }
 
@@ -40,7 +54,7 @@ pub struct Rig {
     testbed: Testbed,
     /// The function under proof.
     pub worker: Function,
-    variables: Vec<(&'static str, &'static str)>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Deref for Rig {
@@ -52,34 +66,37 @@ impl Deref for Rig {
 }
 
 impl Rig {
-    /// With both destinations on.
+    /// With these destinations on.
     pub async fn start(programs: &Programs) -> Result<Self> {
         Self::with(programs, Vec::new()).await
     }
 
     /// With one destination on.
     pub async fn alone(programs: &Programs, on: Destination) -> Result<Self> {
-        let off = match on {
-            Destination::Segment => "VERO_AUTH_TOKEN",
-            Destination::Vero => "SEGMENT_WRITE_KEY",
-        };
-        Self::with(programs, vec![(off, "")]).await
+        Self::with(programs, on.neighbours().map(|other| (other.switch(), String::new())).collect()).await
     }
 
-    /// With both destinations on, and the archive, which is well.
+    /// With these destinations on, and the archive, which is well.
     pub async fn with_archive(programs: &Programs) -> Result<Self> {
-        Self::with(programs, vec![("ARCHIVE_STREAM", ARCHIVE_STREAM)]).await
+        Self::with(programs, vec![("ARCHIVE_STREAM", ARCHIVE_STREAM.to_owned())]).await
     }
 
-    async fn with(programs: &Programs, variables: Vec<(&'static str, &'static str)>) -> Result<Self> {
+    async fn with(programs: &Programs, more: Vec<(&'static str, String)>) -> Result<Self> {
         let testbed = Testbed::start().await?;
-        let worker = testbed.worker(&programs.worker, &variables).await?;
+        let settings =
+            Testbed::endpoint_settings(&testbed.endpoint, &json!({"max_events": EVENTS_A_REQUEST}));
+        let mut variables = vec![
+            ("WEBHOOK_ENDPOINTS", ENDPOINT.to_owned()),
+            ("WEBHOOK_ENDPOINT_SETTINGS", json!({ENDPOINT: settings}).to_string()),
+        ];
+        variables.extend(more);
+        let worker = testbed.worker(&programs.worker, &as_texts(&variables)).await?;
         Ok(Self { testbed, worker, variables })
     }
 
     /// A second process beside the worker.
     pub async fn another_worker(&self, programs: &Programs) -> Result<Function> {
-        self.testbed.worker(&programs.worker, &self.variables).await
+        self.testbed.worker(&programs.worker, &as_texts(&self.variables)).await
     }
 
     /// How often each event is in the archive.
@@ -97,6 +114,7 @@ impl Rig {
         match destination {
             Destination::Segment => &self.segment,
             Destination::Vero => &self.vero,
+            Destination::Endpoint => &self.endpoint,
         }
     }
 
@@ -143,7 +161,11 @@ impl Rig {
     }
 }
 
-/// A webhook that both destinations want.
+fn as_texts<'v>(variables: &'v [(&'static str, String)]) -> Vec<(&'v str, &'v str)> {
+    variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+/// A webhook that all destinations want.
 pub fn webhook(number: usize) -> Value {
     const TYPES: [&str; 5] = ["sent", "delivered", "opened", "clicked", "bounced"];
     json!({

@@ -1,7 +1,7 @@
 //! What must hold when a seed has been played.
 
-use crate::ledger::{ARCHIVE, SEGMENT, VERO};
-use crate::scenario::{HOUR, MINUTE, Place, SECOND, Scenario, Send};
+use crate::ledger::{ARCHIVE, ENDPOINT, SEGMENT, VERO};
+use crate::scenario::{HOUR, MINUTE, Place, SECOND, Scenario, Send, at_place};
 use crate::state::{QUEUE, State};
 
 /// A destination that is well, and was so for an hour, has an event within this time, plus what follows.
@@ -41,7 +41,7 @@ fn check_metrics(state: &mut State) {
     let ledger = &state.ledger;
     let said = |name: &str| ledger.metrics.get(name).copied().unwrap_or_default();
     let of_all = |metric: &str| -> u64 {
-        ["Segment", "VeroTrack", "VeroTags", "Archive"]
+        ["Segment", "VeroTrack", "VeroTags", "Archive", "Webhook"]
             .iter()
             .map(|part| said(&format!("{part}{metric}")))
             .sum()
@@ -58,6 +58,8 @@ fn check_metrics(state: &mut State) {
             said("VeroTrackCalls") + said("VeroTagsCalls"),
             called(Place::Vero),
         ),
+        ("WebhookCalls", said("WebhookCalls"), called(Place::Endpoint)),
+        ("WebhookAccepted", said("WebhookAccepted"), accepted(ENDPOINT)),
         ("SegmentAccepted", said("SegmentAccepted"), accepted(SEGMENT)),
         ("ArchiveAccepted", said("ArchiveAccepted"), accepted(ARCHIVE)),
         (
@@ -77,7 +79,7 @@ fn check_metrics(state: &mut State) {
     // What SQS itself, ingest or a sender did twice, no worker can count.
     let is_ours = state.scenario.is_calm(&[Place::Queue, Place::Sqs, Place::Ingest], 0, u64::MAX)
         && ledger.redriven + ledger.replayed == 0;
-    for (part, name) in [(SEGMENT, "Segment"), (VERO, "VeroTrack")] {
+    for (part, name) in [(SEGMENT, "Segment"), (VERO, "VeroTrack"), (ENDPOINT, "Webhook")] {
         let doubled = ledger.events.values().filter(|event| event.is_doubled(part)).count() as u64;
         let counted = said(&format!("{name}MaybeDoubled"));
         if is_ours && counted < doubled {
@@ -116,7 +118,8 @@ fn check_promptness(state: &mut State) {
     let prompt = PROMPT + HELD_UP * batches + 2 * batch_window;
     let mut late = Vec::new();
     for (id, event) in &state.ledger.events {
-        for (part, place) in [(SEGMENT, Place::Segment), (VERO, Place::Vero), (ARCHIVE, Place::Firehose)] {
+        for part in [SEGMENT, VERO, ARCHIVE, ENDPOINT] {
+            let place = at_place(part);
             let Some(first) = event.deliveries.get(part).and_then(|times| times.first()) else { continue };
             let from = event.queued_at;
             let ours = [Place::Sqs, Place::Queue, Place::Ssm, Place::Worker];

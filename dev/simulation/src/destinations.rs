@@ -1,4 +1,4 @@
-//! Segment and Vero, and the network to them.
+//! Segment, Vero and a webhook endpoint, and the network to them.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -10,14 +10,16 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
+use relay_core::endpoints::{Endpoints, HEADER_NAMES, Reach};
 use relay_platform::world::{Incoming, Network, NoResponse, Over};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 
+use crate::ledger::{CRM, endpoint_key};
 use crate::scenario::{Mishap, Place, SECOND};
 use crate::services::unpacked;
-use crate::state::{Simulation, State};
+use crate::state::{EPOCH, Simulation, State, endpoint_settings};
 
 /// After so many server errors in a row a process asks a destination nothing for a while (docs/delivery.md, "Time").
 const ERRORS: u32 = 3;
@@ -92,6 +94,7 @@ impl Destinations {
     async fn exchange(&self, request: Request<Bytes>, over: Over) -> Result<Incoming, NoResponse> {
         let place = match request.uri().host() {
             Some("segment.test") => Place::Segment,
+            Some("endpoint.test") => Place::Endpoint,
             Some("s3.test") => return self.bucket(request).await,
             _ => Place::Vero,
         };
@@ -106,6 +109,7 @@ impl Destinations {
         }
         let serve = move |state: &mut State, mishap: Option<Mishap>| match place {
             Place::Segment => state.segment(&request, mishap),
+            Place::Endpoint => state.endpoint(&request, mishap),
             _ => state.vero(&request, mishap),
         };
         let response = self.simulation.call(place, serve).await;
@@ -199,6 +203,50 @@ impl State {
         }
         self.tell(|| format!("Segment has {}", taken.join(" ")));
         (Answer::of(200, r#"{"success":true}"#), taken)
+    }
+
+    fn endpoint(&mut self, request: &Request<Bytes>, mishap: Option<Mishap>) -> (Answer, Vec<String>) {
+        let body = String::from_utf8_lossy(request.body());
+        let list: Result<Vec<&RawValue>, _> = serde_json::from_str(&body);
+        let keys: Vec<String> = match &list {
+            Ok(list) => list.iter().map(|event| endpoint_key(event.get())).collect(),
+            Err(_) => vec![endpoint_key(&body)],
+        };
+        let events = self.ledger.asked(&keys.iter().map(String::as_str).collect::<Vec<_>>(), self.now);
+        if let Some(refusal) = self.refusal(mishap) {
+            self.ledger.refused(&events, refusal.retry_after, self.now);
+            return (refusal, Vec::new());
+        }
+        if !self.is_signed(request, &body) {
+            self.tell(|| "The endpoint does not know the signature".to_owned());
+            return (Answer::of(401, "who are you?"), Vec::new());
+        }
+        if mishap == Some(Mishap::Partly) && body.contains("refused-by-segment") {
+            return (Answer::of(422, "bad"), Vec::new());
+        }
+        let taken = self.ledger.delivered_whole(&events, self.now);
+        self.tell(|| format!("The endpoint has {}", taken.join(" ")));
+        (Answer::of(200, "{}"), taken)
+    }
+
+    /// Whether a request is signed, now and for these bytes, with a secret that the endpoint takes.
+    fn is_signed(&mut self, request: &Request<Bytes>, body: &str) -> bool {
+        let header =
+            |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let [id, time, signatures] = HEADER_NAMES.map(header);
+        let Ok(seconds) = time.parse::<i64>() else { return false };
+        let skew = (self.scenario.skew / SECOND) as i64 + 60;
+        if ((EPOCH + self.now) as i64 / 1_000 - seconds).abs() > skew {
+            let what = format!("{id} was signed at {seconds}");
+            self.ledger.violation(self.now, what);
+        }
+        let secrets = self.keys.get(&Place::Endpoint).into_iter().flatten();
+        let valid = secrets.filter(|(_, until)| self.now < *until).map(|(secret, _)| secret);
+        let expected = valid.filter_map(|secret| {
+            let endpoints = Endpoints::parse(&endpoint_settings(&[secret], 1), Reach::Public).ok()?;
+            Some(endpoints.get(CRM)?.signed(id, seconds, body)[2].1.clone())
+        });
+        expected.into_iter().any(|expected| signatures.split(' ').any(|one| one == expected))
     }
 
     fn vero(&mut self, request: &Request<Bytes>, mishap: Option<Mishap>) -> (Answer, Vec<String>) {

@@ -19,6 +19,7 @@ use worker::Worker;
 
 use crate::bucket::BUCKET;
 use crate::instance::Process;
+use crate::ledger::CRM;
 use crate::scenario::{HOUR, MINUTE, Mishap, Place, SECOND};
 use crate::senders::{SEGMENT_TOKEN, WRITE_KEY, address};
 use crate::services::unpacked;
@@ -105,6 +106,7 @@ impl Lambda {
             self.simulation.lock().tokens.iter().rev().take(2).map(|token| harness::digest(token)).collect();
         let queue = |name: &str| format!("http://sqs.test/1/{name}");
         let has_archive = self.simulation.lock().scenario.has_archive;
+        let has_endpoint = self.simulation.lock().scenario.endpoint.is_some();
         let of_archive = |stream| if has_archive { stream } else { "" };
         let (main, dead, own) = (queue(QUEUE), queue(DEAD_LETTERS), queue(REPLAY_QUEUE));
         Environment::of([
@@ -121,6 +123,8 @@ impl Lambda {
             ("SEGMENT_ENDPOINT", "https://segment.test"),
             ("VERO_AUTH_TOKEN_PARAMETER", parameter(Place::Vero)),
             ("VERO_ENDPOINT", "https://vero.test"),
+            ("WEBHOOK_ENDPOINTS", if has_endpoint { CRM } else { "" }),
+            ("WEBHOOK_ENDPOINT_SETTINGS_PARAMETER", parameter(Place::Endpoint)),
             ("ARCHIVE_STREAM", of_archive(ARCHIVE)),
             ("DELIVERIES_STREAM", of_archive(DELIVERIES)),
             ("PAUSED_DESTINATIONS", paused),

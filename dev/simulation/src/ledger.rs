@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use relay_core::archive::{About, row};
+use relay_core::endpoints::Form;
 use relay_core::envelope::{Envelope, Payload, Source};
 use relay_core::first_party::FirstParty;
+use relay_core::mapping::endpoint::EndpointEvent;
 use relay_core::mapping::segment::messages;
 use relay_core::mapping::vero_track::{
     Consent, FirstPartySettings, Tags, VeroRequest, from_event, from_webhook,
 };
 use relay_core::names::Naming;
+use relay_core::rules::{AddressKey, RuledWebhook, WebhookRules};
 use relay_core::webhook::Webhook;
 use serde_json::Value;
 
@@ -28,6 +31,9 @@ pub const SEGMENT: &str = "segment";
 pub const VERO: &str = "vero_track";
 pub const TAGS: &str = "vero_tags";
 pub const ARCHIVE: &str = "archive";
+pub const ENDPOINT: &str = "webhook:crm";
+/// The endpoint's name in its settings.
+pub const CRM: &str = "crm";
 
 /// One event, from when it was first on a queue.
 #[derive(Debug, Default)]
@@ -108,6 +114,7 @@ pub struct Ledger {
     pub logged: BTreeSet<String>,
     /// Whether there is an archive.
     has_archive: bool,
+    has_endpoint: bool,
     naming: Naming,
     /// The log of what was applied at Vero of consent: the user, what, when it was received, and by which event.
     consents: BTreeMap<String, Vec<(Consent, i64, String)>>,
@@ -115,7 +122,7 @@ pub struct Ledger {
 
 /// The part of this name, of those that the simulation knows.
 pub fn part(name: &str) -> Option<&'static str> {
-    [SEGMENT, VERO, TAGS, ARCHIVE].into_iter().find(|part| *part == name)
+    [SEGMENT, VERO, TAGS, ARCHIVE, ENDPOINT].into_iter().find(|part| *part == name)
 }
 
 impl Event {
@@ -134,8 +141,8 @@ impl Event {
 }
 
 impl Ledger {
-    pub fn new(has_archive: bool) -> Self {
-        Ledger { has_archive, ..Ledger::default() }
+    pub fn new(has_archive: bool, has_endpoint: bool) -> Self {
+        Ledger { has_archive, has_endpoint, ..Ledger::default() }
     }
 
     pub fn violation(&mut self, now: u64, what: String) {
@@ -183,6 +190,11 @@ impl Ledger {
                     self.ours.extend(message_id(&message));
                     self.requests.insert(message, (id.to_owned(), SEGMENT));
                 }
+                let (rules, key) = (WebhookRules::default(), AddressKey::default());
+                let ruled = RuledWebhook { envelope, webhook: &webhook };
+                if let Ok(at_endpoint) = Form::Received.of_webhook(CRM, ruled, &rules, &self.naming, &key) {
+                    self.expect_at_endpoint(&mut event, id, &at_endpoint);
+                }
                 if let Ok(request) = from_webhook(&envelope.id, &webhook, &self.naming) {
                     event.owed.insert(VERO);
                     self.expect(id, VERO, &request);
@@ -191,6 +203,11 @@ impl Ledger {
             Source::Segment => {
                 let read = FirstParty::read(payload, envelope.received_at, envelope.through_segment);
                 let settings = FirstPartySettings::default();
+                if read.is_ok() {
+                    let (rules, key) = (WebhookRules::default(), AddressKey::default());
+                    let at_endpoint = Form::Received.of_first_party(CRM, envelope, &rules, &key);
+                    self.expect_at_endpoint(&mut event, id, &at_endpoint);
+                }
                 let mut is_ours = false;
                 if let Ok(read) = &read {
                     self.rows.insert(row(envelope, &About::from(read)));
@@ -222,6 +239,14 @@ impl Ledger {
         }
         // A sender's second try is the same event, though its time of receipt is another.
         self.events.entry(id.to_owned()).or_insert(event);
+    }
+
+    fn expect_at_endpoint(&mut self, event: &mut Event, id: &str, at_endpoint: &EndpointEvent) {
+        if self.has_endpoint {
+            event.owed.insert(ENDPOINT);
+            let keys = at_endpoint.messages.iter().map(|message| endpoint_key(message));
+            self.requests.extend(keys.map(|key| (key, (id.to_owned(), ENDPOINT))));
+        }
     }
 
     fn expect(&mut self, id: &str, part: &'static str, request: &VeroRequest) {
@@ -465,6 +490,11 @@ impl Ledger {
             self.violation(now, what);
         }
     }
+}
+
+/// By which an event at the endpoint is known among all requests.
+pub fn endpoint_key(event: &str) -> String {
+    format!("webhook {event}")
 }
 
 /// What Segment knows a message by.

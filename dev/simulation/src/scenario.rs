@@ -7,6 +7,8 @@ use std::fmt;
 
 use fastrand::Rng;
 
+use crate::ledger::ENDPOINT;
+
 pub const SECOND: u64 = 1_000;
 pub const MINUTE: u64 = 60 * SECOND;
 pub const HOUR: u64 = 60 * MINUTE;
@@ -25,6 +27,8 @@ pub enum Place {
     Firehose,
     Segment,
     Vero,
+    /// A webhook endpoint.
+    Endpoint,
     /// CloudWatch Logs.
     Logs,
     Worker,
@@ -89,8 +93,8 @@ const DESTINATION: &[Mishap] = &[
     Unauthorized,
 ];
 
-/// Which mishaps a place knows.
-pub const MISHAPS: [(Place, &[Mishap]); 10] = [
+/// Which mishaps a place knows; the endpoint's are drawn on their own, where there is one.
+const MISHAPS: [(Place, &[Mishap]); 10] = [
     (Place::Sqs, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Partly]),
     (Place::Queue, &[Twice, NotDeleted]),
     (Place::Ssm, &[Refused, Throttled, Hangs, Breaks]),
@@ -170,7 +174,7 @@ pub enum Operation {
     Deploy,
     Pause(&'static str),
     Resume,
-    /// A new key, of Segment or Vero; the old one is good for twenty minutes more.
+    /// A new key, of Segment or Vero, or a new secret of the endpoint; the old one is good for twenty minutes more.
     RotateKey(Place),
     /// A new token for Vero; ingest takes the old one, too.
     RotateToken,
@@ -209,6 +213,8 @@ pub struct Scenario {
     pub has_archive: bool,
     /// Segment passes on to this relay whatever it gets from it.
     pub passes_on: bool,
+    /// There is a webhook endpoint, which gets so many events a request.
+    pub endpoint: Option<usize>,
 }
 
 impl Scenario {
@@ -266,6 +272,7 @@ impl Scenario {
                 _ => operations.push((at, Operation::Redrive)),
             }
         }
+        let endpoint = with_endpoint(seed, end, &mut troubles, &mut operations);
         operations.sort_by_key(|(at, _)| *at);
         Scenario {
             seed,
@@ -280,6 +287,7 @@ impl Scenario {
             idle: [5 * SECOND, 60 * SECOND, 350 * SECOND][rng.usize(..3)],
             has_archive: !is_too_much && rng.usize(..5) > 0,
             passes_on: rng.usize(..4) == 0,
+            endpoint,
         }
     }
 
@@ -301,6 +309,11 @@ impl Scenario {
         self.troubles.iter().any(|trouble| trouble.mishap == mishap && trouble.overlaps(from, until))
     }
 
+    /// Whether nothing goes wrong anywhere, at any time from `from` to `until`.
+    pub fn is_calm_everywhere(&self, from: u64, until: u64) -> bool {
+        !self.troubles.iter().any(|trouble| trouble.overlaps(from, until))
+    }
+
     /// Whether nothing goes wrong in these places, at any time from `from` to `until`.
     pub fn is_calm(&self, places: &[Place], from: u64, until: u64) -> bool {
         let met = |trouble: &&Trouble| places.contains(&trouble.place) && trouble.overlaps(from, until);
@@ -313,8 +326,40 @@ pub fn at_place(name: &str) -> Place {
     match name {
         "segment" => Place::Segment,
         "archive" => Place::Firehose,
+        ENDPOINT => Place::Endpoint,
         _ => Place::Vero,
     }
+}
+
+/// A webhook endpoint in every other seed, with troubles and operations of its own.
+fn with_endpoint(
+    seed: u64,
+    end: u64,
+    troubles: &mut Vec<Trouble>,
+    operations: &mut Vec<(u64, Operation)>,
+) -> Option<usize> {
+    let mut rng = Rng::with_seed(seed ^ 0xe4d);
+    if rng.bool() {
+        return None;
+    }
+    for _ in 0..rng.usize(0..=2) {
+        let mishap = DESTINATION[rng.usize(..DESTINATION.len())];
+        troubles.push(trouble(&mut rng, Place::Endpoint, mishap, end));
+    }
+    let at = rng.u64(0..end);
+    match rng.usize(..8) {
+        // One pause at a time.
+        0 if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Pause(_))) => {
+            operations.push((at, Operation::Pause(ENDPOINT)));
+            operations.push(((at + rng.u64(MINUTE..LONGEST_PAUSE)).min(end), Operation::Resume));
+        }
+        1 | 2 => operations.push((at, Operation::RotateKey(Place::Endpoint))),
+        3 => {
+            operations.push((at, Operation::Replay { hours: rng.u64(1..12), destination: ENDPOINT }));
+        }
+        _ => (),
+    }
+    Some([1, 1, 7, 100][rng.usize(..4)])
 }
 
 fn trouble(rng: &mut Rng, place: Place, mishap: Mishap, end: u64) -> Trouble {

@@ -18,7 +18,7 @@ use relay_core::envelope::Envelope;
 use serde_json::Value;
 
 use crate::ledger;
-use crate::scenario::{HOUR, MISHAPS, Mishap, Place, at_place};
+use crate::scenario::{HOUR, Mishap, Place, at_place};
 use crate::state::{DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE, REPLAY_QUEUE, Simulation, State};
 
 /// A client for the SDK.
@@ -156,8 +156,7 @@ impl State {
         let owed = envelope.destinations.iter().flatten();
         let is_changed =
             owed.into_iter().any(|name| self.scenario.has_operations(at_place(name), self.now, self.now));
-        let everywhere = MISHAPS.map(|(place, _)| place);
-        let is_calm = self.scenario.is_calm(&everywhere, self.now.saturating_sub(HOUR), self.now);
+        let is_calm = self.scenario.is_calm_everywhere(self.now.saturating_sub(HOUR), self.now);
         if is_calm && !is_changed && envelope.attempt > 0 && self.now < self.scenario.end {
             let what =
                 format!("{} is still owed to {:?}, and nothing is wrong", envelope.id, envelope.destinations);

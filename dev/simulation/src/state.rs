@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use harness::{AwsModel, BucketModel, QueueSettings};
+use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, CRM, Ledger};
 use crate::scenario::{Clock, MINUTE, Mishap, Operation, Place, SECOND, Scenario, Trouble};
 
 /// When the simulation begins, in milliseconds since 1970.
@@ -73,7 +76,7 @@ impl Simulation {
             rng: Rng::with_seed(scenario.seed ^ 0x5eed),
             aws,
             bucket: BucketModel::default(),
-            ledger: Ledger::new(scenario.has_archive),
+            ledger: Ledger::new(scenario.has_archive, scenario.endpoint.is_some()),
             keys: BTreeMap::new(),
             tokens: vec![token(0)],
             passed_on: Vec::new(),
@@ -85,7 +88,7 @@ impl Simulation {
             story: tells.then(Vec::new),
             scenario,
         };
-        for place in [Place::Segment, Place::Vero] {
+        for place in [Place::Segment, Place::Vero, Place::Endpoint] {
             state.rotate(place, u64::MAX);
         }
         let (start, state) = (Instant::now(), Mutex::new(state));
@@ -154,6 +157,7 @@ impl Simulation {
         let part = match place {
             Place::Segment => Some(ledger::SEGMENT),
             Place::Vero => Some(ledger::VERO),
+            Place::Endpoint => Some(ledger::ENDPOINT),
             Place::Firehose => Some(ledger::ARCHIVE),
             _ => None,
         };
@@ -221,6 +225,16 @@ impl State {
         if let Some((_, ends)) = keys.last_mut() {
             *ends = until;
         }
+        if place == Place::Endpoint {
+            let secret =
+                format!("whsec_{}", STANDARD.encode(format!("secret-of-the-endpoint-{:04}", keys.len())));
+            keys.push((secret, u64::MAX));
+            // The new one and the one before.
+            let secrets: Vec<&String> = keys.iter().rev().take(2).map(|(secret, _)| secret).collect();
+            let max_events = self.scenario.endpoint.unwrap_or(1);
+            self.aws.set_parameter(parameter(place), &endpoint_settings(&secrets, max_events));
+            return;
+        }
         let key = format!("key-{place:?}-{}", keys.len()).to_lowercase();
         self.aws.set_parameter(parameter(place), &key);
         keys.push((key, u64::MAX));
@@ -252,6 +266,12 @@ impl State {
     }
 }
 
+/// The settings of the endpoint.
+pub fn endpoint_settings(secrets: &[&String], max_events: usize) -> String {
+    let crm = json!({"url": "https://endpoint.test/hook", "secrets": secrets, "max_events": max_events});
+    json!({ CRM: crm }).to_string()
+}
+
 fn token(number: usize) -> String {
     format!("token-{number}-that-opens-the-route-for-vero")
 }
@@ -260,6 +280,7 @@ fn token(number: usize) -> String {
 pub fn parameter(place: Place) -> &'static str {
     match place {
         Place::Vero => "/relay/vero-token",
+        Place::Endpoint => "/relay/endpoints",
         _ => "/relay/segment-key",
     }
 }

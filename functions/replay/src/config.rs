@@ -1,5 +1,6 @@
 //! What `replay` is configured with.
 
+use relay_core::destinations::{self, DestinationRow};
 use relay_platform::environment::{ConfigErrors, Environment, Expected, missing};
 use relay_platform::metrics::Metrics;
 
@@ -12,9 +13,13 @@ pub struct Config {
     pub bucket: String,
     /// Where `ingest` logs what SQS did not take.
     pub log_group: String,
+    /// The webhook endpoints that are on, as envelopes name them.
+    pub endpoints: Vec<String>,
     pub metrics: Metrics,
 }
 
+const ROW: &DestinationRow = destinations::named("webhook");
+const ENDPOINTS: Expected = Expected { form: ROW.switch().form, example: ROW.switch().example };
 const BUCKET: Expected =
     Expected { form: "the name of an S3 bucket", example: "vero-relay-archive-123456789012" };
 const LOG_GROUP: Expected =
@@ -41,10 +46,18 @@ impl Config {
             replay_queue_url: errors.note(environment.queue_url("REPLAY_QUEUE_URL")),
             bucket,
             log_group,
+            endpoints: errors
+                .note(environment.parsed("WEBHOOK_ENDPOINTS", ENDPOINTS, endpoints))
+                .unwrap_or_default(),
             metrics: errors.note(Metrics::from_environment(environment)),
         };
         if errors.0.is_empty() { Ok(config) } else { Err(errors) }
     }
+}
+
+fn endpoints(list: &str) -> Result<Vec<String>, &'static str> {
+    let names = destinations::endpoint_names(list).ok_or("has a name that no endpoint can have")?;
+    Ok(names.iter().map(|name| ROW.endpoint(name)).collect())
 }
 
 #[cfg(test)]

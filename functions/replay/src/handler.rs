@@ -83,7 +83,8 @@ impl Replay {
     /// What is wrong with the event, or what stopped the task and how to go on.
     pub async fn handle(&self, event: &RawValue, deadline: SystemTime) -> Result<Value, InvocationError> {
         let now = world::now();
-        let mut invocation = Invocation::read(event, &self.config.bucket, Timestamp::from_system(now))?;
+        let Config { bucket, endpoints, .. } = &self.config;
+        let mut invocation = Invocation::read(event, bucket, endpoints, Timestamp::from_system(now))?;
         let limit = TimeLimit::new(invocation.invoker, deadline, now);
         let response = match self.run(&mut invocation, &limit).await {
             Ok((TaskOutcome::Done, response)) => response,

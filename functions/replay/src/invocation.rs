@@ -30,12 +30,18 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Reads a request, a continuation, or an event of SQS with a continuation. `bucket` is the archive's.
-    pub fn read(event: &RawValue, bucket: &str, now: Timestamp) -> Result<Self, BadRequest> {
+    /// Reads a request, a continuation, or an event of SQS with a continuation. `bucket` is the archive's;
+    /// `endpoints` are those that are on.
+    pub fn read(
+        event: &RawValue,
+        bucket: &str,
+        endpoints: &[String],
+        now: Timestamp,
+    ) -> Result<Self, BadRequest> {
         let (invoker, mut event) = received(event.get())?;
         let failures = event.remove(FAILURES).and_then(|count| count.as_u64()).unwrap_or(0) as u32;
         let (mut request, progress) = request_and_progress(event)?;
-        let task = Task::parse(&mut request, progress, bucket, now)?;
+        let task = Task::parse(&mut request, progress, bucket, endpoints, now)?;
         Ok(Invocation { invoker, task, failures, request })
     }
 
@@ -112,7 +118,7 @@ mod tests {
     fn read(event: &Value) -> Result<Invocation, String> {
         let event: Box<RawValue> = serde_json::from_str(&event.to_string()).unwrap();
         let now = Timestamp::parse("2026-11-21T12:00:00Z").unwrap();
-        Invocation::read(&event, "archive", now).map_err(|error| error.to_string())
+        Invocation::read(&event, "archive", &[], now).map_err(|error| error.to_string())
     }
 
     fn replay() -> Value {

@@ -28,6 +28,7 @@ impl Task {
         request: &mut Map<String, Value>,
         progress: Option<Value>,
         bucket: &str,
+        endpoints: &[String],
         now: Timestamp,
     ) -> Result<Self, BadRequest> {
         if request.contains_key("forget") {
@@ -44,7 +45,7 @@ impl Task {
             request.insert("to".to_owned(), requeue.to.iso().into());
             return Ok(Task::Requeue(requeue));
         }
-        let replay = ReplayRequest::parse(request.clone(), bucket)?;
+        let replay = ReplayRequest::parse(request.clone(), bucket, endpoints)?;
         let progress = parse_progress(progress, ReplayProgress::is_valid)?;
         Ok(Task::Replay(replay, progress.unwrap_or_else(ReplayProgress::new)))
     }

@@ -208,20 +208,14 @@ fn endpoint_settings(environment: &Environment) -> Result<Option<SecretSource>, 
     }
 }
 
-fn listed(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|name| !name.is_empty())
-}
-
 fn endpoint_names(list: &str) -> Result<BTreeSet<String>, &'static str> {
-    match listed(list).all(destinations::is_endpoint_name) {
-        true => Ok(listed(list).map(str::to_owned).collect()),
-        false => Err("has a name that no endpoint can have"),
-    }
+    destinations::endpoint_names(list).ok_or("has a name that no endpoint can have")
 }
 
 fn paused(list: &str) -> Result<Vec<String>, String> {
-    match listed(list).all(|name| destinations::owed_to(name).is_some_and(|(_, part)| is_first(part))) {
-        true => Ok(listed(list).map(str::to_owned).collect()),
+    let names = || list.split(',').map(str::trim).filter(|name| !name.is_empty());
+    match names().all(|name| destinations::owed_to(name).is_some_and(|(_, part)| is_first(part))) {
+        true => Ok(names().map(str::to_owned).collect()),
         false => {
             let known = destinations::ALL.each_ref().map(|row| match row.access {
                 Access::Endpoints { .. } => row.endpoint("<name>"),

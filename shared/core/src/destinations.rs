@@ -5,6 +5,8 @@
 //! Every destination can be paused (`PAUSED_DESTINATIONS`), has a breaker of its own, and metrics under the names of
 //! its parts.
 
+use std::collections::BTreeSet;
+
 use crate::envelope::Source;
 
 /// A place that events go to.
@@ -171,6 +173,12 @@ impl DestinationRow {
 pub fn is_endpoint_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     (1..=32).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
+/// The names in a list of endpoints, in alphabetical order; `None` if one can be none.
+pub fn endpoint_names(list: &str) -> Option<BTreeSet<String>> {
+    let names = || list.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names().all(is_endpoint_name).then(|| names().map(str::to_owned).collect())
 }
 
 /// The row of a destination, for constants.

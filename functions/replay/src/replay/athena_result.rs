@@ -3,7 +3,7 @@
 //! It is read line by line, within a bound of memory, as it comes from S3 and is unpacked. The crate `csv` reads from a
 //! blocking source, and would still have to be handed whole records.
 
-use super::parts::PartSet;
+use super::parts::{NameSet, Names};
 use super::selection::SelectedIds;
 use crate::archive::{Line, MAX_LINE, NextLine, ObjectLines, StoreError};
 
@@ -20,7 +20,7 @@ pub enum AthenaResultError {
 
 /// # Errors
 /// If S3 does not give the object, or it is no CSV with an id and a destination.
-pub async fn read_ids(mut lines: ObjectLines) -> Result<SelectedIds, AthenaResultError> {
+pub async fn read_ids(mut lines: ObjectLines, names: &Names) -> Result<SelectedIds, AthenaResultError> {
     use AthenaResultError::Invalid;
     let mut ids = SelectedIds::default();
     let (mut record, mut columns) = (String::new(), None);
@@ -49,8 +49,8 @@ pub async fn read_ids(mut lines: ObjectLines) -> Result<SelectedIds, AthenaResul
             columns = Some(header.ok_or(Invalid("lacks the columns id and destination"))?);
             continue;
         };
-        if let Some((id, part)) = columns.read(&fields) {
-            ids.add(id, part);
+        if let Some((id, name)) = columns.read(&fields, names) {
+            ids.add(id, name);
         }
         if ids.len() > MAX_IDS {
             return Err(Invalid("has more than 1,000,000 ids: ask for less at once"));
@@ -72,11 +72,11 @@ impl Columns {
         Some(Columns { id: index("id")?, destination: index("destination")? })
     }
 
-    /// A record's id and destination. `None`: it lacks one of them, or no replay goes to the destination, as to the
-    /// archive itself.
-    fn read<'r>(&self, record: &'r [String]) -> Option<(&'r str, PartSet)> {
+    /// A record's id and destination. `None`: it lacks one of them, or this replay does not go to the destination.
+    fn read<'r>(&self, record: &'r [String], names: &Names) -> Option<(&'r str, NameSet)> {
         let id = record.get(self.id).filter(|id| !id.is_empty())?;
-        Some((id, PartSet::named(record.get(self.destination)?)?))
+        let name = names.named(record.get(self.destination)?);
+        (!name.is_empty()).then_some((id, name))
     }
 }
 
@@ -105,6 +105,7 @@ fn is_whole_record(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replay::parts::replayable;
 
     #[test]
     fn athena_s_csv() {
@@ -113,9 +114,10 @@ mod tests {
         let record = csv_fields("\"e1\",\"2026\",\"vero\",\"a \"\"b\"\",\nc\",\"segment\",");
         assert_eq!(record[3], "a \"b\",\nc");
         assert_eq!((record.len(), record[5].as_str()), (6, ""));
-        assert_eq!(columns.read(&record), Some(("e1", PartSet::named("segment").unwrap())));
+        let names = Names::parse(&["segment".to_owned()], &replayable(&[])).unwrap();
+        assert_eq!(columns.read(&record, &names), Some(("e1", names.all())));
         for record in ["", "\"\",,,,\"segment\"", "\"e1\",,,,\"archive\"", "\"e1\""] {
-            assert_eq!(columns.read(&csv_fields(record)), None, "{record}");
+            assert_eq!(columns.read(&csv_fields(record), &names), None, "{record}");
         }
         assert!(Columns::of(&csv_fields("\"id\",\"type\"")).is_none());
         assert!(is_whole_record("\"a\",\"b\"\"c\"") && !is_whole_record("\"a\",\"b"));

@@ -4,7 +4,7 @@ use relay_core::envelope::Source;
 use relay_core::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
-use super::parts::{PartSet, replayable};
+use super::parts::{Names, replayable};
 use crate::request_fields::{BadRequest, RequestFields};
 
 /// Ids in the event itself. A result of Athena can have more.
@@ -41,7 +41,7 @@ pub struct ReplayRequest {
     pub users: Option<Vec<String>>,
     pub ids: IdFilter,
     pub sources: Vec<Source>,
-    pub destinations: PartSet,
+    pub destinations: Names,
     /// Events get new ids, so that no destination takes them for events that it has already.
     pub new_ids: bool,
     pub dry_run: bool,
@@ -49,8 +49,8 @@ pub struct ReplayRequest {
 }
 
 impl ReplayRequest {
-    /// `bucket` is the archive's.
-    pub fn parse(event: Map<String, Value>, bucket: &str) -> Result<Self, BadRequest> {
+    /// `bucket` is the archive's; `endpoints` are those that are on.
+    pub fn parse(event: Map<String, Value>, bucket: &str, endpoints: &[String]) -> Result<Self, BadRequest> {
         let mut fields = RequestFields::new("event", event, EXAMPLE);
         let (from, to) = range(&mut fields)?;
         let request = ReplayRequest {
@@ -60,7 +60,7 @@ impl ReplayRequest {
             users: fields.texts("users", MAX_NAMES, r#"["123","a@example.com"]"#)?,
             ids: ids(&mut fields, bucket)?,
             sources: sources(&mut fields)?,
-            destinations: destinations(&mut fields)?,
+            destinations: destinations(&mut fields, endpoints)?,
             new_ids: fields.flag("new_ids")?,
             dry_run: fields.flag("dry_run")?,
             max_per_second: fields.number("max_per_second", MAX_RATE, "100")?.unwrap_or(DEFAULT_RATE) as u32,
@@ -120,14 +120,13 @@ fn sources(fields: &mut RequestFields) -> Result<Vec<Source>, BadRequest> {
     Ok(ALL.into_iter().filter(|source| names.iter().any(|name| name == source.as_str())).collect())
 }
 
-fn destinations(fields: &mut RequestFields) -> Result<PartSet, BadRequest> {
+fn destinations(fields: &mut RequestFields, endpoints: &[String]) -> Result<Names, BadRequest> {
     const NAMES: &str = r#"["segment"]"#;
     let error = |problem: String| BadRequest::new("destinations", problem, NAMES);
-    let names = fields.texts("destinations", replayable().count(), NAMES)?;
+    let mut known = replayable(endpoints);
+    let names = fields.texts("destinations", known.len().min(Names::MOST), NAMES)?;
     let names = names.ok_or_else(|| error("is missing: it must say where the events go".to_owned()))?;
-    let add = |parts: PartSet, name: &String| Some(parts.or(PartSet::named(name)?));
-    names.iter().try_fold(PartSet::default(), add).ok_or_else(|| {
-        let mut known: Vec<&str> = replayable().map(|part| part.name).collect();
+    Names::parse(&names, &known).ok_or_else(|| {
         let last = known.pop().unwrap_or_default();
         error(format!("must be of {} and {last}", known.join(", ")))
     })
@@ -140,7 +139,7 @@ mod tests {
 
     fn parse(event: Value) -> Result<ReplayRequest, String> {
         let Value::Object(event) = event else { panic!("an object") };
-        ReplayRequest::parse(event, "archive").map_err(|error| error.to_string())
+        ReplayRequest::parse(event, "archive", &[]).map_err(|error| error.to_string())
     }
 
     fn with(more: Value) -> Result<ReplayRequest, String> {
@@ -160,7 +159,8 @@ mod tests {
         }));
         let request = request.unwrap();
         assert_eq!(request.from.iso(), "2026-11-20T00:00:00.000Z");
-        assert_eq!(request.destinations.names(), ["segment", "vero_track"]);
+        let destinations = &request.destinations;
+        assert_eq!(destinations.names(destinations.all()), ["segment", "vero_track"]);
         assert_eq!((request.ids, request.max_per_second), (IdFilter::These(vec!["e1".into()]), 7));
         let least = with(json!({})).unwrap();
         assert_eq!((least.ids, least.max_per_second, least.sources.len()), (IdFilter::All, 100, 2));

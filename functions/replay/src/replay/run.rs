@@ -69,12 +69,12 @@ async fn selected_ids(request: &ReplayRequest, store: &Store) -> Result<Option<S
         IdFilter::All => Ok(None),
         IdFilter::These(ids) => {
             let mut selected = SelectedIds::default();
-            ids.iter().for_each(|id| selected.add(id, request.destinations));
+            ids.iter().for_each(|id| selected.add(id, request.destinations.all()));
             Ok(Some(selected))
         }
         IdFilter::AthenaResult(key) => {
             let lines = store.lines(store.object(key).await?);
-            Ok(Some(athena_result::read_ids(lines).await?))
+            Ok(Some(athena_result::read_ids(lines, &request.destinations).await?))
         }
     }
 }
@@ -176,7 +176,7 @@ impl<Q: MessageQueue> Replayer<'_, Q> {
         if self.request.dry_run {
             return;
         }
-        envelope.destinations = Some(destinations.names());
+        envelope.destinations = Some(self.request.destinations.names(destinations));
         if self.request.new_ids {
             envelope.id = self.progress.run.new_id(&envelope);
         }

@@ -5,16 +5,16 @@ use std::collections::{HashMap, HashSet};
 use relay_core::archive::Archived;
 use relay_core::envelope::Envelope;
 
-use super::parts::PartSet;
+use super::parts::NameSet;
 use super::request::ReplayRequest;
 use crate::id_hash::IdHash;
 
 /// Ids of a request, each with the destinations that it is to go to.
 #[derive(Debug, Default)]
-pub struct SelectedIds(HashMap<IdHash, PartSet>);
+pub struct SelectedIds(HashMap<IdHash, NameSet>);
 
 impl SelectedIds {
-    pub fn add(&mut self, id: &str, parts: PartSet) {
+    pub fn add(&mut self, id: &str, parts: NameSet) {
         let entry = self.0.entry(IdHash::of(id)).or_default();
         *entry = entry.or(parts);
     }
@@ -50,20 +50,17 @@ impl<'r> Selection<'r> {
     }
 
     /// Where an archived event is to go.
-    pub fn destinations(&self, row: &Archived<'_>, envelope: &Envelope<'_>) -> PartSet {
+    pub fn destinations(&self, row: &Archived<'_>, envelope: &Envelope<'_>) -> NameSet {
         let ReplayRequest { from, to, destinations, .. } = self.request;
         let is_in_range = (*from..*to).contains(&envelope.received_at);
         if !is_in_range || !self.is_of_type(row) || !self.is_of_user(row) {
-            return PartSet::default();
+            return NameSet::default();
         }
         let selected = match &self.ids {
-            None => *destinations,
-            Some(SelectedIds(ids)) => {
-                let named = ids.get(&IdHash::of(envelope.id.as_str())).copied().unwrap_or_default();
-                named.and(*destinations)
-            }
+            None => destinations.all(),
+            Some(SelectedIds(ids)) => ids.get(&IdHash::of(envelope.id.as_str())).copied().unwrap_or_default(),
         };
-        selected.and(PartSet::of_source(envelope.source))
+        selected.and(destinations.of_source(envelope.source))
     }
 
     fn is_of_type(&self, row: &Archived<'_>) -> bool {
@@ -89,7 +86,7 @@ mod tests {
         for (field, value) in more.as_object().unwrap() {
             event[field] = value.clone();
         }
-        ReplayRequest::parse(event.as_object().unwrap().clone(), "archive").unwrap()
+        ReplayRequest::parse(event.as_object().unwrap().clone(), "archive", &[]).unwrap()
     }
 
     fn row(id: &str, source: &str, received_at: &str) -> String {
@@ -102,7 +99,8 @@ mod tests {
 
     fn names(request: &ReplayRequest, ids: Option<SelectedIds>, line: &str) -> Vec<String> {
         let row = Archived::parse(line).unwrap();
-        Selection::new(request, ids).destinations(&row, &row.envelope().unwrap()).names()
+        let set = Selection::new(request, ids).destinations(&row, &row.envelope().unwrap());
+        request.destinations.names(set)
     }
 
     #[test]
@@ -143,7 +141,7 @@ mod tests {
     fn an_id_goes_to_the_destinations_that_name_it_and_take_it() {
         let wanted = |pairs: &[(&str, &str)]| {
             let mut wanted = SelectedIds::default();
-            pairs.iter().for_each(|(id, part)| wanted.add(id, PartSet::named(part).unwrap()));
+            pairs.iter().for_each(|(id, part)| wanted.add(id, request(json!({})).destinations.named(part)));
             Some(wanted)
         };
         let at = "2026-11-20T05:00:00.000Z";

@@ -28,7 +28,7 @@ fn request(more: Value) -> ReplayRequest {
     for (field, value) in more.as_object().unwrap() {
         event[field] = value.clone();
     }
-    ReplayRequest::parse(event.as_object().unwrap().clone(), "archive").unwrap()
+    ReplayRequest::parse(event.as_object().unwrap().clone(), "archive", &[]).unwrap()
 }
 
 /// Objects of so many rows, on two days and of two sources, every other one compressed; and the ids in them.

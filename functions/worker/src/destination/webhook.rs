@@ -94,11 +94,12 @@ impl Destination for Webhook {
         let (name, rules, key) = (&self.endpoint, secrets.rules.blueprint.webhooks(), &secrets.address_key);
         let envelope = &event.envelope;
         let mapped = self.settings(secrets).and_then(|endpoint| match &event.payload {
+            _ if !endpoint.takes(envelope.source) => Err(DeliveryOutcome::Skipped("other_source")),
             ParsedPayload::Webhook(webhook) => {
                 let event = RuledWebhook { envelope, webhook };
-                endpoint.of_webhook(name, event, rules, &self.naming, key)
+                endpoint.form.of_webhook(name, event, rules, &self.naming, key)
             }
-            ParsedPayload::FirstParty(_) => endpoint.of_first_party(name, envelope, rules, key),
+            ParsedPayload::FirstParty(_) => Ok(endpoint.form.of_first_party(name, envelope, rules, key)),
         });
         mapped.map_err(|outcome| vec![(self.name, outcome)])
     }

@@ -122,7 +122,10 @@ impl Endpoints {
     /// # Errors
     /// Its first mistake. No value of it is quoted: most are secrets.
     pub fn parse(json: &str, reach: Reach) -> Result<Self, DocumentError> {
-        let document = document::parse(json)?;
+        let mut document = document::parse(json)?;
+        if let Some(fields) = document.as_object_mut() {
+            fields.remove("$schema"); // for editors
+        }
         let parts = document.as_object().into_iter().flatten().map(|(name, part)| (name.clone(), part));
         document::require_objects([(".".to_owned(), &document)].into_iter().chain(parts))?;
         let endpoints: BTreeMap<String, Endpoint> = document::read(document)?;
@@ -257,6 +260,9 @@ mod tests {
         assert!(endpoints.names().eq(["crm"]) && endpoints.get("other").is_none());
         let some = Endpoints::parse(&with(r#""sources":["segment"]"#), Reach::Public).unwrap();
         assert!(!some.get("crm").unwrap().takes(Source::Vero));
+        let sample =
+            Endpoints::parse(include_str!("../../../../events/endpoints.json"), Reach::Public).unwrap();
+        assert!(sample.names().eq(["crm", "lake"]));
         assert!(!format!("{endpoints:?}").contains("example"));
     }
 

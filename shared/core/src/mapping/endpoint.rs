@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::delivery::DeliveryOutcome;
 use crate::endpoints::{Endpoint, Form};
-use crate::envelope::{Envelope, Source};
+use crate::envelope::Envelope;
 use crate::json::{Json, Object, ObjectWriter};
 use crate::mapping::segment::batch_body;
 use crate::names::Naming;
@@ -25,51 +25,44 @@ impl EndpointEvent {
     }
 }
 
-impl Endpoint {
-    /// What it gets of a webhook, by the rules that there are for it under `name`.
+impl Form {
+    /// What an endpoint gets of a webhook, by the rules that there are for it under `name`.
     ///
     /// # Errors
     /// What becomes of the webhook when nothing is sent.
     pub fn of_webhook(
-        &self,
+        self,
         name: &str,
         event: RuledWebhook<'_, '_>,
         rules: &WebhookRules,
         naming: &Naming,
         key: &AddressKey,
     ) -> Result<EndpointEvent, DeliveryOutcome> {
-        self.admit(Source::Vero)?;
-        let messages = match self.form {
+        let messages = match self {
             Form::Received => vec![rules.received_at_endpoint(name, event, received(event.envelope), key)?],
             Form::Segment => rules.segment_at_endpoint(name, event, naming, key)?,
         };
         Ok(EndpointEvent { id: event.envelope.id.as_str().to_owned(), messages })
     }
 
-    /// What it gets of a first-party event. Of the rules under `name` the one about addresses counts.
-    ///
-    /// # Errors
-    /// What becomes of the event when nothing is sent.
+    /// What an endpoint gets of a first-party event. Of the rules under `name` the one about addresses counts.
     pub fn of_first_party(
-        &self,
+        self,
         name: &str,
         envelope: &Envelope<'_>,
         rules: &WebhookRules,
         key: &AddressKey,
-    ) -> Result<EndpointEvent, DeliveryOutcome> {
-        self.admit(Source::Segment)?;
-        let message = match self.form {
+    ) -> EndpointEvent {
+        let message = match self {
             Form::Received => received(envelope),
             Form::Segment => envelope.payload.text().to_owned(),
         };
         let message = rules.first_party_at_endpoint(name, envelope, message, key);
-        Ok(EndpointEvent { id: id_of_first_party(envelope), messages: vec![message] })
+        EndpointEvent { id: id_of_first_party(envelope), messages: vec![message] }
     }
+}
 
-    fn admit(&self, source: Source) -> Result<(), DeliveryOutcome> {
-        if self.takes(source) { Ok(()) } else { Err(DeliveryOutcome::Skipped("other_source")) }
-    }
-
+impl Endpoint {
     /// Splits events into requests, in order; the result holds the index after each request's last event.
     pub fn plan(&self, events: &[EndpointEvent]) -> Vec<usize> {
         let mut ends = Vec::new();

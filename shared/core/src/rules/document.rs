@@ -147,6 +147,11 @@ impl WebhookRules {
         Ok(())
     }
 
+    /// The names of the endpoints that there are rules for.
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.webhook.keys().map(String::as_str)
+    }
+
     /// Where it says that addresses are hashed, which takes a secret.
     pub fn hashes_at(&self) -> Option<String> {
         let hashing = self.destinations().find(|(_, rules)| rules.address == AddressPolicy::Hash);

@@ -4,7 +4,9 @@
 use proptest::prelude::*;
 use relay_core::blueprint::Blueprint;
 use relay_core::delivery::DeliveryOutcome;
+use relay_core::endpoints::{Endpoints, Form, Reach};
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
+use relay_core::mapping::endpoint::{EndpointEvent, request_id};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
 use relay_core::rules::{AddressKey, RuledWebhook};
@@ -23,23 +25,40 @@ fn document(webhooks: &Value) -> Blueprint {
     Blueprint::parse(&json!({"version": 2, "webhooks": webhooks}).to_string()).unwrap()
 }
 
-/// What both destinations are sent of a webhook, or why they are sent nothing.
-fn sent(
-    payload: &str,
-    blueprint: &Blueprint,
-) -> (Result<Vec<String>, DeliveryOutcome>, Result<String, DeliveryOutcome>) {
-    let json: relay_core::json::Json<'_> = serde_json::from_str(payload).unwrap();
-    let envelope = Envelope {
+fn envelope(payload: &str, source: Source) -> Envelope<'_> {
+    Envelope {
         id: EventId::parse("e1").unwrap(),
-        source: Source::Vero,
+        source,
         received_at: received_at(),
         place: 0,
         through_segment: false,
         destinations: None,
         attempt: 0,
-        payload: Payload::Object(json),
+        payload: Payload::Object(serde_json::from_str(payload).unwrap()),
+    }
+}
+
+/// What the endpoint `own` is sent of a payload, as a webhook and as a first-party event, in either form.
+fn sent_to_endpoint(payload: &str, blueprint: &Blueprint) -> Vec<String> {
+    let (rules, key) = (blueprint.webhooks(), AddressKey::new("secret"));
+    let (ours, theirs) = (envelope(payload, Source::Vero), envelope(payload, Source::Segment));
+    let webhook = Webhook::read(serde_json::from_str(payload).unwrap(), received_at());
+    let event = RuledWebhook { envelope: &ours, webhook: &webhook };
+    let in_form = |form: Form| {
+        let of_webhook = form.of_webhook("own", event, rules, &naming(), &key).map(|event| event.messages);
+        let of_event = form.of_first_party("own", &theirs, rules, &key).messages;
+        of_webhook.into_iter().flatten().chain(of_event)
     };
-    let read = Webhook::read(json, received_at());
+    [Form::Received, Form::Segment].into_iter().flat_map(in_form).collect()
+}
+
+/// What both destinations are sent of a webhook, or why they are sent nothing.
+fn sent(
+    payload: &str,
+    blueprint: &Blueprint,
+) -> (Result<Vec<String>, DeliveryOutcome>, Result<String, DeliveryOutcome>) {
+    let envelope = envelope(payload, Source::Vero);
+    let read = Webhook::read(serde_json::from_str(payload).unwrap(), received_at());
     let event = RuledWebhook { envelope: &envelope, webhook: &read };
     let rules = blueprint.webhooks();
     let to_segment = rules.to_segment(event, &naming(), &AddressKey::new("secret"));
@@ -117,8 +136,10 @@ proptest! {
         }
         addresses(&Value::Object(looked_at), &mut all);
         let payload = Value::Object(webhook).to_string();
-        let (to_segment, _) = sent(&payload, &document(&json!({"segment": {"address": policy}})));
-        for message in to_segment.unwrap() {
+        let hiding = json!({"address": policy});
+        let blueprint = document(&json!({"segment": hiding, "webhook": {"own": hiding}}));
+        let to_segment = sent(&payload, &blueprint).0.unwrap();
+        for message in to_segment.iter().cloned().chain(sent_to_endpoint(&payload, &blueprint)) {
             let lower = message.to_lowercase();
             for address in &all {
                 // Of a JSON text what its reader reads.
@@ -128,6 +149,8 @@ proptest! {
                 prop_assert!(!lower.contains(&spelled.replace('@', "%40")), "{address} is in {message}");
             }
             prop_assert!(!lower.contains(&encoded.to_lowercase()) && !lower.contains("bo%2b"), "{message}");
+        }
+        for message in to_segment {
             let message: Value = serde_json::from_str(&message).unwrap();
             let names_somebody = ["userId", "anonymousId"].iter().any(|key| message[key].is_string());
             prop_assert!(names_somebody && message["messageId"].is_string(), "{message}");
@@ -150,6 +173,11 @@ proptest! {
         // A rule that is for nobody changes nothing either.
         let nobody = json!({"rules": [{"when": {"user_id": "nobody at all"}, "send": false}]});
         prop_assert_eq!(sent(&payload, &document(&json!({"segment": nobody, "vero_track": nobody}))), plain);
+        let at_endpoint = sent_to_endpoint(&payload, &Blueprint::default());
+        let end = [r#""payload":"#, &payload, "}"].concat();
+        prop_assert!(at_endpoint[0].ends_with(&end));
+        let for_others = json!({"webhook": {"other": {"address": "omit"}, "own": nobody}});
+        prop_assert_eq!(sent_to_endpoint(&payload, &document(&for_others)), at_endpoint);
     }
 
     /// Any rules: what is sent is what a destination takes, or there is a reason.
@@ -336,6 +364,60 @@ fn rules_come_before_whatever_else_would_be_said_of_a_webhook() {
     let twice = r#"{"type":"user_created","user":{"id":1,"phone":"1","phone":"2"}}"#;
     let omits = document(&json!({"segment": {"omit": ["/traits/phone"]}}));
     assert!(!sent(twice, &omits).0.unwrap()[0].contains("phone"));
+}
+
+#[test]
+fn an_endpoint_has_rules_of_its_own() {
+    let blueprint = document(&json!({"webhook": {"own": {
+        "omit": ["/payload/ip", "/properties/sent_to"],
+        "rules": [{"when": {"type": "sent"}, "send": false}],
+        "default": {"rename": "Read", "properties": {"set": {"team": "growth"}, "pick": ["type", "ip", "to"]}},
+    }}}));
+    let payload =
+        json!({"type": "opened", "ip": 1, "to": 2, "campaign": {"id": 5, "sent_to": "a@example.org"}});
+    let text = payload.to_string();
+    let all = sent_to_endpoint(&text, &blueprint);
+    let [received, first_party, in_segment_s_form, raw] = &all[..] else { panic!("{all:?}") };
+    let received: Value = serde_json::from_str(received).unwrap();
+    assert_eq!(received["payload"], json!({"type": "opened", "to": 2, "team": "growth"}));
+    assert_eq!((&received["id"], &received["source"]), (&json!("e1"), &json!("vero")));
+    let message: Value = serde_json::from_str(in_segment_s_form).unwrap();
+    assert_eq!((&message["event"], &message["properties"]), (&json!("Read"), &json!({"team": "growth"})));
+    // Of a first-party event only addresses change.
+    assert!(first_party.contains(&text) && *raw == text);
+    assert_eq!(sent_to_endpoint(r#"{"type":"sent"}"#, &blueprint).len(), 2, "no webhook");
+}
+
+#[test]
+fn requests_to_an_endpoint_keep_to_its_limits_and_have_an_id() {
+    let event = |number: usize, bytes: usize| EndpointEvent {
+        id: format!("e{number}"),
+        messages: vec!["x".repeat(bytes)],
+    };
+    let with = |fields: &str| {
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let document =
+            format!(r#"{{"own":{{"url":"https://example.org","secrets":["{secret}"],{fields}}}}}"#);
+        Endpoints::parse(&document, Reach::Public).unwrap().get("own").unwrap().clone()
+    };
+    let events: Vec<EndpointEvent> = (0..5).map(|number| event(number, 10)).collect();
+    assert_eq!(with(r#""max_events":1"#).plan(&events), [1, 2, 3, 4, 5]);
+    assert_eq!(with(r#""max_events":2"#).plan(&events), [2, 4, 5]);
+    assert_eq!(with(r#""max_events":2"#).plan(&[]), [0; 0]);
+    let sizes: Vec<EndpointEvent> = [499, 499, 1, 2_000, 10]
+        .into_iter()
+        .enumerate()
+        .map(|(number, bytes)| event(number, bytes))
+        .collect();
+    assert_eq!(with(r#""max_events":100,"max_bytes":1000"#).plan(&sizes), [2, 3, 4, 5]);
+    assert_eq!(with(r#""max_events":1"#).body(&events[..1], "t"), "x".repeat(10));
+    assert_eq!(with(r#""max_events":9"#).body(&events[..1], "t"), format!("[{}]", "x".repeat(10)));
+    let batch = with(r#""max_events":9,"payload":"segment""#).body(&events[..2], "t");
+    assert_eq!(batch, format!(r#"{{"batch":[{0},{0}],"sentAt":"t"}}"#, "x".repeat(10)));
+    let ids = [request_id(&events[..1]), request_id(&events[..2]), request_id(&events[1..3])];
+    assert_eq!(ids[0], "e0");
+    assert!(ids[1].starts_with("batch-") && ids[1].len() == 38 && ids[1] != ids[2]);
+    assert_eq!(ids[1], request_id(&events[..2]));
 }
 
 #[test]

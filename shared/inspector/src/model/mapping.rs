@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use relay_core::blueprint::Blueprint;
 use relay_core::delivery::DeliveryOutcome;
+use relay_core::destinations::{self, DestinationRow};
+use relay_core::endpoints::Form;
 use relay_core::envelope::{Envelope, Payload, Source};
 use relay_core::first_party::FirstParty;
+use relay_core::mapping::endpoint::EndpointEvent;
 use relay_core::mapping::vero_track::{FirstPartySettings, Tags, VeroRequest, from_event};
 use relay_core::names::{EventNames, Naming, TrackTypes};
 use relay_core::rules::{AddressKey, RuledWebhook};
@@ -14,6 +17,8 @@ use relay_core::webhook::Webhook;
 use serde_json::Value;
 
 use super::state::Stack;
+
+const ENDPOINTS: &DestinationRow = destinations::named("webhook");
 
 /// What a part is sent.
 pub(super) enum Mapping {
@@ -38,6 +43,14 @@ impl Mapping {
         })
     }
 
+    /// In the form in which it was received: what else the settings say, the worker alone knows.
+    fn endpoint(event: &EndpointEvent) -> Self {
+        let messages = event.messages.iter();
+        Mapping::Requests(
+            messages.map(|message| ("the event, as received".to_owned(), json(message))).collect(),
+        )
+    }
+
     fn vero(requests: &[&VeroRequest]) -> Self {
         let shown = requests.iter().map(|request| {
             let mut body: Value = serde_json::from_str(&request.body("…")).unwrap_or_default();
@@ -51,12 +64,21 @@ impl Mapping {
     }
 }
 
-/// What each part is sent of an event.
+/// What each part is sent of an event, and each endpoint that is on or that rules are for.
 pub(super) fn map(
     envelope: &Envelope<'_>,
     stack: &Stack,
     blueprint: &Blueprint,
-) -> BTreeMap<&'static str, Mapping> {
+) -> BTreeMap<String, Mapping> {
+    map_for(envelope, stack, blueprint, &endpoints(stack, [blueprint]))
+}
+
+fn map_for(
+    envelope: &Envelope<'_>,
+    stack: &Stack,
+    blueprint: &Blueprint,
+    endpoints: &BTreeSet<String>,
+) -> BTreeMap<String, Mapping> {
     let mut mapped = BTreeMap::new();
     let Payload::Object(payload) = envelope.payload else { return mapped };
     match envelope.source {
@@ -71,12 +93,20 @@ pub(super) fn map(
                 }
                 Err(outcome) => Mapping::nothing(&outcome),
             };
-            mapped.insert("segment", to_segment);
+            mapped.insert("segment".to_owned(), to_segment);
             let to_vero = match blueprint.webhooks().to_vero(event, &naming) {
                 Ok(request) => Mapping::vero(&[&request]),
                 Err(outcome) => Mapping::nothing(&outcome),
             };
-            mapped.insert("vero_track", to_vero);
+            mapped.insert("vero_track".to_owned(), to_vero);
+            for name in endpoints {
+                let (rules, key) = (blueprint.webhooks(), AddressKey::default());
+                let to_endpoint = match Form::Received.of_webhook(name, event, rules, &naming, &key) {
+                    Ok(event) => Mapping::endpoint(&event),
+                    Err(outcome) => Mapping::nothing(&outcome),
+                };
+                mapped.insert(ENDPOINTS.endpoint(name), to_endpoint);
+            }
         }
         Source::Segment => {
             let settings = FirstPartySettings {
@@ -86,15 +116,20 @@ pub(super) fn map(
             let Ok(event) = FirstParty::read(payload, envelope.received_at, envelope.through_segment) else {
                 return mapped;
             };
+            for name in endpoints {
+                let rules = blueprint.webhooks();
+                let event = Form::Received.of_first_party(name, envelope, rules, &AddressKey::default());
+                mapped.insert(ENDPOINTS.endpoint(name), Mapping::endpoint(&event));
+            }
             match from_event(&envelope.id, &event, &settings, Duration::ZERO) {
                 Ok(requests) => {
-                    mapped.insert("vero_track", Mapping::vero(&[&requests.request]));
+                    mapped.insert("vero_track".to_owned(), Mapping::vero(&[&requests.request]));
                     if let Tags::Edit(tags) = &requests.tags {
-                        mapped.insert("vero_tags", Mapping::vero(&[tags]));
+                        mapped.insert("vero_tags".to_owned(), Mapping::vero(&[tags]));
                     }
                 }
                 Err(outcome) => {
-                    mapped.insert("vero_track", Mapping::nothing(&outcome));
+                    mapped.insert("vero_track".to_owned(), Mapping::nothing(&outcome));
                 }
             }
         }
@@ -113,11 +148,7 @@ pub fn requests(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -
 }
 
 /// Why parts are sent nothing of an event, where that is so.
-pub fn unsent(
-    envelope: &Envelope<'_>,
-    stack: &Stack,
-    blueprint: &Blueprint,
-) -> BTreeMap<&'static str, String> {
+pub fn unsent(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> BTreeMap<String, String> {
     let mapped = map(envelope, stack, blueprint).into_iter();
     mapped
         .filter_map(|(part, mapping)| match mapping {
@@ -133,11 +164,12 @@ pub fn changes(
     stack: &Stack,
     before: &Blueprint,
     after: &Blueprint,
-) -> BTreeMap<&'static str, Vec<String>> {
-    let mut old = map(envelope, stack, before);
-    let new = map(envelope, stack, after);
+) -> BTreeMap<String, Vec<String>> {
+    let endpoints = endpoints(stack, [before, after]);
+    let mut old = map_for(envelope, stack, before, &endpoints);
+    let new = map_for(envelope, stack, after, &endpoints);
     let compared = new.into_iter().map(|(part, new)| {
-        let changes = match (old.remove(part), new) {
+        let changes = match (old.remove(&part), new) {
             (Some(Mapping::None(before)), Mapping::None(after)) if before == after => Vec::new(),
             (_, Mapping::None(why)) => vec![why],
             (old, Mapping::Requests(new)) => {
@@ -173,6 +205,18 @@ fn differences(path: &str, before: Option<&Value>, after: Option<&Value>, lines:
         (Some(before), Some(after)) => lines.push(format!("~ {path} {before} -> {after}")),
         (None, None) => (),
     }
+}
+
+fn json(message: &str) -> Value {
+    serde_json::from_str(message).unwrap_or_default()
+}
+
+/// The endpoints that are on, and those that rules are for.
+fn endpoints<'b>(stack: &Stack, blueprints: impl IntoIterator<Item = &'b Blueprint>) -> BTreeSet<String> {
+    let mut names = stack.endpoints();
+    let ruled = blueprints.into_iter().flat_map(|blueprint| blueprint.webhooks().endpoints());
+    names.extend(ruled.map(str::to_owned));
+    names
 }
 
 fn of_segment(message: &str) -> (String, Value) {

@@ -1,8 +1,9 @@
 //! A stack as it is: what `relay status` shows and `relay doctor` judges. It holds no secret, and nothing of an event but
 //! ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use relay_core::destinations;
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
@@ -92,6 +93,11 @@ impl Stack {
     /// The destinations that are paused.
     pub fn paused(&self) -> impl Iterator<Item = &str> {
         self.parameter("PausedDestinations").split(',').filter(|name| !name.is_empty())
+    }
+
+    /// The names of the webhook endpoints that are on.
+    pub fn endpoints(&self) -> BTreeSet<String> {
+        destinations::endpoint_names(self.parameter("WebhookEndpoints")).unwrap_or_default()
     }
 }
 

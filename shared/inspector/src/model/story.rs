@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use relay_core::blueprint::Blueprint;
 use relay_core::delivery::MAX_DELAY;
-use relay_core::destinations::{self, Access, DestinationRow};
+use relay_core::destinations::{self, Access, DestinationRow, Part};
 use relay_core::envelope::Envelope;
 use serde::Serialize;
 use serde_json::Value;
@@ -140,8 +140,8 @@ pub struct Story {
 /// What became of an event at a part of a destination.
 #[derive(Debug, Serialize)]
 pub struct DestinationStory {
-    /// The part's name.
-    pub name: &'static str,
+    /// The part's name, or that of an endpoint: `webhook:crm`.
+    pub name: String,
     /// Where the event is now.
     pub state: State,
     /// What it was mapped to: the requests' names, such as `track Email Opened`.
@@ -312,31 +312,44 @@ pub fn tell(evidence: &Evidence, stack: &Stack, now: At, show_addresses: bool) -
         envelope: None,
     };
     for row in &destinations::ALL {
-        for part in row.parts {
+        for (name, part) in names(row, stack) {
             let is_first = part.name == row.name;
-            let attempts = attempts(evidence, part.name);
+            let attempts = attempts(evidence, &name);
             let is_wanted = envelope.is_none_or(|envelope| part.sources.contains(&envelope.source));
-            let mapping = mapped.remove(part.name);
+            let mapping = mapped.remove(&name);
             // Tags are owed only where there are any.
             if !is_wanted || (!is_first && attempts.is_empty() && mapping.is_none()) {
                 continue;
             }
             let (mapped_to, requests) = mapping.map_or_else(Default::default, Mapping::into_shown);
-            let state = state(evidence, stack, row, part.name, &attempts, now);
+            let state = state(evidence, stack, row, &name, &attempts, now);
             let requests = if show_addresses { requests } else { Vec::new() };
-            story.destinations.push(DestinationStory {
-                name: part.name,
-                state,
-                mapped_to,
-                requests,
-                attempts,
-            });
+            story.destinations.push(DestinationStory { name, state, mapped_to, requests, attempts });
         }
     }
     if show_addresses {
         story.envelope = parsed.and_then(|(text, _)| serde_json::from_str(text).ok());
     }
     story
+}
+
+/// The names under which a new event is owed to a destination: its own, or that of each endpoint that is on.
+pub fn first_names(row: &'static DestinationRow, stack: &Stack) -> Vec<String> {
+    let names = names(row, stack).into_iter();
+    names.filter(|(_, part)| part.name == row.name).map(|(name, _)| name).collect()
+}
+
+/// What an event can be owed to at a destination, and the parts: of endpoints each that is on.
+fn names(row: &'static DestinationRow, stack: &Stack) -> Vec<(String, &'static Part)> {
+    let parts = row.parts.iter();
+    match row.access {
+        Access::Endpoints { .. } => parts
+            .flat_map(|part| stack.endpoints().into_iter().map(move |name| (row.endpoint(&name), part)))
+            .collect(),
+        Access::Api { .. } | Access::Stream { .. } => {
+            parts.map(|part| (part.name.to_owned(), part)).collect()
+        }
+    }
 }
 
 fn unknown(evidence: &Evidence) -> Vec<String> {
@@ -425,7 +438,7 @@ fn state(
     let reason = |attempt: &Attempt| attempt.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
     // What is in the queue is owed, also if it was a dead letter before.
     if let Some(queued) = evidence.queued_for(part).filter(|_| !is_off(stack, row)) {
-        if stack.paused().any(|paused| paused == row.name) {
+        if stack.paused().any(|paused| paused == row.name || paused == part) {
             return State::Paused;
         }
         if queued.is_received {
@@ -446,7 +459,7 @@ fn state(
     if is_off(stack, row) {
         return State::Off;
     }
-    if stack.paused().any(|paused| paused == row.name) {
+    if stack.paused().any(|paused| paused == row.name || paused == part) {
         return State::Paused;
     }
     match attempts.last() {
@@ -480,6 +493,7 @@ pub fn switch_parameter(row: &DestinationRow) -> String {
     match &row.access {
         Access::Api { key, .. } => format!("{}Parameter", prefix(&key.name.to_lowercase())),
         Access::Stream { .. } => prefix(row.name),
+        Access::Endpoints { names, .. } => prefix(&names.name.to_lowercase()),
     }
 }
 
@@ -487,6 +501,6 @@ pub fn switch_parameter(row: &DestinationRow) -> String {
 pub fn endpoint_parameter(row: &DestinationRow) -> Option<String> {
     match &row.access {
         Access::Api { endpoint, .. } => Some(prefix(&endpoint.name.to_lowercase())),
-        Access::Stream { .. } => None,
+        Access::Stream { .. } | Access::Endpoints { .. } => None,
     }
 }

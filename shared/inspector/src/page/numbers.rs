@@ -26,7 +26,7 @@ type Counts = BTreeMap<&'static str, usize>;
 
 /// What counts of an event at a part.
 struct Summary {
-    part: &'static str,
+    part: String,
     outcome: &'static str,
     /// From receipt to acceptance, in milliseconds.
     took: Option<u64>,
@@ -54,10 +54,10 @@ impl Numbers {
         }
         let here: HashSet<String> = feed.each(|event| event.evidence.id.clone()).into_iter().collect();
         self.by_id.retain(|id, _| here.contains(id));
-        let mut parts: BTreeMap<&'static str, Counts> = BTreeMap::new();
+        let mut parts: BTreeMap<&str, Counts> = BTreeMap::new();
         let mut bars = [0_usize; BARS.len()];
         // A worker's breaker is seen in what it held back alone, and each worker has its own: the last try of all tells.
-        let mut breakers: BTreeMap<&'static str, (At, bool)> = BTreeMap::new();
+        let mut breakers: BTreeMap<&str, (At, bool)> = BTreeMap::new();
         for Summary { part, outcome, took, breaker } in self.by_id.values().flatten() {
             *parts.entry(part).or_default().entry(outcome).or_default() += 1;
             if let Some(took) = took {
@@ -84,7 +84,7 @@ fn summary(story: &Story) -> Vec<Summary> {
             _ => None,
         };
         let tells = part.attempts.iter().filter_map(|attempt| Some((attempt.at, attempt.met_breaker()?)));
-        Summary { part: part.name, outcome: outcome(&part.state), took, breaker: tells.max() }
+        Summary { part: part.name.clone(), outcome: outcome(&part.state), took, breaker: tells.max() }
     });
     of_part.collect()
 }
@@ -105,11 +105,7 @@ fn count(counts: &Counts, name: &str) -> usize {
 }
 
 /// From the left to the right: what came, the queue, and each part with what became of it.
-fn flow(
-    total: usize,
-    parts: &BTreeMap<&'static str, Counts>,
-    held_back: &BTreeMap<&'static str, (At, bool)>,
-) -> Markup {
+fn flow(total: usize, parts: &BTreeMap<&str, Counts>, held_back: &BTreeMap<&str, (At, bool)>) -> Markup {
     let height = 40 * parts.len().max(1) + 10;
     let middle = height / 2;
     html! {

@@ -41,7 +41,7 @@ const OF_AWS: [(&str, &[&str]); 5] = [
 ];
 
 /// Each alarm, what it watches, and whether the topic hears of its end as well.
-const ALARMS: [(&str, &str, bool); 18] = [
+const ALARMS: [(&str, &str, bool); 19] = [
     ("DeadLetters", "AWS/SQS ApproximateNumberOfMessagesVisible", true),
     ("QueueAge", "AWS/SQS ApproximateAgeOfOldestMessage", true),
     ("IngestErrors", "AWS/Lambda Url5xxCount", false),
@@ -53,6 +53,7 @@ const ALARMS: [(&str, &str, bool); 18] = [
     ("Quiet", "vero-relay Received", true),
     ("SegmentKey", "vero-relay SegmentUnauthorized", true),
     ("VeroKey", "vero-relay VeroTrackUnauthorized", true),
+    ("WebhookKey", "vero-relay WebhookUnauthorized", true),
     ("OldestOwed", "vero-relay OldestOwed", true),
     ("Truncated", "vero-relay Truncated", false),
     ("WrongToken", "vero-relay Unauthorized", false),

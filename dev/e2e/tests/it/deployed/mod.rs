@@ -19,11 +19,13 @@ use crate::{DEADLINE_AFTER, ONE_AT_A_TIME};
 
 /// What parameters add.
 const KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-3333-4444-555555555555";
-const OPTIONS: [(&str, &str); 7] = [
+const OPTIONS: [(&str, &str); 9] = [
     ("SegmentTokenSha256", "33b4ede268bafdc0af425fff0a05058de7a7fa9dd3909c7d7a6c0ea7131244fd"),
     ("SegmentSharedSecretParameter", "/other/shared-secret"),
     ("BlueprintParameter", "/other/blueprint"),
     ("AddressHashSecretParameter", "/other/address-hash-secret"),
+    ("WebhookEndpoints", "crm"),
+    ("WebhookEndpointSettingsParameter", "/other/webhook-endpoints"),
     ("KmsKeyArn", KEY),
     ("Tracing", "Active"),
     ("AlarmEmail", "ops@example.com"),

@@ -186,11 +186,12 @@ impl Deployed {
     /// After an update with all of `OPTIONS`.
     pub(super) async fn has_roles_that_may_do_what_options_add(&self) -> Result<()> {
         let secret = [("ssm:GetParameters", "/other/shared-secret")];
-        let blueprint =
-            [("ssm:GetParameters", "/other/blueprint"), ("ssm:GetParameters", "/other/address-hash-secret")];
+        let documents = ["blueprint", "address-hash-secret", "webhook-endpoints"]
+            .map(|name| ("ssm:GetParameters", format!("/other/{name}")));
+        let documents = documents.each_ref().map(|(action, name)| (*action, name.as_str()));
         let too = [KEY_ASKS_FOR, TRACING_ASKS_FOR].concat();
         assert_eq!(self.may("IngestRole").await?, set(&[&INGEST_MAY, &secret, &too]));
-        assert_eq!(self.may("WorkerRole").await?, set(&[&WORKER_MAY, &blueprint, &too]));
+        assert_eq!(self.may("WorkerRole").await?, set(&[&WORKER_MAY, &documents, &too]));
         assert_eq!(self.may("ReplayRole").await?, set(&[&REPLAY_MAY, &too]));
         assert_eq!(self.may("ArchiveRole").await?, set(&[&ARCHIVE_MAY, &KEY_ASKS_FOR]));
         Ok(())
