@@ -1,17 +1,19 @@
 //! What must hold when a seed has been played.
 
 use crate::ledger::{ARCHIVE, ENDPOINT, SEGMENT, VERO};
-use crate::scenario::{HOUR, MINUTE, Place, SECOND, Scenario, Send, at_place};
-use crate::state::{QUEUE, State};
+use crate::scenario::{HOUR, MINUTE, Mishap, Place, SECOND, Scenario, Send, at_place};
+use crate::state::{DEAD_LETTERS, QUEUE, State};
 
 /// A destination that is well, and was so for an hour, has an event within this time, plus what follows.
 const PROMPT: u64 = 60 * SECOND;
 
-/// A destination that fails holds up an invocation for so long (docs/delivery.md, "Time").
+/// A destination that fails holds up an invocation for so long (docs/delivery.md, "Time"), and one that takes all, if
+/// slowly, for as long as it may take.
 const HELD_UP: u64 = 10 * SECOND;
+const SLOWED_DOWN: u64 = 25 * SECOND;
 
-/// So many messages may lie before one's own: a newsletter and its copies.
-const BEFORE: u64 = 80;
+/// So many messages may lie before one's own: a newsletter and its copies; more if that many are sent at once.
+const BEFORE: usize = 80;
 
 /// Everything that can be told from the end alone.
 pub fn all(state: &mut State) {
@@ -26,7 +28,10 @@ fn check_later(state: &mut State) {
     for number in 0..state.scenario.sends.len() {
         let (at, send) = &state.scenario.sends[number];
         let name = format!(r#""later-{number}""#);
-        let is_there = state.aws.messages(QUEUE).any(|(_, body)| body.contains(&name));
+        // What was received for nothing too often is a dead letter.
+        let queues = [QUEUE, DEAD_LETTERS];
+        let is_there =
+            queues.iter().any(|queue| state.aws.messages(queue).any(|(_, body)| body.contains(&name)));
         if matches!(send, Send::Later) && *at < state.now && !is_there {
             state.ledger.violation(state.now, format!("{name}, of a later release, is lost"));
         }
@@ -114,8 +119,14 @@ fn check_delivery_log(state: &mut State) {
 fn check_promptness(state: &mut State) {
     let Scenario { concurrency, batch_size, batch_window, .. } = state.scenario;
     // Batches are half full on average.
-    let batches = BEFORE / (concurrency * batch_size.div_ceil(2)) as u64 + 1;
-    let prompt = PROMPT + HELD_UP * batches + 2 * batch_window;
+    let largest = state.scenario.sends.iter().map(|(_, send)| match send {
+        Send::Batch { events, .. } => *events as usize,
+        _ => 0,
+    });
+    let before = BEFORE.max(largest.max().unwrap_or_default());
+    let batches = (before / (concurrency * batch_size.div_ceil(2)) + 1) as u64;
+    let held_up = if state.scenario.has(Mishap::Slow, 0, u64::MAX) { SLOWED_DOWN } else { HELD_UP };
+    let prompt = PROMPT + held_up * batches + 2 * batch_window;
     let mut late = Vec::new();
     for (id, event) in &state.ledger.events {
         for part in [SEGMENT, VERO, ARCHIVE, ENDPOINT] {

@@ -213,6 +213,8 @@ impl State {
             Err(_) => vec![endpoint_key(&body)],
         };
         let events = self.ledger.asked(&keys.iter().map(String::as_str).collect::<Vec<_>>(), self.now);
+        let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+        self.ledger.asked_by(id, &events, &keys, self.now);
         if let Some(refusal) = self.refusal(mishap) {
             self.ledger.refused(&events, refusal.retry_after, self.now);
             return (refusal, Vec::new());

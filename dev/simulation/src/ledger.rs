@@ -104,6 +104,8 @@ pub struct Ledger {
     pub replayed: usize,
     /// Invocations of the worker without a response.
     pub failures: u64,
+    /// By event: the id of the endpoint's requests with nothing else in them.
+    request_ids: BTreeMap<String, String>,
     /// Requests to a destination.
     pub calls: BTreeMap<Place, u64>,
     /// Messages that workers got and gave back, and dead letters that they wrote.

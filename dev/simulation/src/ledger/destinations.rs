@@ -38,6 +38,22 @@ impl Ledger {
         about
     }
 
+    /// The endpoint is asked by this id: it knows by it what it has.
+    pub fn asked_by(
+        &mut self,
+        request_id: &str,
+        events: &[(String, &'static str)],
+        keys: &[String],
+        now: u64,
+    ) {
+        let ([(id, _)], [key]) = (events, keys) else { return };
+        let before = self.request_ids.entry(key.clone()).or_insert_with(|| request_id.to_owned());
+        if before != request_id {
+            let what = format!("{id} comes to the endpoint as {before} and as {request_id}");
+            self.violation(now, what);
+        }
+    }
+
     /// A destination has refused events, and may have said for how many seconds.
     pub fn refused(&mut self, events: &[(String, &'static str)], retry_after: Option<u64>, now: u64) {
         for (id, part) in events {
