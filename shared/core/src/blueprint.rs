@@ -183,6 +183,12 @@ impl Blueprint {
         &self.webhooks
     }
 
+    /// The same document, but with every address kept.
+    #[must_use]
+    pub fn with_addresses(&self) -> Self {
+        Blueprint { webhooks: self.webhooks.with_addresses(), ..self.clone() }
+    }
+
     /// What is odd about the document, but no mistake: rules that are never reached.
     pub fn oddities(&self) -> Vec<DocumentError> {
         self.webhooks.unreachable()

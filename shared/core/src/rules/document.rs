@@ -147,6 +147,11 @@ impl WebhookRules {
         Ok(())
     }
 
+    /// The rules for a destination, as the document names it.
+    pub(super) fn named(&self, name: &str) -> Option<&DestinationRules> {
+        self.destinations().find(|(scope, _)| scope.name == name).map(|(_, rules)| rules)
+    }
+
     /// The names of the endpoints that there are rules for.
     pub fn endpoints(&self) -> impl Iterator<Item = &str> {
         self.webhook.keys().map(String::as_str)

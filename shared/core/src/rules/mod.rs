@@ -36,6 +36,17 @@ pub struct RuledWebhook<'e, 'a> {
     pub webhook: &'e Webhook<'a>,
 }
 
+/// What of the document holds for a webhook at a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding<'r> {
+    /// The destination's part: `webhooks.segment`.
+    pub destination: String,
+    /// The rule in it: `webhooks.segment.rules[0]`, or the default.
+    pub rule: String,
+    /// What the rule's author notes.
+    pub note: Option<&'r str>,
+}
+
 impl<'a> RuledWebhook<'_, 'a> {
     fn payload(&self) -> Option<Json<'a>> {
         match self.envelope.payload {
@@ -92,6 +103,27 @@ impl WebhookRules {
             rules.change(rule, event, &mut fields, "data");
             fields.rest().unwrap_or_default()
         }))
+    }
+
+    /// What of the document holds for a webhook at a destination, named as envelopes name it; `None`: nothing.
+    pub fn holding(&self, destination: &str, event: RuledWebhook<'_, '_>) -> Option<Holding<'_>> {
+        let name = destination.replace(':', ".");
+        let rules = self.named(&name)?;
+        let destination = format!("webhooks.{name}");
+        let (rule, path) = match rules.rule_for(event) {
+            Some(place) => (&rules.rules[place], format!("{destination}.rules[{place}]")),
+            None => (&rules.default, format!("{destination}.default")),
+        };
+        Some(Holding { destination, rule: path, note: rule.note.as_deref() })
+    }
+
+    /// The same rules, but with every address kept.
+    #[must_use]
+    pub fn with_addresses(&self) -> Self {
+        let mut rules = self.clone();
+        let all = rules.segment.iter_mut().chain(&mut rules.vero_track).chain(rules.webhook.values_mut());
+        all.for_each(|destination| destination.address = AddressPolicy::Keep);
+        rules
     }
 
     /// Whether Segment gets no address.
@@ -180,7 +212,7 @@ impl DestinationRules {
     }
 
     /// The place of the first rule that a webhook meets; `None`: the default holds.
-    pub fn rule_for(&self, event: RuledWebhook<'_, '_>) -> Option<usize> {
+    fn rule_for(&self, event: RuledWebhook<'_, '_>) -> Option<usize> {
         let mut payload = None;
         self.rules.iter().position(|rule| {
             rule.when.iter().all(|(field, test)| condition::holds(field, test, event, &mut payload))

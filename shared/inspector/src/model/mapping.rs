@@ -12,7 +12,7 @@ use relay_core::first_party::FirstParty;
 use relay_core::mapping::endpoint::EndpointEvent;
 use relay_core::mapping::vero_track::{FirstPartySettings, Tags, VeroRequest, from_event};
 use relay_core::names::{EventNames, Naming, TrackTypes};
-use relay_core::rules::{AddressKey, RuledWebhook};
+use relay_core::rules::{AddressKey, Holding, RuledWebhook};
 use relay_core::webhook::Webhook;
 use serde_json::Value;
 
@@ -145,6 +145,31 @@ pub fn requests(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -
         requests.into_iter().enumerate().map(move |(place, body)| (format!("{part}/{place}"), body))
     });
     requests.collect()
+}
+
+/// What of the blueprint holds for a webhook, by the parts that have rules.
+pub struct Rules {
+    /// Where the part's rules are: `webhooks.segment`.
+    pub destination: String,
+    /// The rule in words: its path, and its author's note.
+    pub rule: String,
+}
+
+/// What of the blueprint holds for a webhook, by the parts that have rules; nothing of a first-party event.
+pub fn rules(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> BTreeMap<String, Rules> {
+    let (Payload::Object(payload), Source::Vero) = (envelope.payload, envelope.source) else {
+        return BTreeMap::new();
+    };
+    let webhook = Webhook::read(payload, envelope.received_at);
+    let event = RuledWebhook { envelope, webhook: &webhook };
+    let named = endpoints(stack, [blueprint]).into_iter().map(|name| ENDPOINTS.endpoint(&name));
+    let parts = ["segment", "vero_track"].map(str::to_owned).into_iter().chain(named);
+    let of_parts = parts.filter_map(|part| {
+        let Holding { destination, rule, note } = blueprint.webhooks().holding(&part, event)?;
+        let rule = note.map_or(rule.clone(), |note| format!("{rule} ({note})"));
+        Some((part, Rules { destination, rule }))
+    });
+    of_parts.collect()
 }
 
 /// Why parts are sent nothing of an event, where that is so.

@@ -1,19 +1,20 @@
 //! One event: what came, what was sent, and what became of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
+use relay_core::blueprint::Blueprint;
 use relay_core::envelope::Envelope;
 use serde_json::Value;
 
-use super::json::{Side, tree};
+use super::json::{Before, Side, tree};
 use super::rows::{View, clock, outcome};
 use super::text::{is_odd, shown};
 use crate::backend::Route;
 use crate::feed::{Event, Exchange, Received};
 use crate::links::{self, Links};
 use crate::model::letter::is_plain;
-use crate::model::mapping::requests;
+use crate::model::mapping::{Rules, requests, rules};
 use crate::model::state::Stack;
 use crate::model::story::{DestinationStory, State};
 use crate::model::time::{At, for_people};
@@ -32,6 +33,9 @@ const RULES: [(&str, &str); 8] = [
     ("not_allowed", "the blueprint's allow or deny keeps it back"),
     ("no_consent", "the blueprint asks for a consent that the user has not given"),
 ];
+
+/// The reasons of a skip that are a rule's doing.
+const BY_RULES: [&str; 2] = ["dropped", "not_sampled"];
 
 /// What the breaker does.
 pub(super) const BREAKER: &str = "After three failures in a row the worker makes no request for 10 to 60 s, or for as long as Retry-After asks. What the destination is owed waits meanwhile. Then one request tries whether the destination is back.";
@@ -54,6 +58,11 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
         })
         .unwrap_or_default();
     let parsed = event.evidence.envelope.as_deref().and_then(|envelope| Envelope::parse(envelope).ok());
+    let ruled = parsed
+        .as_ref()
+        .filter(|_| view.shows_addresses)
+        .map(|envelope| Ruled::of(envelope, stack, &event.evidence.blueprint))
+        .unwrap_or_default();
     let is_dead = story.destinations.iter().any(|part| matches!(part.state, State::DeadLetter { .. }))
         || event.evidence.letters.yes().is_some_and(|letters| !letters.is_empty());
     let route = match story.source {
@@ -110,7 +119,7 @@ pub(crate) fn whole(event: &Event, view: &View<'_>) -> Markup {
                     p { (part.state.text(now)) }
                     @if part.is_held_by_breaker() { p.breaker { b { "The breaker held the last try back. " } (BREAKER) } }
                     (attempts(part, event, now))
-                    (sent(part, event, &links, &unnamed, is_webhook))
+                    (sent(part, event, &links, &unnamed, &ruled, is_webhook))
                 }
             } }
         }
@@ -188,12 +197,58 @@ fn without_payload(envelope: &Value) -> Value {
     envelope
 }
 
+/// What the rules of the blueprint do to a webhook.
+#[derive(Default)]
+struct Ruled {
+    by_part: BTreeMap<String, Rules>,
+    /// Without any rule.
+    plain: Vec<(String, Value)>,
+    /// By the rules, but with its addresses.
+    with_addresses: Vec<(String, Value)>,
+}
+
+impl Ruled {
+    fn of(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> Self {
+        let by_part = rules(envelope, stack, blueprint);
+        if by_part.is_empty() {
+            return Ruled::default();
+        }
+        Ruled {
+            by_part,
+            plain: requests(envelope, stack, &Blueprint::default()),
+            with_addresses: requests(envelope, stack, &blueprint.with_addresses()),
+        }
+    }
+
+    /// What a request of a part would be otherwise.
+    fn before(&self, part: &str, request: &str) -> Before<'_> {
+        let named = |requests: &'_ [(String, Value)]| -> Option<usize> {
+            requests.iter().position(|(name, _)| name == request)
+        };
+        match (self.by_part.get(part), named(&self.plain)) {
+            (Some(rules), Some(at)) => Before::WithoutRules {
+                plain: &self.plain[at].1,
+                with_addresses: named(&self.with_addresses).map(|at| &self.with_addresses[at].1),
+                rules,
+            },
+            _ => Before::Unknown,
+        }
+    }
+}
+
+/// The fields that a request would have had without the rules.
+fn left_out(before: Before<'_>, request: &Value) -> Vec<String> {
+    let Before::WithoutRules { plain, .. } = before else { return Vec::new() };
+    links::fields(plain).into_iter().filter(|pointer| request.pointer(pointer).is_none()).collect()
+}
+
 /// The requests as they are mapped, and below each exchange as it was.
 fn sent(
     part: &DestinationStory,
     event: &Event,
     links: &Links,
     unnamed: &[(String, Value)],
+    ruled: &Ruled,
     is_webhook: bool,
 ) -> Markup {
     let exchanges: Vec<&Exchange> = event.exchanges.iter().filter(|one| part_of(one) == part.name).collect();
@@ -204,8 +259,16 @@ fn sent(
             @if let Some(before) = renamed(&name, request, unnamed) {
                 p.hint { (if is_webhook { "EventNames" } else { "The blueprint" }) " renames it; otherwise it is " b { (shown(&before)) } }
             }
-            @let before = unnamed.iter().find(|(own, _)| !is_webhook && *own == name).map(|(_, body)| body);
+            @let first_party = unnamed.iter().find(|(own, _)| !is_webhook && *own == name);
+            @let before = first_party.map_or(ruled.before(&part.name, &name), |(_, body)| Before::WithoutBlueprint(body));
+            @let left_out = left_out(before, request);
             (tree(request, &Side::Sent { request: &name, links, before }))
+            @if let (Some(rules), false) = (ruled.by_part.get(&part.name), left_out.is_empty()) {
+                p.hint { "Left out by " (shown(&rules.rule)) ": " (shown(&left_out.join(", "))) }
+            }
+        }
+        @if let Some(rules) = ruled.by_part.get(&part.name).filter(|_| BY_RULES.iter().any(|reason| is_kept_back(part, reason))) {
+            p.hint { "Kept back by " (shown(&rules.rule)) }
         }
         @if part.requests.is_empty() { @for words in &part.mapped_to { p.hint { (shown(words)) } } }
         @if let Some((_, rule)) = RULES.iter().find(|(reason, _)| is_kept_back(part, reason)) { p.hint { (rule) } }
@@ -438,6 +501,41 @@ mod tests {
             assert!(page(true).contains("&quot;traits&quot;:") && page(true).contains("What Segment sent"));
             assert!(!page(false).contains("traits") && page(false).contains("What Segment sent"));
         }
+    }
+
+    #[test]
+    fn a_field_that_a_rule_changed_names_the_rule() {
+        let envelope = r#"{"version":1,"id":"e1","source":"vero","received_at":"2026-11-21T05:04:03.123Z","payload":{"type":"opened","user":{"id":1,"email":"a@example.org"},"campaign":{"id":5,"channel":"email"}}}"#;
+        let document = r#"{"version":2,"webhooks":{"segment":{"address":"hash","rules":[
+            {"when":{"type":"sent"}},
+            {"when":{"type":"opened"},"note":"ours","properties":{"set":{"team":"growth"},"omit":["campaign_id"]}}]},
+            "vero_track":{"default":{"send":false}}}}"#;
+        let on = [("SegmentWriteKeyParameter", "/s"), ("VeroAuthTokenParameter", "/v")];
+        let parameters = on.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let stack = Stack { parameters, ..Stack::default() };
+        let feed = crate::feed::Feed::default();
+        feed.change("e1", |event| {
+            event.evidence.envelope = Some(envelope.to_owned());
+            event.evidence.blueprint = Blueprint::parse(document).unwrap();
+            true
+        });
+        let page = |shows_addresses| {
+            let view = View { stack: &stack, now: At::from_ms(0), shows_addresses, is_workbench: false };
+            whole(&feed.event("e1").unwrap(), &view).into_string()
+        };
+        let leaves: Vec<String> = page(true).split("data-path=").map(str::to_owned).collect();
+        let note = |path: &str| {
+            let leaf = leaves.iter().find(|leaf| leaf.starts_with(&format!("\"segment/0#{path}\""))).unwrap();
+            leaf.split("class=\"note\"").nth(1).map(str::to_owned).unwrap_or_default()
+        };
+        assert!(note("/properties/team").contains("by webhooks.segment.rules[1] (ours)"));
+        assert!(note("/context/traits/email").contains("by webhooks.segment.address"));
+        assert_eq!(note("/properties/campaign_channel"), "");
+        assert!(page(true).contains(
+            "Left out by <bdi>webhooks.segment.rules[1] (ours)</bdi>: <bdi>/properties/campaign_id"
+        ));
+        assert!(page(true).contains("Kept back by <bdi>webhooks.vero_track.default</bdi>"));
+        assert!(!page(false).contains("webhooks.segment"), "nothing of an event that may not be shown");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::text::{plain, shown};
 use crate::links::{Links, escaped};
+use crate::model::mapping::Rules;
 
 /// So many fields are shown at once.
 const FIELDS: usize = 3_000;
@@ -15,8 +16,43 @@ const FIELDS: usize = 3_000;
 pub(crate) enum Side<'a> {
     /// What came: the pointers that something was made of.
     Came { used: &'a BTreeSet<&'a str>, is_linked: bool },
-    /// What is sent: by the name of its request; and what a first-party event is mapped to without a blueprint.
-    Sent { request: &'a str, links: &'a Links, before: Option<&'a Value> },
+    /// What is sent: by the name of its request; and what it would be otherwise.
+    Sent { request: &'a str, links: &'a Links, before: Before<'a> },
+}
+
+/// What a request would be otherwise, so that a field can say who changed it.
+#[derive(Clone, Copy)]
+pub(crate) enum Before<'a> {
+    Unknown,
+    /// Of a first-party event: without a blueprint.
+    WithoutBlueprint(&'a Value),
+    /// Of a webhook: without the rules, and by the rules but with its addresses.
+    WithoutRules {
+        plain: &'a Value,
+        with_addresses: Option<&'a Value>,
+        rules: &'a Rules,
+    },
+}
+
+impl Before<'_> {
+    /// Who changed a field, in words.
+    fn author(self, pointer: &str, value: &Value) -> Option<String> {
+        match self {
+            Before::Unknown => None,
+            Before::WithoutBlueprint(before) => {
+                before.pointer(pointer).is_none().then(|| "renamed by the blueprint".to_owned())
+            }
+            Before::WithoutRules { plain, .. } if plain.pointer(pointer) == Some(value) => None,
+            Before::WithoutRules { plain, with_addresses, rules } => {
+                let is_address =
+                    with_addresses.is_some_and(|kept| kept.pointer(pointer) == plain.pointer(pointer));
+                Some(match is_address {
+                    true => format!("by {}.address", rules.destination),
+                    false => format!("by {}", rules.rule),
+                })
+            }
+        }
+    }
 }
 
 /// A document.
@@ -80,13 +116,12 @@ fn leaf(label: &Markup, value: &Value, pointer: &str, side: &Side<'_>) -> Markup
     let (path, from, note) = match side {
         Side::Came { used, is_linked } => {
             let is_lost = *is_linked && !used.contains(pointer) && !value.is_null();
-            (pointer.to_owned(), String::new(), is_lost.then_some("not sent"))
+            (pointer.to_owned(), String::new(), is_lost.then(|| "not sent".to_owned()))
         }
         Side::Sent { request, links, before } => {
             let from = links.get(&format!("{request}#{pointer}"));
             let from: Vec<&str> = from.into_iter().flatten().map(String::as_str).collect();
-            let is_renamed = before.is_some_and(|before| before.pointer(pointer).is_none());
-            let note = is_renamed.then_some("renamed by the blueprint");
+            let note = before.author(pointer, value);
             (format!("{request}#{pointer}"), from.join("\n"), note)
         }
     };
@@ -99,7 +134,7 @@ fn leaf(label: &Markup, value: &Value, pointer: &str, side: &Side<'_>) -> Markup
                 Value::Array(_) => "[]",
                 other => span.atom { (other.to_string()) },
             }
-            @if let Some(note) = note { span.note { " " (note) } }
+            @if let Some(note) = note { span.note { " " (shown(&note)) } }
         }
     }
 }
