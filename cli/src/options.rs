@@ -391,7 +391,10 @@ pub enum Rules {
     #[command(after_help = "Example:\n  relay rules check events/rules-hash-addresses.json")]
     Check(RulesFile),
     /// Show what a file changes of what is sent, event by event
-    #[command(after_help = "Example:\n  relay rules try events/rules-keep-sms-out.json --events events")]
+    #[command(after_help = "\
+Examples:
+  relay rules try events/rules-keep-sms-out.json --events events
+  relay rules try events/rules-keep-sms-out.json --from 2026-11-20 --to 2026-11-21")]
     Try(RulesTry),
     /// Check a file, and store it where the stack reads it
     #[command(after_help = "Example:\n  relay rules set events/blueprint.json")]
@@ -411,9 +414,18 @@ pub struct RulesTry {
     /// An event, or a folder of files named vero-….json and segment-….json
     #[arg(long, value_name = "PATH", default_value = "events")]
     pub events: PathBuf,
-    /// The file that holds today; without it, the default preset
+    /// The file that holds today; without it, the default preset, or with --from the blueprint of the stack
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
+    /// Archived events of the stack, received from this time or date on (UTC), in the place of files
+    #[arg(long, value_name = "TIME", requires = "to", conflicts_with = "events")]
+    pub from: Option<String>,
+    /// Received before this time or date (UTC)
+    #[arg(long, value_name = "TIME", requires = "from")]
+    pub to: Option<String>,
+    /// The most archived events
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub limit: u32,
 }
 
 #[derive(Debug, Subcommand)]

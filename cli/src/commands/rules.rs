@@ -7,14 +7,14 @@ use std::process::ExitCode;
 
 use anstyle::Style;
 use relay_core::blueprint::Blueprint;
-use relay_core::envelope::{Envelope, EventId, Payload, Source};
+use relay_core::envelope::Envelope;
 use relay_core::timestamp::Timestamp;
 use serde_json::json;
 
 use super::Done;
 use super::documents::{Place, read, stack};
 use crate::cloud::Cloud;
-use crate::console::{BOLD, Console, DIM, GREEN, RED, YELLOW, styled};
+use crate::console::{BOLD, Console, DIM, GREEN, RED, YELLOW, printable, styled};
 use crate::error::Error;
 use crate::model::mapping::{changes, unsent};
 use crate::model::state::Stack;
@@ -32,8 +32,8 @@ const RECEIVED_AT: &str = "2026-11-21T05:04:03.123Z";
 pub(super) fn without_stack(console: Console, command: &Rules) -> Option<Done> {
     match command {
         Rules::Check(file) => Some(check(console, &file.file)),
-        Rules::Try(options) => Some(try_out(console, options)),
-        Rules::Set(_) => None,
+        Rules::Try(options) if options.from.is_none() => Some(try_on_files(console, options)),
+        Rules::Try(_) | Rules::Set(_) => None,
     }
 }
 
@@ -53,42 +53,99 @@ fn check(console: Console, file: &Path) -> Done {
     Ok(if oddities.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn try_out(console: Console, options: &RulesTry) -> Done {
+/// What a document changes, over events in files and as for a stack with the defaults.
+fn try_on_files(console: Console, options: &RulesTry) -> Done {
     let (_, after) = read(&options.file, Blueprint::parse)?;
     let before = match &options.against {
         Some(file) => read(file, Blueprint::parse)?.1,
         None => Blueprint::default(),
     };
+    let events: Vec<(String, String)> =
+        files(&options.events)?.iter().map(of_file).collect::<Result<_, _>>()?;
+    show(console, &events, &Stack::default(), &before, &after)
+}
+
+/// The same over archived events, as for the stack itself and compared with what it does today.
+pub(super) async fn try_on_archive(cloud: &Cloud, console: Console, options: &RulesTry) -> Done {
+    let (_, after) = read(&options.file, Blueprint::parse)?;
+    let stack = cloud.describe().await?;
+    let before = match &options.against {
+        Some(file) => read(file, Blueprint::parse)?.1,
+        None => cloud.blueprint(&stack).await?,
+    };
+    let (Some(from), Some(to)) = (&options.from, &options.to) else { return Ok(ExitCode::SUCCESS) };
+    let [from, to] = [time(from)?, time(to)?];
+    // A time is within its day, and both are texts that sort as they follow each other.
+    let sql = format!(
+        "select id, type, source, received_at, payload from data where day between '{}' and '{}' \
+         and received_at >= '{from}' and received_at < '{to}' order by _sequence limit {}",
+        &from[..10],
+        &to[..10],
+        options.limit
+    );
+    let found = console.wait("Athena runs the query", cloud.query(&stack, &sql)).await?;
+    let events = found.rows.iter().filter_map(|row| {
+        let cell = |column| found.cell(row, column);
+        let (id, kind) = (cell("id")?, cell("type").unwrap_or("an event"));
+        let envelope = envelope(id, cell("source")?, cell("received_at")?, cell("payload")?);
+        Some((format!("{id} {kind}"), envelope))
+    });
+    show(console, &events.collect::<Vec<_>>(), &stack, &before, &after)
+}
+
+/// A time or a date.
+fn time(text: &str) -> Result<&str, Error> {
+    let is_time =
+        Timestamp::parse(text).is_some() || Timestamp::parse(&format!("{text}T00:00:00Z")).is_some();
+    let is_plain = |c: char| c.is_ascii_digit() || "-:.TZ".contains(c);
+    match is_time && text.len() >= 10 && text.chars().all(is_plain) {
+        true => Ok(text),
+        false => Err(Error::Refused(format!(
+            "`{text}` is no time in UTC, such as 2026-11-20 or 2026-11-20T15:00:00Z"
+        ))),
+    }
+}
+
+fn envelope(id: &str, source: &str, received_at: &str, payload: &str) -> String {
+    format!(
+        r#"{{"version":1,"id":"{id}","source":"{source}","received_at":"{received_at}","through_segment":true,"payload":{payload}}}"#
+    )
+}
+
+/// The name of a file, and what is in it as an envelope.
+fn of_file(file: &PathBuf) -> Result<(String, String), Error> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let text = fs::read_to_string(file).map_err(|error| Error::Io(name.clone(), error))?;
+    // As the samples are named: what is not from Segment is a webhook.
+    let source = if name.starts_with("segment-") { "segment" } else { "vero" };
+    // A share of events takes another id for each.
+    let id: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+    let envelope = envelope(&id, source, RECEIVED_AT, &text);
+    match Envelope::parse(&envelope) {
+        Ok(_) => Ok((name, envelope)),
+        Err(_) => Err(Error::Refused(format!("{name} is no JSON object"))),
+    }
+}
+
+fn show(
+    console: Console,
+    events: &[(String, String)],
+    stack: &Stack,
+    before: &Blueprint,
+    after: &Blueprint,
+) -> Done {
     let (mut all, mut unsent_before) = (BTreeMap::new(), BTreeMap::new());
-    for file in files(&options.events)? {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = fs::read_to_string(&file).map_err(|error| Error::Io(name.clone(), error))?;
-        let Ok(payload) = serde_json::from_str(&text) else {
-            return Err(Error::Refused(format!("{name} is no JSON")));
-        };
-        // As the samples are named: what is not from Segment is a webhook.
-        let source = if name.starts_with("segment-") { Source::Segment } else { Source::Vero };
-        // A share of events takes another id for each.
-        let id: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
-        let (Some(id), Some(received_at)) = (EventId::parse(id), Timestamp::parse(RECEIVED_AT)) else {
-            continue;
-        };
-        let envelope = Envelope {
-            id,
-            source,
-            received_at,
-            place: 0,
-            through_segment: true,
-            destinations: None,
-            attempt: 0,
-            payload: Payload::Object(payload),
-        };
-        unsent_before.insert(name.clone(), unsent(&envelope, &Stack::default(), &before));
-        all.insert(name, changes(&envelope, &Stack::default(), &before, &after));
+    for (name, envelope) in events {
+        let Ok(envelope) = Envelope::parse(envelope) else { continue };
+        unsent_before.insert(name.clone(), unsent(&envelope, stack, before));
+        all.insert(name.clone(), changes(&envelope, stack, before, after));
     }
     console.show(&all, || {
+        if all.is_empty() {
+            console.say("No event was received in that time.");
+        }
         for (name, parts) in &all {
-            console.say(styled(BOLD, name));
+            console.say(styled(BOLD, printable(name)));
             for (part, lines) in parts {
                 match &lines[..] {
                     [] => {
@@ -98,9 +155,9 @@ fn try_out(console: Console, options: &RulesTry) -> Done {
                     }
                     lines => {
                         console.say(format!("  {part}"));
-                        lines
-                            .iter()
-                            .for_each(|line| console.say(format!("    {}", styled(style(line), line))));
+                        lines.iter().for_each(|line| {
+                            console.say(format!("    {}", styled(style(line), printable(line))));
+                        });
                     }
                 }
             }

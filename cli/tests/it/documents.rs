@@ -30,7 +30,7 @@ const MAPS: [&str; 13] = [
 ];
 
 /// Commands, each after the ones whose work it needs. `ID` is an event's, `DEAD` a dead letter's.
-const COMMANDS: [&str; 32] = [
+const COMMANDS: [&str; 34] = [
     "status",
     "doctor",
     "tail --no-follow --since 1h",
@@ -53,6 +53,8 @@ const COMMANDS: [&str; 32] = [
     "key set vero",
     "rules check events/blueprint.json",
     "rules set events/blueprint.json",
+    "endpoints check events/endpoints.json",
+    "endpoints set events/endpoints.json",
     "pause segment --yes",
     "resume segment --yes",
     "set QuietHours=48 --yes",
