@@ -13,6 +13,8 @@ use crate::http::Request;
 pub enum Destination {
     Segment,
     VeroTrack,
+    /// A webhook endpoint.
+    Endpoint,
 }
 
 impl fmt::Display for Destination {
@@ -20,6 +22,7 @@ impl fmt::Display for Destination {
         f.pad(match self {
             Destination::Segment => "segment",
             Destination::VeroTrack => "vero_track",
+            Destination::Endpoint => "webhook:local",
         })
     }
 }
@@ -66,8 +69,13 @@ impl Delivery {
     /// Whether it is a webhook's; else it is a first-party event's.
     pub fn is_webhook(&self) -> bool {
         let data = &self.message["data"];
-        self.destination == Destination::Segment
-            || !self.id.is_empty() && data["segment_message_id"].is_null() && data["webhook_id"].is_string()
+        match self.destination {
+            Destination::Segment => true,
+            Destination::VeroTrack => {
+                !self.id.is_empty() && data["segment_message_id"].is_null() && data["webhook_id"].is_string()
+            }
+            Destination::Endpoint => self.message["source"] == "vero",
+        }
     }
 
     /// Whom a call to Vero is about: an id, or an address.

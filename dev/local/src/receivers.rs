@@ -1,4 +1,4 @@
-//! Stand-ins for Segment and Vero: they take what the real ones take, and keep it in the journal and for the inspector.
+//! Stand-ins for Segment, Vero and a webhook endpoint: they take what the real ones take, and keep it in the journal and for the inspector.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -103,6 +103,7 @@ impl StandIn {
         let begin = At::now();
         let (messages, mut response) = match (self.destination, path.strip_prefix("/api/v2/")) {
             (Destination::Segment, None) if path == "/v1/batch" => segment(request),
+            (Destination::Endpoint, None) if path == "/hook" => endpoint(request),
             (Destination::VeroTrack, Some(call)) if VERO_CALLS.contains(&(method, call)) => {
                 vero(call, request)
             }
@@ -204,6 +205,22 @@ fn segment(request: &Request) -> (Vec<Message>, Response) {
         (id, event, message)
     });
     (messages.collect(), http::response(status, &format!(r#"{{"success":{}}}"#, status == 200)))
+}
+
+/// What the settings say of the endpoint at this address.
+pub(crate) fn endpoint_settings(url: &str) -> Value {
+    json!({"local": {"url": format!("{url}/hook"), "secrets": [harness::ENDPOINT_SECRET]}})
+}
+
+fn endpoint(request: &Request) -> (Vec<Message>, Response) {
+    let Some(body) = http::unpacked(request) else { return (Vec::new(), not_json()) };
+    let message = value(&String::from_utf8_lossy(&body));
+    let is_signed = standardwebhooks::Webhook::new(harness::ENDPOINT_SECRET)
+        .is_ok_and(|webhook| webhook.verify(&body, request.headers()).is_ok());
+    let status = if is_signed { 200 } else { 401 };
+    let id = text(&[&message["id"]]).unwrap_or_default().to_owned();
+    let event = text(&[&message["payload"]["event"], &message["payload"]["type"]]).unwrap_or("?").to_owned();
+    (vec![(id, event, message)], http::response(status, "{}"))
 }
 
 fn vero(call: &str, request: &Request) -> (Vec<Message>, Response) {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::journal::Destination;
 use crate::project::Project;
-use crate::stack::Stack;
+use crate::stack::{ENDPOINT, Stack};
 
 /// The types that go to Vero Track too: what happened to a message. What happened to a profile would come
 /// back as a webhook, and what Vero invents tomorrow is not sent there unasked.
@@ -65,7 +65,8 @@ impl Sample {
         .to_string();
         let Ok(envelope) = Envelope::parse(&envelope) else { return 0 };
         let part = format!("{destination}/");
-        let requests = requests(&envelope, &State::default(), rules);
+        let parameters = [("WebhookEndpoints".to_owned(), ENDPOINT.to_owned())].into();
+        let requests = requests(&envelope, &State { parameters, ..State::default() }, rules);
         requests.iter().filter(|(name, _)| name.starts_with(&part)).count()
     }
 
@@ -75,6 +76,7 @@ impl Sample {
         let user = &self.webhook["user"];
         let changes = self.webhook["changes"].as_object();
         match destination {
+            Destination::Endpoint => 1,
             // Changed tags are an event; other changes beside them are traits, in a message of their own.
             Destination::Segment => {
                 let tags_and_more =

@@ -24,12 +24,15 @@ use crate::ministack::MiniStack;
 use crate::page::{self, Ingest, Page};
 use crate::project::{self, Project};
 use crate::proxy;
-use crate::receivers::{SEGMENT_WRITE_KEY, StandIn, VERO_AUTH_TOKEN};
+use crate::receivers::{SEGMENT_WRITE_KEY, StandIn, VERO_AUTH_TOKEN, endpoint_settings};
 
 const SEGMENT_PARAMETER: &str = "/vero-relay/segment-write-key";
 const VERO_PARAMETER: &str = "/vero-relay/vero-auth-token";
 const BLUEPRINT_PARAMETER: &str = "/vero-relay/blueprint";
 const ADDRESS_HASH_PARAMETER: &str = "/vero-relay/address-hash-secret";
+const ENDPOINTS_PARAMETER: &str = "/vero-relay/webhook-endpoints";
+/// The name of the endpoint.
+pub(crate) const ENDPOINT: &str = "local";
 /// Where a running stack says how it is reached, in the folder of what `cargo local` keeps.
 const RUNNING: &str = "running.json";
 /// What MiniStack is installed from.
@@ -56,6 +59,9 @@ pub struct Settings {
     /// Send to Vero itself, not to a stand-in
     #[arg(long, value_name = "TOKEN")]
     pub vero_auth_token: Option<String>,
+    /// Send to a webhook endpoint, too: a stand-in that checks signatures (docs/endpoints.md)
+    #[arg(long)]
+    pub endpoint: bool,
 }
 
 /// The deployed template with its functions. Dropping it stops everything that it started.
@@ -119,6 +125,16 @@ impl Stack {
             parameters.push(("BlueprintParameter", BLUEPRINT_PARAMETER));
             parameters.push(("AddressHashSecretParameter", ADDRESS_HASH_PARAMETER));
         }
+        let endpoint = match settings.endpoint {
+            true => Some(target(Destination::Endpoint, None, &journal, &feed).await?),
+            false => None,
+        };
+        if let Some(Target { secret, .. }) = &endpoint {
+            deploy::put_secret(&cloud, ENDPOINTS_PARAMETER, secret).await?;
+            parameters.push(("WebhookEndpoints", ENDPOINT));
+            parameters.push(("WebhookEndpointSettingsParameter", ENDPOINTS_PARAMETER));
+            parameters.push(("WebhookPrivateAddresses", "true"));
+        }
         let segment_endpoint = segment.url.clone().or(settings.segment_endpoint.clone());
         parameters.extend(segment_endpoint.as_deref().map(|url| ("SegmentEndpoint", url)));
         parameters.extend(vero.url.as_deref().map(|url| ("VeroEndpoint", url)));
@@ -126,7 +142,8 @@ impl Stack {
 
         let address = port.address;
         proxy::serve(port, cloud, outputs.function_path.clone(), Arc::clone(&journal), Arc::clone(&feed));
-        let stand_ins: Vec<_> = [segment.stand_in, vero.stand_in].into_iter().flatten().collect();
+        let endpoint = endpoint.and_then(|endpoint| endpoint.stand_in);
+        let stand_ins: Vec<_> = [segment.stand_in, vero.stand_in, endpoint].into_iter().flatten().collect();
         let watched = stand_ins.iter().map(|stand_in| stand_in.destination).collect();
         let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let page = Page::new(
@@ -333,12 +350,14 @@ async fn target(
     if let Some(secret) = secret {
         return Ok(Target { secret: secret.to_owned(), stand_in: None, url: None });
     }
-    let secret = match destination {
-        Destination::Segment => SEGMENT_WRITE_KEY,
-        Destination::VeroTrack => VERO_AUTH_TOKEN,
-    };
     let (stand_in, address) = StandIn::start(destination, Arc::clone(journal), Arc::clone(feed)).await?;
-    Ok(Target { secret: secret.to_owned(), stand_in: Some(stand_in), url: Some(format!("http://{address}")) })
+    let url = format!("http://{address}");
+    let secret = match destination {
+        Destination::Segment => SEGMENT_WRITE_KEY.to_owned(),
+        Destination::VeroTrack => VERO_AUTH_TOKEN.to_owned(),
+        Destination::Endpoint => endpoint_settings(&url).to_string(),
+    };
+    Ok(Target { secret, stand_in: Some(stand_in), url: Some(url) })
 }
 
 /// What opens the routes of `ingest`.

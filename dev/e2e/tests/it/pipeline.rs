@@ -1,5 +1,5 @@
-//! The production template, deployed on this machine: one webhook of each type from the Function URL to both
-//! destinations.
+//! The production template, deployed on this machine: one webhook of each type from the Function URL to every
+//! destination.
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use local::{Delivery, Destination, Project, Settings, Stack, samples::Sample};
@@ -25,7 +25,7 @@ const TYPES: [(&str, &str, Option<&str>); 12] = [
 #[tokio::test]
 async fn a_webhook_of_each_type_reaches_its_destinations() -> anyhow::Result<()> {
     let _turn = ONE_AT_A_TIME.lock().await;
-    let stack = Stack::start(&Settings::default()).await?;
+    let stack = Stack::start(&Settings { endpoint: true, ..Settings::default() }).await?;
     let samples = Sample::all(&Project::find().await?)?;
     let mut posted = Vec::new();
     for (file, segment, vero) in TYPES {
@@ -34,9 +34,10 @@ async fn a_webhook_of_each_type_reaches_its_destinations() -> anyhow::Result<()>
     }
 
     for (id, file, segment, vero) in posted {
-        let deliveries = stack.deliveries(&id, 1 + usize::from(vero.is_some()), DEADLINE_AFTER).await;
+        let deliveries = stack.deliveries(&id, 2 + usize::from(vero.is_some()), DEADLINE_AFTER).await;
         assert_eq!(names(&deliveries, Destination::Segment), [segment], "{file} at Segment");
         assert_eq!(names(&deliveries, Destination::VeroTrack), Vec::from_iter(vero), "{file} at Vero Track");
+        assert_eq!(names(&deliveries, Destination::Endpoint).len(), 1, "{file} at the endpoint");
         for delivery in deliveries {
             assert_eq!(delivery.status, 200, "{file}: {delivery:?}");
             check(&id, &delivery);
@@ -48,7 +49,7 @@ async fn a_webhook_of_each_type_reaches_its_destinations() -> anyhow::Result<()>
     assert!(refused.contains("400"), "{refused}");
     assert_eq!(stack.dead_letters().await?, 1, "what is no JSON is kept");
     let log = stack.logs.news(true).await?;
-    for metric in ["SegmentAccepted", "VeroTrackAccepted", "ArchiveAccepted", "Refused"] {
+    for metric in ["SegmentAccepted", "VeroTrackAccepted", "ArchiveAccepted", "WebhookAccepted", "Refused"] {
         assert!(log.iter().any(|line| line.contains(metric)), "nobody counts {metric}: {log:?}");
     }
     Ok(())
@@ -98,6 +99,10 @@ fn check(id: &str, Delivery { destination, message, .. }: &Delivery) {
             assert_eq!(message["identity"]["id"], "123");
             assert_eq!(message["identity"]["email"], "steve@example.com");
             assert_eq!(message["extras"]["source"], "vero-relay");
+        }
+        Destination::Endpoint => {
+            assert_eq!(message["id"], id);
+            assert_eq!(message["payload"]["user"]["email"], "steve@example.com");
         }
     }
 }
