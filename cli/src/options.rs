@@ -432,7 +432,7 @@ pub struct RulesTry {
 pub enum Endpoints {
     /// Check a file
     #[command(after_help = "Example:\n  relay endpoints check events/endpoints.json")]
-    Check(EndpointsCheck),
+    Check(EndpointsFile),
     /// Check a file, and store it where the stack reads it
     #[command(after_help = "Example:\n  relay endpoints set endpoints.json")]
     Set(EndpointsFile),
@@ -442,13 +442,7 @@ pub enum Endpoints {
 pub struct EndpointsFile {
     /// A file as events/endpoints.schema.json describes it
     pub file: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub struct EndpointsCheck {
-    #[command(flatten)]
-    pub file: EndpointsFile,
-    /// For a stack that allows private and link-local addresses
+    /// For a stack that allows private and link-local addresses, or will
     #[arg(long)]
     pub private_addresses: bool,
 }

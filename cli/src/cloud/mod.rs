@@ -28,6 +28,7 @@ pub use letters::{Look, Received};
 pub use local::Local;
 pub use logs::Group;
 pub use metrics::Series;
+pub use secrets::fault_of_endpoints;
 pub use stack::ChangeSet;
 
 use crate::error::Error;

@@ -31,7 +31,8 @@ fn fault(parameter: &str, value: &str, stack: &Stack) -> Option<String> {
     }
 }
 
-fn fault_of_endpoints(value: &str, stack: &Stack) -> Option<String> {
+/// Why a stack's worker cannot use settings of endpoints.
+pub fn fault_of_endpoints(value: &str, stack: &Stack) -> Option<String> {
     let allows_private = stack.parameter("WebhookPrivateAddresses") == "true";
     match Endpoints::parse(value, if allows_private { Reach::Anywhere } else { Reach::Public }) {
         Err(error) => Some(error.to_string()),
@@ -151,7 +152,7 @@ impl Cloud {
         Ok(same.filter_map(|other| other.name().map(str::to_owned)).collect())
     }
 
-    /// Stores a secret, encrypted by the key that encrypts it now.
+    /// Stores a secret, encrypted by the key that encrypts it now. Over 4 kB it takes a tier that AWS charges for.
     ///
     /// # Errors
     /// If SSM does not take it.
@@ -161,7 +162,7 @@ impl Cloud {
         let described = self.ssm().describe_parameters().parameter_filters(filter).send().await.ok();
         let present = described.as_ref().and_then(|answer| answer.parameters().first());
         let key = present.and_then(|parameter| parameter.key_id()).or(kms_key);
-        let call = self.ssm().put_parameter().name(name).value(value);
+        let call = self.ssm().put_parameter().name(name).value(value).tier(ParameterTier::IntelligentTiering);
         self.put(name, call.r#type(ParameterType::SecureString).set_key_id(key.map(str::to_owned))).await
     }
 

@@ -11,22 +11,18 @@ use crate::cloud::Cloud;
 use crate::console::Console;
 use crate::error::Error;
 use crate::model::state::Stack;
-use crate::options::{EndpointsCheck, EndpointsFile};
+use crate::options::EndpointsFile;
 
 const SETTINGS: Place =
     Place { parameter: "WebhookEndpointSettingsParameter", usual_name: "webhook-endpoints", is_secret: true };
 
 /// Needs no stack.
-pub(super) fn check(console: Console, options: &EndpointsCheck) -> Done {
+pub(super) fn check(console: Console, options: &EndpointsFile) -> Done {
     let reach = if options.private_addresses { Reach::Anywhere } else { Reach::Public };
-    let (_, endpoints) = read(&options.file.file, |text| Endpoints::parse(text, reach))?;
+    let (_, endpoints) = read(&options.file, |text| Endpoints::parse(text, reach))?;
     let names: Vec<&str> = endpoints.names().collect();
     console.show(&json!({"is_valid": true, "endpoints": names}), || {
-        console.say(format!(
-            "{} can be used; it describes {}",
-            options.file.file.display(),
-            names.join(", ")
-        ));
+        console.say(format!("{} can be used; it describes {}", options.file.display(), names.join(", ")));
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -34,7 +30,8 @@ pub(super) fn check(console: Console, options: &EndpointsCheck) -> Done {
 pub(super) async fn set(cloud: &Cloud, console: Console, options: &EndpointsFile) -> Done {
     let stack = stack(cloud).await?;
     let allows_private = |stack: &Stack| stack.parameter("WebhookPrivateAddresses") == "true";
-    let reach = if stack.as_ref().is_some_and(allows_private) { Reach::Anywhere } else { Reach::Public };
+    let is_allowed = options.private_addresses || stack.as_ref().is_some_and(allows_private);
+    let reach = if is_allowed { Reach::Anywhere } else { Reach::Public };
     let (text, endpoints) = read(&options.file, |text| Endpoints::parse(text, reach))?;
     let on = stack.as_ref().map(Stack::endpoints).unwrap_or_default();
     if let Some(name) = on.iter().find(|name| endpoints.get(name).is_none()) {

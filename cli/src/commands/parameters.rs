@@ -7,7 +7,7 @@ use relay_core::destinations;
 use serde_json::json;
 
 use super::Done;
-use crate::cloud::{ChangeSet, Cloud};
+use crate::cloud::{ChangeSet, Cloud, fault_of_endpoints};
 use crate::console::{Console, DIM, RED, styled};
 use crate::error::Error;
 use crate::model::state::Stack;
@@ -15,6 +15,7 @@ use crate::model::story::first_names;
 use crate::options::{Consent, Destinations, Set};
 
 const PAUSED: &str = "PausedDestinations";
+const ENDPOINT_SETTINGS: &str = "WebhookEndpointSettingsParameter";
 
 pub(super) async fn set(cloud: &Cloud, console: Console, options: &Set) -> Done {
     let stack = cloud.describe().await?;
@@ -30,9 +31,33 @@ pub(super) async fn set(cloud: &Cloud, console: Console, options: &Set) -> Done 
         }
         values.insert(name.to_owned(), value.to_owned());
     }
+    endpoints_are_described(cloud, &stack, &values).await?;
     change(cloud, console, &stack, &values, &options.consent).await?;
     console.show(&values, || console.say("The change is in place."))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Without the settings of an endpoint that is on, no worker would start.
+async fn endpoints_are_described(
+    cloud: &Cloud,
+    stack: &Stack,
+    values: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    if !["WebhookEndpoints", ENDPOINT_SETTINGS].iter().any(|name| values.contains_key(*name)) {
+        return Ok(());
+    }
+    let mut after = stack.clone();
+    after.parameters.extend(values.clone());
+    let name = after.parameter(ENDPOINT_SETTINGS);
+    if after.endpoints().is_empty() || name.is_empty() {
+        return Ok(());
+    }
+    match fault_of_endpoints(&cloud.read_secret(name).await?, &after) {
+        Some(fault) => Err(Error::Refused(format!(
+            "nothing was changed: the settings of endpoints in {name} cannot be used, so that no worker would start: {fault}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn nearest(stack: &Stack, name: &str) -> String {

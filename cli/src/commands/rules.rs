@@ -209,5 +209,10 @@ pub(super) async fn set(cloud: &Cloud, console: Console, file: &Path) -> Done {
         )));
     }
     BLUEPRINT.store(cloud, console, stack.as_ref(), &text).await?;
+    let on = stack.as_ref().map(Stack::endpoints).unwrap_or_default();
+    for name in document.webhooks().endpoints().filter(|name| !on.contains(*name)) {
+        console
+            .say(format!("{} it has rules for {name}, an endpoint that is not on", styled(YELLOW, "odd:")));
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -205,10 +205,13 @@ impl Ledger {
             Source::Segment => {
                 let read = FirstParty::read(payload, envelope.received_at, envelope.through_segment);
                 let settings = FirstPartySettings::default();
-                if read.is_ok() {
+                if let Ok(read) = &read {
                     let (rules, key) = (WebhookRules::default(), AddressKey::default());
-                    let at_endpoint = Form::Received.of_first_party(CRM, envelope, &rules, &key);
-                    self.expect_at_endpoint(&mut event, id, &at_endpoint);
+                    let at_endpoint =
+                        Form::Received.of_first_party(CRM, envelope, read, &rules, &self.naming, &key);
+                    if let Ok(at_endpoint) = at_endpoint {
+                        self.expect_at_endpoint(&mut event, id, &at_endpoint);
+                    }
                 }
                 let mut is_ours = false;
                 if let Ok(read) = &read {

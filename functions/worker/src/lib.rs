@@ -137,7 +137,10 @@ impl Worker {
             }
         }
         for (event, outcomes) in events.iter().zip(&mut all) {
-            let off = self.switched_off(event, outcomes.is_empty());
+            let is_of_other_sources = |(_, outcome): &(String, DeliveryOutcome)| {
+                *outcome == DeliveryOutcome::Skipped("other_source")
+            };
+            let off = self.switched_off(event, outcomes.iter().all(is_of_other_sources));
             outcomes.extend(off.into_iter().map(|name| (name, DeliveryOutcome::rejected("destination_off"))));
             for (name, outcome) in outcomes {
                 metrics.count(event, name, outcome);

@@ -69,8 +69,8 @@ impl Secrets {
             let credentials = STANDARD.encode(format!("{key}:"));
             response.replace(&credentials, "[secret]").replace(key, "[secret]")
         });
-        let of_endpoints = self.endpoints.secret_texts().filter(|text| !text.is_empty());
-        of_endpoints.fold(response, |response, text| response.replace(text, "[secret]"))
+        let of_endpoints = self.endpoints.secret_texts();
+        of_endpoints.iter().fold(response, |response, text| response.replace(text, "[secret]"))
     }
 
     fn has_keys_of(&self, other: &Secrets) -> bool {
@@ -112,6 +112,12 @@ impl LiveSecrets {
             tracing::warn!(
                 name,
                 "the settings describe an endpoint that is not on: WEBHOOK_ENDPOINTS lacks it"
+            );
+        }
+        for name in blueprint.webhooks().endpoints().filter(|name| !sources.endpoints.contains(*name)) {
+            tracing::warn!(
+                name,
+                "the blueprint has rules for an endpoint that is not on: WEBHOOK_ENDPOINTS lacks it"
             );
         }
         let rules = FirstPartySettings { blueprint, forward_deletes: config.forward_deletes };

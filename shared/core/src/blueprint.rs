@@ -386,6 +386,18 @@ mod tests {
                 "expected one of `segment`, `vero_track`, `webhook`",
             ),
             (r#"{"version":2,"webhooks":[]}"#, "webhooks", "no object"),
+            (r#"{"version":2,"webhooks":{"webhook":[]}}"#, "webhooks.webhook", "no object"),
+            (r#"{"version":2,"webhooks":{"webhook":{"crm":[]}}}"#, "webhooks.webhook.crm", "no object"),
+            (
+                r#"{"version":2,"webhooks":{"webhook":{"Crm":{}}}}"#,
+                "webhooks.webhook.Crm",
+                "no name of an endpoint",
+            ),
+            (
+                r#"{"version":2,"webhooks":{"webhook":{"crm":{"rules":[{"sned":1}]}}}}"#,
+                "webhooks.webhook.crm.rules[0].sned",
+                "expected one of `when`",
+            ),
             (r#"{"version":2,"webhooks":{"segment":["hash"]}}"#, "webhooks.segment", "no object"),
             (&segment(r#""rules":[[]]"#), "webhooks.segment.rules[0]", "no object"),
             (&segment(r#""default":{"properties":[]}"#), "webhooks.segment.default.properties", "no object"),

@@ -42,16 +42,6 @@ pub async fn in_halves<'b, T, F: Future<Output = DeliveryOutcome>>(
         };
         outcomes[part].fill(outcome);
     }
-    if let Some(refusal @ DeliveryError { status: Some(400 | 413), .. }) = refusal
-        && !outcomes.iter().any(|outcome| matches!(outcome, DeliveryOutcome::Accepted { .. }))
-    {
-        // Not one event in it is good? Then it is not the events: wrong endpoint, wrong proxy, wrong day.
-        for outcome in &mut outcomes {
-            if matches!(outcome, DeliveryOutcome::Rejected(_)) {
-                *outcome = DeliveryOutcome::Retry(refusal.clone());
-            }
-        }
-    }
     outcomes
 }
 

@@ -40,10 +40,9 @@ pub struct Dialect {
     pub reach: Reach,
 }
 
-impl Default for Dialect {
-    fn default() -> Self {
-        Dialect { status_in_body: false, drops_repeats: true, reach: Reach::Anywhere }
-    }
+impl Dialect {
+    /// That of a destination whose URL the operator of the stack gives.
+    pub const USUAL: Dialect = Dialect { status_in_body: false, drops_repeats: true, reach: Reach::Anywhere };
 }
 
 /// Calls one destination over HTTP.
@@ -115,9 +114,10 @@ impl Client {
         };
         let header = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = header.and_then(|value| retry_after(value, world::now()));
-        let response =
-            Response { status: status.as_u16(), retry_after, body: secrets.redacted(body), is_repeated };
-        Ok(if decides { response.with_status_of_body() } else { response })
+        let response = Response { status: status.as_u16(), retry_after, body, is_repeated };
+        let response = if decides { response.with_status_of_body() } else { response };
+        // Last, so that nothing that looks like a secret is missing where the body decides.
+        Ok(Response { body: secrets.redacted(response.body), ..response })
     }
 
     /// Sends a request, and waits for its response's head as long as the caller does. One that broke over a kept

@@ -207,6 +207,19 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_name_that_leads_to_this_machine_is_reached_on_request_alone() {
+        let receiver = Receiver::start().await.unwrap();
+        let url = receiver.url().replace("127.0.0.1", "localhost");
+        let sent = async |reach| {
+            let request = http::Request::post(&url).body(Bytes::from_static(b"{}")).unwrap();
+            Connections::new(reach).unwrap().send(request, Over::Any).await.map(|response| response.status())
+        };
+        assert_eq!(sent(Reach::Public).await, Err(NoResponse::Private));
+        assert_eq!(receiver.count(), 0);
+        assert_eq!(sent(Reach::Anywhere).await.unwrap(), 200);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn after_a_rest_every_connection_was_kept_also_one_that_was_never_used() {
         let (connections, receiver) =
             (Connections::new(Reach::Anywhere).unwrap(), Receiver::start().await.unwrap());

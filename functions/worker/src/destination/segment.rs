@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderValue};
 use http::{Method, Request};
-use relay_core::delivery::{DeliveryOutcome, Target};
+use relay_core::delivery::{DeliveryError, DeliveryOutcome, Target};
 use relay_core::destinations::{self, DestinationRow};
 use relay_core::mapping::segment::{batch_body, plan_batches};
 use relay_core::names::Naming;
@@ -62,7 +62,19 @@ impl Segment {
             let request = || self.request(events, context.secrets);
             self.client.call(context, ROW.name, Target::Endpoint, request).await
         };
-        in_halves(events, context, send).await
+        let mut outcomes = in_halves(events, context, send).await;
+        let is_accepted = |outcome: &DeliveryOutcome| matches!(outcome, DeliveryOutcome::Accepted { .. });
+        if events.len() > 1 && !outcomes.iter().any(is_accepted) {
+            // Not one event in it is good? Then it is not the events: wrong endpoint, wrong proxy, wrong day.
+            for outcome in &mut outcomes {
+                if let DeliveryOutcome::Rejected(error @ DeliveryError { status: Some(400 | 413), .. }) =
+                    outcome
+                {
+                    *outcome = DeliveryOutcome::Retry(error.clone());
+                }
+            }
+        }
+        outcomes
     }
 }
 
@@ -73,7 +85,7 @@ impl Destination for Segment {
 
     fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
         let url = format!("{}/v1/batch", setup.address);
-        Ok(Segment { client: Client::new(Dialect::default())?, url, naming: setup.naming.clone() })
+        Ok(Segment { client: Client::new(Dialect::USUAL)?, url, naming: setup.naming.clone() })
     }
 
     fn prepare(

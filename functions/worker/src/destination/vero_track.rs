@@ -160,7 +160,7 @@ impl Destination for VeroTrack {
 
     fn start(setup: &Setup<'_>) -> Result<Self, StartError> {
         let (client, endpoint) =
-            (Client::new(Dialect { status_in_body: true, ..Dialect::default() })?, setup.address.to_owned());
+            (Client::new(Dialect { status_in_body: true, ..Dialect::USUAL })?, setup.address.to_owned());
         Ok(VeroTrack { client, endpoint, naming: setup.naming.clone() })
     }
 

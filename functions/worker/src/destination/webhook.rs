@@ -99,7 +99,9 @@ impl Destination for Webhook {
                 let event = RuledWebhook { envelope, webhook };
                 endpoint.form.of_webhook(name, event, rules, &self.naming, key)
             }
-            ParsedPayload::FirstParty(_) => Ok(endpoint.form.of_first_party(name, envelope, rules, key)),
+            ParsedPayload::FirstParty(event) => {
+                endpoint.form.of_first_party(name, envelope, event, rules, &self.naming, key)
+            }
         });
         mapped.map_err(|outcome| vec![(self.name, outcome)])
     }

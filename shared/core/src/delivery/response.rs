@@ -207,6 +207,13 @@ mod tests {
     }
 
     #[test]
+    fn a_private_address_is_for_the_operator() {
+        let outcome = outcome(Err(TransportError::Private), Target::Endpoint, SystemTime::UNIX_EPOCH);
+        let DeliveryOutcome::Misconfigured(error) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((error.reason, error.is_outage, error.maybe_taken), ("private_address", false, false));
+    }
+
+    #[test]
     fn vero_may_say_no_in_the_body_of_a_200() {
         let status = |body: &str| response(200, body).with_status_of_body().status;
         assert_eq!(status(r#"{"status":401,"message":"Invalid authentication"}"#), 401);

@@ -17,8 +17,24 @@ use crate::envelope::Source;
 pub const HEADER_NAMES: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
 
 /// Headers that a request has anyway, besides [`HEADER_NAMES`].
-const OWN_HEADERS: [&str; 6] =
-    ["accept-encoding", "connection", "content-encoding", "content-length", "content-type", "host"];
+const OWN_HEADERS: [&str; 13] = [
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Secrets are longer than that.
+const LEAST_SECRET: usize = 8;
 
 /// While a secret is rotated there are two.
 const MAX_SECRETS: usize = 2;
@@ -128,8 +144,8 @@ impl Endpoints {
         }
         let parts = document.as_object().into_iter().flatten().map(|(name, part)| (name.clone(), part));
         document::require_objects([(".".to_owned(), &document)].into_iter().chain(parts))?;
-        let endpoints: BTreeMap<String, Endpoint> = document::read(document)?;
-        for (name, endpoint) in &endpoints {
+        let mut endpoints: BTreeMap<String, Endpoint> = document::read(document)?;
+        for (name, endpoint) in &mut endpoints {
             if !is_endpoint_name(name) {
                 return Err(DocumentError::new(name, "is no name: 1 to 32 characters of a-z, 0-9, _ and -"));
             }
@@ -150,12 +166,14 @@ impl Endpoints {
         self.0.keys().map(String::as_str)
     }
 
-    /// What of all endpoints must not be quoted.
-    pub fn secret_texts(&self) -> impl Iterator<Item = &str> {
-        self.0.values().flat_map(|endpoint| {
-            let secrets = endpoint.secrets.iter().map(SigningSecret::text);
-            secrets.chain(endpoint.headers.values().map(String::as_str)).chain([endpoint.url.as_str()])
-        })
+    /// What of all endpoints must not be quoted, the longest first: secrets, URLs and their parts, headers and their words.
+    /// What is shorter than a secret stays, or half of a response would go.
+    pub fn secret_texts(&self) -> Vec<String> {
+        let mut texts: Vec<String> = self.0.values().flat_map(Endpoint::secret_texts).collect();
+        texts.retain(|text| text.len() >= LEAST_SECRET);
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        texts.dedup();
+        texts
     }
 }
 
@@ -177,10 +195,28 @@ impl Endpoint {
         ]
     }
 
-    fn check(&self, reach: Reach) -> Result<(), Problem> {
+    fn secret_texts(&self) -> Vec<String> {
+        let mut texts: Vec<String> = self.secrets.iter().map(|secret| secret.text().to_owned()).collect();
+        for value in self.headers.values() {
+            texts.push(value.clone());
+            texts.extend(value.split(' ').map(str::to_owned));
+        }
+        texts.push(self.url.clone());
+        if let Ok(url) = Url::parse(&self.url) {
+            texts.extend(url.query().map(|query| format!("{}?{query}", url.path())));
+            texts.push(url.path().to_owned());
+            texts.extend(url.path().split('/').map(str::to_owned));
+            texts.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        }
+        texts
+    }
+
+    /// Also writes the URL as it goes over the wire.
+    fn check(&mut self, reach: Reach) -> Result<(), Problem> {
         let problem = |field: &str, problem| Err((field.to_owned(), problem));
-        if let Some(why) = mistake_in_url(&self.url, reach) {
-            return problem("url", why);
+        match checked_url(&self.url, reach) {
+            Ok(url) => self.url = url,
+            Err(why) => return problem("url", why),
         }
         if !(1..=MAX_SECRETS).contains(&self.secrets.len()) {
             return problem("secrets", "must be one, or two while it is rotated");
@@ -209,28 +245,31 @@ impl Endpoint {
     }
 }
 
-/// What is wrong with a URL.
-fn mistake_in_url(url: &str, reach: Reach) -> Option<&'static str> {
-    let Ok(url) = Url::parse(url) else { return Some("is no URL") };
+/// A URL in ASCII, or what is wrong with it.
+fn checked_url(url: &str, reach: Reach) -> Result<String, &'static str> {
+    let url = Url::parse(url).map_err(|_| "is no URL")?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Some("holds credentials: they belong into `headers`");
+        return Err("holds credentials: they belong into `headers`");
     }
     if url.fragment().is_some() {
-        return Some("has a fragment, which no request carries");
+        return Err("has a fragment, which no request carries");
     }
     let (is_loopback, is_private) = match url.host() {
-        None => return Some("names no host"),
-        Some(Host::Domain(host)) => (host == "localhost", host == "localhost"),
+        None => return Err("names no host"),
+        Some(Host::Domain(host)) => {
+            let is_loopback = host.trim_end_matches('.') == "localhost";
+            (is_loopback, is_loopback)
+        }
         Some(Host::Ipv4(address)) => (address.is_loopback(), !is_public(IpAddr::V4(address))),
         Some(Host::Ipv6(address)) => (address.is_loopback(), !is_public(IpAddr::V6(address))),
     };
     match (url.scheme(), reach) {
         (_, Reach::Public) if is_private => {
-            Some("is a private address, and the stack allows public ones only")
+            Err("is a private address, and the stack allows public ones only")
         }
-        ("https", _) => None,
-        ("http", Reach::Anywhere) if is_loopback => None,
-        _ => Some("is not https"),
+        ("https", _) => Ok(url.into()),
+        ("http", Reach::Anywhere) if is_loopback => Ok(url.into()),
+        _ => Err("is not https"),
     }
 }
 
@@ -305,6 +344,29 @@ mod tests {
     }
 
     #[test]
+    fn what_must_not_be_quoted() {
+        let url = r#""url":"https://example.com/hooks/T0/a-token-in-it?key=another-token&v=1""#;
+        let headers = r#""headers":{"authorization":"Bearer a-third-token","x-version":"1"}"#;
+        let endpoints = Endpoints::parse(&with(&format!("{url},{headers}")), Reach::Public).unwrap();
+        let texts = endpoints.secret_texts();
+        for secret in [SECRET, "a-token-in-it", "another-token", "a-third-token", "/hooks/T0/a-token-in-it"] {
+            assert!(texts.iter().any(|text| text == secret), "{secret}");
+        }
+        assert!(texts.iter().all(|text| text.len() >= 8), "{texts:?}");
+        assert!(texts.is_sorted_by_key(|text| std::cmp::Reverse(text.len())));
+    }
+
+    #[test]
+    fn a_url_is_written_as_it_is_sent() {
+        let url = |url: &str| {
+            let endpoints = Endpoints::parse(&with(&format!(r#""url":"{url}""#)), Reach::Public).unwrap();
+            endpoints.get("crm").unwrap().url.clone()
+        };
+        assert_eq!(url("https://exämple.de/a b"), "https://xn--exmple-cua.de/a%20b");
+        assert_eq!(url(" https://EXAMPLE.com"), "https://example.com/");
+    }
+
+    #[test]
     fn private_addresses_are_reached_on_request_alone() {
         for (url, is_public, is_anywhere) in [
             ("https://example.com", true, true),
@@ -315,6 +377,7 @@ mod tests {
             ("https://2852039166/latest", false, true),
             ("https://[::ffff:169.254.169.254]/", false, true),
             ("https://localhost/x", false, true),
+            ("https://localhost./x", false, true),
             ("http://localhost:8080/x", false, true),
             ("http://127.0.0.1:8080/x", false, true),
             ("http://[::1]:8080/x", false, true),

@@ -5,8 +5,10 @@ use sha2::{Digest, Sha256};
 use crate::delivery::DeliveryOutcome;
 use crate::endpoints::{Endpoint, Form};
 use crate::envelope::Envelope;
+use crate::first_party::FirstParty;
 use crate::json::{Json, Object, ObjectWriter};
-use crate::mapping::segment::batch_body;
+use crate::mapping::segment::{BATCH_FRAME, batch_body};
+use crate::mapping::vero_track::Skip;
 use crate::names::Naming;
 use crate::rules::{AddressKey, RuledWebhook, WebhookRules};
 
@@ -39,26 +41,41 @@ impl Form {
         key: &AddressKey,
     ) -> Result<EndpointEvent, DeliveryOutcome> {
         let messages = match self {
-            Form::Received => vec![rules.received_at_endpoint(name, event, received(event.envelope), key)?],
+            Form::Received => {
+                let Envelope { id, payload, .. } = event.envelope;
+                let message = received(event.envelope, id.as_str(), payload.text());
+                vec![rules.received_at_endpoint(name, event, message, key)?]
+            }
             Form::Segment => rules.segment_at_endpoint(name, event, naming, key)?,
         };
         Ok(EndpointEvent { id: event.envelope.id.as_str().to_owned(), messages })
     }
 
-    /// What an endpoint gets of a first-party event. Of the rules under `name` the one about addresses counts.
+    /// What an endpoint gets of a first-party event. Of the rules under `name` those about addresses and fields that never
+    /// go count.
+    ///
+    /// # Errors
+    /// What becomes of the event when nothing is sent.
     pub fn of_first_party(
         self,
         name: &str,
         envelope: &Envelope<'_>,
+        event: &FirstParty<'_>,
         rules: &WebhookRules,
+        naming: &Naming,
         key: &AddressKey,
-    ) -> EndpointEvent {
+    ) -> Result<EndpointEvent, DeliveryOutcome> {
+        if naming.looks_for_loops() && event.came_from_vero {
+            // The endpoint has it as a webhook.
+            return Err(Skip::Loop.into());
+        }
+        let payload = rules.first_party_at_endpoint(name, envelope, self == Form::Received, key);
+        let id = id_of_first_party(envelope, &payload);
         let message = match self {
-            Form::Received => received(envelope),
-            Form::Segment => envelope.payload.text().to_owned(),
+            Form::Received => received(envelope, &id, &payload),
+            Form::Segment => payload,
         };
-        let message = rules.first_party_at_endpoint(name, envelope, message, key);
-        EndpointEvent { id: id_of_first_party(envelope), messages: vec![message] }
+        Ok(EndpointEvent { id, messages: vec![message] })
     }
 }
 
@@ -66,12 +83,17 @@ impl Endpoint {
     /// Splits events into requests, in order; the result holds the index after each request's last event.
     pub fn plan(&self, events: &[EndpointEvent]) -> Vec<usize> {
         let mut ends = Vec::new();
-        let (mut begin, mut bytes) = (0, 0);
+        // A comma is counted for the last one, too.
+        let frame = match self.form {
+            Form::Received => "[]".len() - 1,
+            Form::Segment => BATCH_FRAME - 1,
+        };
+        let (mut begin, mut bytes) = (0, frame);
         for (index, event) in events.iter().enumerate() {
             let is_full = index - begin == self.max_events || bytes + event.bytes() > self.max_bytes;
             if index > begin && is_full {
                 ends.push(index);
-                (begin, bytes) = (index, 0);
+                (begin, bytes) = (index, frame);
             }
             bytes += event.bytes();
         }
@@ -104,21 +126,21 @@ pub fn request_id(events: &[EndpointEvent]) -> String {
     }
 }
 
-fn received(envelope: &Envelope<'_>) -> String {
+fn received(envelope: &Envelope<'_>, id: &str, payload: &str) -> String {
     let mut message = ObjectWriter::new();
-    message.text("id", envelope.id.as_str());
+    message.text("id", id);
     message.text("source", envelope.source.as_str());
     message.text("received_at", &envelope.received_at.iso());
-    message.raw("payload", envelope.payload.text());
+    message.raw("payload", payload);
     message.finish()
 }
 
 /// Several mappings of one Webhooks destination may share a messageId, of which the event's id is made. They are different
-/// events, and a receiver that goes by the id would drop all but one. So what they say is a part of it, but for the time
-/// of sending, which is another at a sender's retry.
-fn id_of_first_party(envelope: &Envelope<'_>) -> String {
-    let text = envelope.payload.text();
-    let mut fields = Object::parse(Json::written(text)).unwrap_or_default();
+/// events, and a receiver that goes by the id would drop all but one. So what the receiver gets is a part of the id, but
+/// for the time of sending, which is another at a sender's retry. Never what it does not get: whoever has a list of
+/// addresses could find the one by the digest.
+fn id_of_first_party(envelope: &Envelope<'_>, payload: &str) -> String {
+    let mut fields = Object::parse(Json::written(payload)).unwrap_or_default();
     fields.take(&["sentAt"]);
     let said = fields.rest().unwrap_or_default();
     format!("{}-{}", envelope.id.as_str(), &digest(&said)[..8])

@@ -186,7 +186,7 @@ fn without_data(trigger_event: &str) -> String {
 const BATCH_HEAD: &str = r#"{"batch":["#;
 
 /// Bytes of a batch request's body besides its messages, their commas included once a message.
-const BATCH_FRAME: usize = BATCH_HEAD.len() + r#"],"sentAt":"2026-11-21T05:04:03.123Z"}"#.len();
+pub(crate) const BATCH_FRAME: usize = BATCH_HEAD.len() + r#"],"sentAt":"2026-11-21T05:04:03.123Z"}"#.len();
 
 /// The most bytes of one batch request before compression. Segment takes 500 KB; its SDKs stay below 475,000.
 pub const MAX_BATCH_BYTES: usize = 475_000;

@@ -9,6 +9,7 @@ use super::condition::{Field, Path, Test};
 use super::sample::{Sample, SampleBy};
 use super::shape::{OWN, Shape};
 use crate::blueprint::mistake_in_name;
+use crate::destinations::is_endpoint_name;
 use crate::document::DocumentError;
 
 /// What is done with webhooks, at each destination.
@@ -144,7 +145,10 @@ impl WebhookRules {
         for (scope, rules) in self.destinations() {
             rules.check(&scope)?;
         }
-        Ok(())
+        match self.webhook.keys().find(|name| !is_endpoint_name(name)) {
+            Some(name) => mistake(format!("webhooks.webhook.{name}"), "is no name of an endpoint"),
+            None => Ok(()),
+        }
     }
 
     /// The rules for a destination, as the document names it.

@@ -168,16 +168,19 @@ impl WebhookRules {
         Ok(rules.without_addresses(message, &Subject::from(event), key))
     }
 
-    /// A first-party event as an endpoint is sent it: of the rules for it the one about addresses holds.
+    /// The payload of a first-party event as an endpoint is sent it: of the rules for it those about addresses and about fields
+    /// that never go hold. `is_within`: it stands in a field `payload`, by which paths call it.
     pub(crate) fn first_party_at_endpoint(
         &self,
         endpoint: &str,
         envelope: &Envelope<'_>,
-        message: String,
+        is_within: bool,
         key: &AddressKey,
     ) -> String {
-        let Some(rules) = self.webhook.get(endpoint) else { return message };
-        rules.without_addresses(message, &Subject::of_first_party(envelope), key)
+        let payload = envelope.payload.text().to_owned();
+        let Some(rules) = self.webhook.get(endpoint) else { return payload };
+        let payload = if rules.omit.is_empty() { payload } else { rules.without_fields(payload, is_within) };
+        rules.without_addresses(payload, &Subject::of_first_party(envelope), key)
     }
 }
 
@@ -263,6 +266,16 @@ impl DestinationRules {
     ) -> String {
         let message = if self.changes(rule, event) { self.reshaped(rule, event, &message) } else { message };
         self.without_addresses(message, &Subject::from(event), key)
+    }
+
+    fn without_fields(&self, payload: String, is_within: bool) -> String {
+        let whole = if is_within { ["{\"payload\":", &payload, "}"].concat() } else { payload };
+        let Some(mut fields) = Object::parse(Json::written(&whole)) else { return whole };
+        for path in &self.omit {
+            path.take_from(&mut fields);
+        }
+        let payload = if is_within { fields.open(&["payload"]) } else { Some(&mut fields) };
+        payload.and_then(|payload| payload.rest()).unwrap_or_else(|| "{}".to_owned())
     }
 
     fn without_addresses(&self, message: String, subject: &Subject<'_>, key: &AddressKey) -> String {

@@ -6,6 +6,7 @@ use relay_core::blueprint::Blueprint;
 use relay_core::delivery::DeliveryOutcome;
 use relay_core::endpoints::{Endpoints, Form, Reach};
 use relay_core::envelope::{Envelope, EventId, Payload, Source};
+use relay_core::first_party::FirstParty;
 use relay_core::mapping::endpoint::{EndpointEvent, request_id};
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
@@ -38,6 +39,14 @@ fn envelope(payload: &str, source: Source) -> Envelope<'_> {
     }
 }
 
+/// Any payload with what makes it a track call.
+fn as_track(payload: &str) -> String {
+    let mut payload: Value = serde_json::from_str(payload).unwrap();
+    payload["type"] = "track".into();
+    payload["event"] = "E".into();
+    payload.to_string()
+}
+
 /// What the endpoint `own` is sent of a payload, as a webhook and as a first-party event, in either form.
 fn sent_to_endpoint(payload: &str, blueprint: &Blueprint) -> Vec<String> {
     let (rules, key) = (blueprint.webhooks(), AddressKey::new("secret"));
@@ -46,8 +55,10 @@ fn sent_to_endpoint(payload: &str, blueprint: &Blueprint) -> Vec<String> {
     let event = RuledWebhook { envelope: &ours, webhook: &webhook };
     let in_form = |form: Form| {
         let of_webhook = form.of_webhook("own", event, rules, &naming(), &key).map(|event| event.messages);
-        let of_event = form.of_first_party("own", &theirs, rules, &key).messages;
-        of_webhook.into_iter().flatten().chain(of_event)
+        let track = as_track(payload);
+        let read = FirstParty::read(serde_json::from_str(&track).unwrap(), received_at(), true);
+        let of_event = form.of_first_party("own", &theirs, &read.unwrap(), rules, &naming(), &key);
+        of_webhook.into_iter().flatten().chain(of_event.unwrap().messages)
     };
     [Form::Received, Form::Segment].into_iter().flat_map(in_form).collect()
 }
@@ -383,8 +394,11 @@ fn an_endpoint_has_rules_of_its_own() {
     assert_eq!((&received["id"], &received["source"]), (&json!("e1"), &json!("vero")));
     let message: Value = serde_json::from_str(in_segment_s_form).unwrap();
     assert_eq!((&message["event"], &message["properties"]), (&json!("Read"), &json!({"team": "growth"})));
-    // Of a first-party event only addresses change.
-    assert!(first_party.contains(&text) && *raw == text);
+    // Of a first-party event no rule but `omit` and `address` holds.
+    let first_party: Value = serde_json::from_str(first_party).unwrap();
+    let without_ip = json!({"type": "opened", "to": 2, "campaign": {"id": 5, "sent_to": "a@example.org"}});
+    assert_eq!(first_party["payload"], without_ip);
+    assert_eq!(*raw, text);
     assert_eq!(sent_to_endpoint(r#"{"type":"sent"}"#, &blueprint).len(), 2, "no webhook");
 }
 
@@ -409,7 +423,21 @@ fn requests_to_an_endpoint_keep_to_its_limits_and_have_an_id() {
         .enumerate()
         .map(|(number, bytes)| event(number, bytes))
         .collect();
-    assert_eq!(with(r#""max_events":100,"max_bytes":1000"#).plan(&sizes), [2, 3, 4, 5]);
+    for form in ["received", "segment"] {
+        let endpoint = with(&format!(r#""max_events":100,"max_bytes":1048,"payload":"{form}""#));
+        let ends = endpoint.plan(&sizes);
+        assert_eq!(ends, if form == "received" { vec![3, 4, 5] } else { vec![2, 3, 4, 5] }, "{form}");
+        let mut begin = 0;
+        for end in ends {
+            let body = endpoint.body(&sizes[begin..end], "2026-11-21T05:04:03.123Z");
+            assert!(body.len() <= 1_048 || end - begin == 1, "{form}: {}", body.len());
+            begin = end;
+        }
+    }
+    let exactly = with(r#""max_events":100,"max_bytes":1001"#);
+    assert_eq!(exactly.plan(&sizes[..2]), [2]);
+    assert_eq!(exactly.body(&sizes[..2], "t").len(), 1_001);
+    assert_eq!(with(r#""max_events":100,"max_bytes":1000"#).plan(&sizes[..2]), [1, 2]);
     assert_eq!(with(r#""max_events":1"#).body(&events[..1], "t"), "x".repeat(10));
     assert_eq!(with(r#""max_events":9"#).body(&events[..1], "t"), format!("[{}]", "x".repeat(10)));
     let batch = with(r#""max_events":9,"payload":"segment""#).body(&events[..2], "t");
@@ -418,6 +446,43 @@ fn requests_to_an_endpoint_keep_to_its_limits_and_have_an_id() {
     assert_eq!(ids[0], "e0");
     assert!(ids[1].starts_with("batch-") && ids[1].len() == 38 && ids[1] != ids[2]);
     assert_eq!(ids[1], request_id(&events[..2]));
+}
+
+#[test]
+fn the_id_of_a_first_party_event_says_nothing_that_the_endpoint_does_not_get() {
+    let key = AddressKey::new("secret");
+    let id = |payload: &str, blueprint: &Blueprint| {
+        let envelope = envelope(payload, Source::Segment);
+        let event = FirstParty::read(serde_json::from_str(payload).unwrap(), received_at(), true).unwrap();
+        let rules = blueprint.webhooks();
+        let sent = Form::Received.of_first_party("own", &envelope, &event, rules, &naming(), &key).unwrap();
+        let message: Value = serde_json::from_str(&sent.messages[0]).unwrap();
+        assert_eq!(message["id"], sent.id.as_str());
+        sent.id
+    };
+    let track = |event: &str, to: &str, sent_at: &str| {
+        json!({"type": "track", "event": event, "userId": "u", "to": to, "sentAt": sent_at}).to_string()
+    };
+    let plain = Blueprint::default();
+    let first = id(&track("A", "ana@example.org", "1"), &plain);
+    assert_eq!(first, id(&track("A", "ana@example.org", "2"), &plain), "a sender's retry");
+    assert_ne!(first, id(&track("B", "ana@example.org", "1"), &plain), "another mapping");
+    let hidden = document(&json!({"webhook": {"own": {"address": "omit"}}}));
+    let ana = id(&track("A", "ana@example.org", "1"), &hidden);
+    assert_eq!(ana, id(&track("A", "bob@example.org", "1"), &hidden));
+}
+
+#[test]
+fn an_endpoint_gets_no_event_that_came_back() {
+    let payload = r#"{"type":"page","userId":"u","context":{"library":{"name":"vero-relay"}}}"#;
+    let envelope = envelope(payload, Source::Segment);
+    let event = FirstParty::read(serde_json::from_str(payload).unwrap(), received_at(), true).unwrap();
+    let sent = |naming: &Naming| {
+        let (blueprint, key) = (Blueprint::default(), AddressKey::default());
+        Form::Received.of_first_party("own", &envelope, &event, blueprint.webhooks(), naming, &key)
+    };
+    assert_eq!(sent(&Naming::default()).unwrap_err(), DeliveryOutcome::Skipped("loop"));
+    assert!(sent(&Naming::new(EventNames::default(), TrackTypes::default(), false)).is_ok());
 }
 
 #[test]

@@ -47,7 +47,11 @@ impl Mapping {
     fn endpoint(event: &EndpointEvent) -> Self {
         let messages = event.messages.iter();
         Mapping::Requests(
-            messages.map(|message| ("the event, as received".to_owned(), json(message))).collect(),
+            messages
+                .map(|message| {
+                    ("the event, as received unless its settings say otherwise".to_owned(), json(message))
+                })
+                .collect(),
         )
     }
 
@@ -79,8 +83,8 @@ fn map_for(
     blueprint: &Blueprint,
     endpoints: &BTreeSet<String>,
 ) -> BTreeMap<String, Mapping> {
-    let mut mapped = BTreeMap::new();
-    let Payload::Object(payload) = envelope.payload else { return mapped };
+    let mut all = BTreeMap::new();
+    let Payload::Object(payload) = envelope.payload else { return all };
     match envelope.source {
         Source::Vero => {
             let naming = naming(stack);
@@ -93,19 +97,19 @@ fn map_for(
                 }
                 Err(outcome) => Mapping::nothing(&outcome),
             };
-            mapped.insert("segment".to_owned(), to_segment);
+            all.insert("segment".to_owned(), to_segment);
             let to_vero = match blueprint.webhooks().to_vero(event, &naming) {
                 Ok(request) => Mapping::vero(&[&request]),
                 Err(outcome) => Mapping::nothing(&outcome),
             };
-            mapped.insert("vero_track".to_owned(), to_vero);
+            all.insert("vero_track".to_owned(), to_vero);
             for name in endpoints {
                 let (rules, key) = (blueprint.webhooks(), AddressKey::default());
                 let to_endpoint = match Form::Received.of_webhook(name, event, rules, &naming, &key) {
                     Ok(event) => Mapping::endpoint(&event),
                     Err(outcome) => Mapping::nothing(&outcome),
                 };
-                mapped.insert(ENDPOINTS.endpoint(name), to_endpoint);
+                all.insert(ENDPOINTS.endpoint(name), to_endpoint);
             }
         }
         Source::Segment => {
@@ -114,27 +118,30 @@ fn map_for(
                 forward_deletes: stack.parameter("ForwardDeletes") == "true",
             };
             let Ok(event) = FirstParty::read(payload, envelope.received_at, envelope.through_segment) else {
-                return mapped;
+                return all;
             };
+            let naming = naming(stack);
             for name in endpoints {
-                let rules = blueprint.webhooks();
-                let event = Form::Received.of_first_party(name, envelope, rules, &AddressKey::default());
-                mapped.insert(ENDPOINTS.endpoint(name), Mapping::endpoint(&event));
+                let (rules, key) = (blueprint.webhooks(), AddressKey::default());
+                let mapped = Form::Received.of_first_party(name, envelope, &event, rules, &naming, &key);
+                let to_endpoint =
+                    mapped.map_or_else(|why| Mapping::nothing(&why), |event| Mapping::endpoint(&event));
+                all.insert(ENDPOINTS.endpoint(name), to_endpoint);
             }
             match from_event(&envelope.id, &event, &settings, Duration::ZERO) {
                 Ok(requests) => {
-                    mapped.insert("vero_track".to_owned(), Mapping::vero(&[&requests.request]));
+                    all.insert("vero_track".to_owned(), Mapping::vero(&[&requests.request]));
                     if let Tags::Edit(tags) = &requests.tags {
-                        mapped.insert("vero_tags".to_owned(), Mapping::vero(&[tags]));
+                        all.insert("vero_tags".to_owned(), Mapping::vero(&[tags]));
                     }
                 }
                 Err(outcome) => {
-                    mapped.insert("vero_track".to_owned(), Mapping::nothing(&outcome));
+                    all.insert("vero_track".to_owned(), Mapping::nothing(&outcome));
                 }
             }
         }
     }
-    mapped
+    all
 }
 
 /// The requests that an event is mapped to, without keys: named after the part that gets them, and numbered.

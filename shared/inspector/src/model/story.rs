@@ -1,6 +1,7 @@
 //! The story of an event: what came, what it was mapped to, each try, and where it is now. Made of what the archive, the
 //! logs and the dead-letter queue have; it says what it cannot know.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use relay_core::blueprint::Blueprint;
@@ -312,7 +313,9 @@ pub fn tell(evidence: &Evidence, stack: &Stack, now: At, show_addresses: bool) -
         envelope: None,
     };
     for row in &destinations::ALL {
-        for (name, part) in names(row, stack) {
+        let mut names = names(row, stack);
+        names.extend(gone(row, evidence, &names));
+        for (name, part) in names {
             let is_first = part.name == row.name;
             let attempts = attempts(evidence, &name);
             let is_wanted = envelope.is_none_or(|envelope| part.sources.contains(&envelope.source));
@@ -337,6 +340,25 @@ pub fn tell(evidence: &Evidence, stack: &Stack, now: At, show_addresses: bool) -
 pub fn first_names(row: &'static DestinationRow, stack: &Stack) -> Vec<String> {
     let names = names(row, stack).into_iter();
     names.filter(|(_, part)| part.name == row.name).map(|(name, _)| name).collect()
+}
+
+/// Endpoints that are off by now, of which there are tries or dead letters.
+fn gone(
+    row: &'static DestinationRow,
+    evidence: &Evidence,
+    on: &[(String, &'static Part)],
+) -> Vec<(String, &'static Part)> {
+    let of_letters = evidence.letters.yes().into_iter().flatten().flat_map(|letter| &letter.destinations);
+    let of_log = evidence.deliveries.yes().into_iter().flatten().map(|delivery| &delivery.part);
+    let names: BTreeSet<&String> = of_letters.chain(of_log).collect();
+    let is_gone = |name: &str| !on.iter().any(|(own, _)| own == name);
+    let known =
+        names.into_iter().filter(|name| matches!(row.access, Access::Endpoints { .. }) && is_gone(name));
+    let of_row = known.filter_map(|name| {
+        let (own, part) = destinations::owed_to(name)?;
+        (own.name == row.name).then(|| (name.clone(), part))
+    });
+    of_row.collect()
 }
 
 /// What an event can be owed to at a destination, and the parts: of endpoints each that is on.
