@@ -58,8 +58,9 @@ pub(crate) fn read<T: DeserializeOwned>(document: Value) -> Result<T, DocumentEr
 
 /// What serde expected. Before that it says what it found, word for word.
 fn expected(error: &str) -> String {
-    match error.rsplit_once(", expected ") {
-        Some((_, expected)) => format!("expected {expected}"),
-        None => "it cannot be read".to_owned(),
+    match (error.rsplit_once(", expected "), error.strip_prefix("missing field ")) {
+        (Some((_, expected)), _) => format!("expected {expected}"),
+        (None, Some(field)) => format!("lacks the field {field}"),
+        (None, None) => "it cannot be read".to_owned(),
     }
 }

@@ -233,6 +233,7 @@ async fn a_running_worker_keeps_the_last_good_settings() {
     let by_parameter =
         [("WEBHOOK_ENDPOINT_SETTINGS", ""), ("WEBHOOK_ENDPOINT_SETTINGS_PARAMETER", parameter)];
     let setup = alone(testbed, "crm", &json!({}), &by_parameter).await;
+    setup.worker.init_duration().await.unwrap();
     setup.sqs.parameter(parameter, r#"{"crm":{"url":"hush"}}"#);
     setup.endpoint.behave(Behaviour::status(401), When::first(1));
     setup.deliver(&[sent("e1")]).await;

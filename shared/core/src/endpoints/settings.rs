@@ -314,6 +314,7 @@ mod tests {
             ("[]".to_owned(), ".", "no object"),
             ("x".to_owned(), ".", "no JSON"),
             (r#"{"crm":[]}"#.to_owned(), "crm", "no object"),
+            (r#"{"crm":{"url":"https://example.com"}}"#.to_owned(), "crm", "lacks the field `secrets`"),
             (with("").replace("crm", "CRM"), "CRM", "is no name"),
             (with("").replace("crm", "a:b"), "(a place whose name is not shown)", "is no name"),
             (with(r#""urll":1"#), "crm.urll", "expected one of `url`"),
