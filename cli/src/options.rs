@@ -417,6 +417,9 @@ pub struct RulesTry {
     /// The file that holds today; without it, the default preset, or with --from the blueprint of the stack
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
+    /// The settings of webhook endpoints; without them, each is taken for one that gets all as it was received
+    #[arg(long, value_name = "FILE")]
+    pub endpoints: Option<PathBuf>,
     /// Archived events of the stack, received from this time or date on (UTC), in the place of files
     #[arg(long, value_name = "TIME", requires = "to", conflicts_with = "events")]
     pub from: Option<String>,

@@ -1,6 +1,7 @@
 //! Documents that the stack reads from SSM: the blueprint, and the settings of webhook endpoints.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use relay_core::document::DocumentError;
@@ -11,13 +12,23 @@ use crate::console::Console;
 use crate::error::Error;
 use crate::model::state::Stack;
 
-/// Reads the document in a file, and its text.
+/// What SSM keeps in a parameter (Systems Manager quotas, "Maximum size for an advanced parameter value").
+const MOST: usize = 8 * 1024;
+
+/// Reads the document in a file, or from standard input by `-`, and its text.
 pub(super) fn read<T>(
     file: &Path,
     parse: impl FnOnce(&str) -> Result<T, DocumentError>,
 ) -> Result<(String, T), Error> {
     let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| Error::Io(name.clone(), error))?;
+    let text = match name.as_str() {
+        "-" => io::read_to_string(io::stdin()),
+        _ => fs::read_to_string(file),
+    };
+    let text = text.map_err(|error| Error::Io(name.clone(), error))?;
+    if text.len() > MOST {
+        return Err(Error::Refused(format!("{name} has {} bytes, and SSM keeps {MOST} at most", text.len())));
+    }
     let document = parse(&text).map_err(|error| {
         let advice = nearest(&error).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
         Error::Refused(format!("{name} {error}{advice}"))

@@ -22,7 +22,8 @@ pub(super) fn check(console: Console, options: &EndpointsFile) -> Done {
     let (_, endpoints) = read(&options.file, |text| Endpoints::parse(text, reach))?;
     let names: Vec<&str> = endpoints.names().collect();
     console.show(&json!({"is_valid": true, "endpoints": names}), || {
-        console.say(format!("{} can be used; it describes {}", options.file.display(), names.join(", ")));
+        let names = if names.is_empty() { "no endpoint".to_owned() } else { names.join(", ") };
+        console.say(format!("{} can be used; it describes {names}", options.file.display()));
     })?;
     Ok(ExitCode::SUCCESS)
 }

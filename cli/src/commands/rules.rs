@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anstyle::Style;
 use relay_core::blueprint::Blueprint;
+use relay_core::endpoints::{Endpoints, Reach};
 use relay_core::envelope::Envelope;
 use relay_core::timestamp::Timestamp;
 use serde_json::json;
@@ -16,7 +17,7 @@ use super::documents::{Place, read, stack};
 use crate::cloud::Cloud;
 use crate::console::{BOLD, Console, DIM, GREEN, RED, YELLOW, printable, styled};
 use crate::error::Error;
-use crate::model::mapping::{changes, unsent};
+use crate::model::mapping::Trial;
 use crate::model::state::Stack;
 use crate::options::{Rules, RulesTry};
 
@@ -62,7 +63,14 @@ fn try_on_files(console: Console, options: &RulesTry) -> Done {
     };
     let events: Vec<(String, String)> =
         files(&options.events)?.iter().map(of_file).collect::<Result<_, _>>()?;
-    show(console, &events, &Stack::default(), &before, &after)
+    let (stack, settings) = (&Stack::default(), &settings(options)?);
+    show(console, &events, &Trial { stack, settings, before: &before, after: &after })
+}
+
+/// What is known of endpoints.
+fn settings(options: &RulesTry) -> Result<Endpoints, Error> {
+    let parse = |text: &str| Endpoints::parse(text, Reach::Anywhere);
+    options.endpoints.as_ref().map_or_else(|| Ok(Endpoints::default()), |file| Ok(read(file, parse)?.1))
 }
 
 /// The same over archived events, as for the stack itself and compared with what it does today.
@@ -90,7 +98,9 @@ pub(super) async fn try_on_archive(cloud: &Cloud, console: Console, options: &Ru
         let envelope = envelope(id, cell("source")?, cell("received_at")?, cell("payload")?);
         Some((format!("{id} {kind}"), envelope))
     });
-    show(console, &events.collect::<Vec<_>>(), &stack, &before, &after)
+    let (stack, settings) = (&stack, &settings(options)?);
+    let trial = Trial { stack, settings, before: &before, after: &after };
+    show(console, &events.collect::<Vec<_>>(), &trial)
 }
 
 /// A time or a date.
@@ -127,18 +137,12 @@ fn of_file(file: &PathBuf) -> Result<(String, String), Error> {
     }
 }
 
-fn show(
-    console: Console,
-    events: &[(String, String)],
-    stack: &Stack,
-    before: &Blueprint,
-    after: &Blueprint,
-) -> Done {
+fn show(console: Console, events: &[(String, String)], trial: &Trial<'_>) -> Done {
     let (mut all, mut unsent_before) = (BTreeMap::new(), BTreeMap::new());
     for (name, envelope) in events {
         let Ok(envelope) = Envelope::parse(envelope) else { continue };
-        unsent_before.insert(name.clone(), unsent(&envelope, stack, before));
-        all.insert(name.clone(), changes(&envelope, stack, before, after));
+        unsent_before.insert(name.clone(), trial.unsent(&envelope));
+        all.insert(name.clone(), trial.changes(&envelope));
     }
     console.show(&all, || {
         if all.is_empty() {

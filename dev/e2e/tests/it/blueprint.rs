@@ -1,9 +1,12 @@
-//! The published JSON Schema of the blueprint says what the worker says.
+//! The published JSON Schemas of the blueprint and of webhook endpoints say what the worker says.
 
 use relay_core::blueprint::Blueprint;
+use relay_core::endpoints::{Endpoints, Reach};
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../../../../events/blueprint.schema.json");
+const ENDPOINTS_SCHEMA: &str = include_str!("../../../../events/endpoints.schema.json");
+const ENDPOINTS: &str = include_str!("../../../../events/endpoints.json");
 const SAMPLE: &str = include_str!("../../../../events/blueprint.json");
 
 #[test]
@@ -12,6 +15,7 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
     let rule = |rule: Value| json!({"events": {"Order Completed": rule}});
     let segment = |rules: Value| json!({"version": 2, "webhooks": {"segment": rules}});
     let vero = |rules: Value| json!({"version": 2, "webhooks": {"vero_track": rules}});
+    let endpoint = |rules: Value| json!({"version": 2, "webhooks": {"webhook": {"crm": rules}}});
     let webhook = |rule: Value| segment(json!({"rules": [rule]}));
     let good = [
         serde_json::from_str(SAMPLE)?,
@@ -34,6 +38,9 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
             json!({"properties": {"pick": ["a"], "omit": ["b"], "rename": {"a": "c"}, "copy": {"d": "/e"}}}),
         ),
         webhook(json!({"properties": {"set": {"a": [{}]}}})),
+        endpoint(
+            json!({"address": "hash", "omit": ["/payload/ip", "/traits/phone"], "rules": [{"send": false}]}),
+        ),
         vero(
             json!({"address": "keep", "omit": ["/data/plan"], "default": {"properties": {"set": {"a": 1}}}}),
         ),
@@ -61,6 +68,12 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
         json!({"webhooks": {"segment": {"machine_open": true}}}),
         json!({"version": 1, "webhooks": {"segment": {"machine_open": true}}}),
         json!({"version": 2, "webhooks": []}),
+        json!({"version": 2, "webhooks": {"webhook": []}}),
+        json!({"version": 2, "webhooks": {"webhook": {"Crm": {}}}}),
+        json!({"webhooks": {"webhook": {"crm": {"address": "hash"}}}}),
+        endpoint(json!([])),
+        endpoint(json!({"omit": ["/data/a"]})),
+        endpoint(json!({"rules": [{"sned": false}]})),
         segment(json!(["hash"])),
         segment(json!({"rules": [[]]})),
         segment(json!({"default": {"properties": []}})),
@@ -97,6 +110,58 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("rules-")) {
             let document: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
             assert!(schema.is_valid(&document), "{}", path.display());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn schema_and_worker_agree_about_endpoints() -> anyhow::Result<()> {
+    let schema = jsonschema::draft202012::new(&serde_json::from_str(ENDPOINTS_SCHEMA)?)?;
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let with = |fields: Value| {
+        let mut crm = json!({"url": "https://example.com/a?b=c", "secrets": [secret]});
+        crm.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json!({"$schema": "x", "crm": crm})
+    };
+    let good = [
+        serde_json::from_str(ENDPOINTS)?,
+        json!({}),
+        with(json!({})),
+        with(json!({"secrets": [secret, secret], "headers": {"x-a_1": "B c"}, "payload": "segment"})),
+        with(json!({"sources": ["segment"], "max_events": 100, "max_bytes": 6_000_000})),
+        with(json!({"url": "https://example.com"})),
+        with(json!({"url": "http://127.0.0.1:8080/x"})),
+    ];
+    let bad = [
+        json!([]),
+        json!({"crm": []}),
+        json!({"crm": {"url": "https://example.com"}}),
+        json!({"Crm": with(json!({}))["crm"]}),
+        with(json!({"urll": 1})),
+        with(json!({"url": "ftp://example.com"})),
+        with(json!({"url": "https://user@example.com"})),
+        with(json!({"url": "https://example.com#a"})),
+        with(json!({"secrets": []})),
+        with(json!({"secrets": [secret, secret, secret]})),
+        with(json!({"secrets": ["whsec_short"]})),
+        with(json!({"secrets": secret})),
+        with(json!({"headers": {"Authorization": "x"}})),
+        with(json!({"headers": {"webhook-id": "x"}})),
+        with(json!({"headers": {"transfer-encoding": "x"}})),
+        with(json!({"headers": {"x": "a\nb"}})),
+        with(json!({"payload": "xml"})),
+        with(json!({"sources": []})),
+        with(json!({"sources": ["vro"]})),
+        with(json!({"max_events": 0})),
+        with(json!({"max_events": 101})),
+        with(json!({"max_bytes": 999})),
+    ];
+    for (documents, expected) in [(&good[..], true), (&bad[..], false)] {
+        for document in documents {
+            let parsed = Endpoints::parse(&document.to_string(), Reach::Anywhere);
+            assert_eq!(parsed.is_ok(), expected, "worker: {document}: {parsed:?}");
+            assert_eq!(schema.is_valid(document), expected, "schema: {document}");
         }
     }
     Ok(())

@@ -232,7 +232,7 @@ impl Endpoint {
             let is_token =
                 |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
             if name.is_empty() || !name.bytes().all(is_token) {
-                return problem(&field, "is no name of a header: a-z, 0-9, - and _");
+                return problem(&field, "is no name of a header in lower case: a-z, 0-9, - and _");
             }
             if OWN_HEADERS.iter().chain(&HEADER_NAMES).any(|own| own == name) {
                 return problem(&field, "is a header that the relay sets itself");
@@ -316,7 +316,10 @@ mod tests {
             (r#"{"crm":[]}"#.to_owned(), "crm", "no object"),
             (r#"{"crm":{"url":"https://example.com"}}"#.to_owned(), "crm", "lacks the field `secrets`"),
             (with("").replace("crm", "CRM"), "CRM", "is no name"),
-            (with("").replace("crm", "a:b"), "(a place whose name is not shown)", "is no name"),
+            (with("").replace("crm", "a:b"), "a:b", "is no name"),
+            (with("").replace("crm", "a@b"), "(a place whose name is not shown)", "is no name"),
+            (with(r#""max_events":"50""#), "crm.max_events", "expected a whole number"),
+            (with(r#""sources":"vero""#), "crm.sources", "expected a list"),
             (with(r#""urll":1"#), "crm.urll", "expected one of `url`"),
             (with(r#""secrets":["hush"]"#), "crm.secrets[0]", "expected whsec_"),
             (with(r#""secrets":[]"#), "crm.secrets", "must be one"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use relay_core::blueprint::Blueprint;
 use relay_core::delivery::DeliveryOutcome;
 use relay_core::destinations::{self, DestinationRow};
-use relay_core::endpoints::Form;
+use relay_core::endpoints::{Endpoints, Form};
 use relay_core::envelope::{Envelope, Payload, Source};
 use relay_core::first_party::FirstParty;
 use relay_core::mapping::endpoint::EndpointEvent;
@@ -43,15 +43,10 @@ impl Mapping {
         })
     }
 
-    /// In the form in which it was received: what else the settings say, the worker alone knows.
     fn endpoint(event: &EndpointEvent) -> Self {
         let messages = event.messages.iter();
         Mapping::Requests(
-            messages
-                .map(|message| {
-                    ("the event, as received unless its settings say otherwise".to_owned(), json(message))
-                })
-                .collect(),
+            messages.map(|message| ("a request to the endpoint".to_owned(), json(message))).collect(),
         )
     }
 
@@ -74,7 +69,7 @@ pub(super) fn map(
     stack: &Stack,
     blueprint: &Blueprint,
 ) -> BTreeMap<String, Mapping> {
-    map_for(envelope, stack, blueprint, &endpoints(stack, [blueprint]))
+    map_for(envelope, stack, blueprint, &endpoints(stack, [blueprint]), &Endpoints::default())
 }
 
 fn map_for(
@@ -82,6 +77,7 @@ fn map_for(
     stack: &Stack,
     blueprint: &Blueprint,
     endpoints: &BTreeSet<String>,
+    settings: &Endpoints,
 ) -> BTreeMap<String, Mapping> {
     let mut all = BTreeMap::new();
     let Payload::Object(payload) = envelope.payload else { return all };
@@ -105,15 +101,15 @@ fn map_for(
             all.insert("vero_track".to_owned(), to_vero);
             for name in endpoints {
                 let (rules, key) = (blueprint.webhooks(), AddressKey::default());
-                let to_endpoint = match Form::Received.of_webhook(name, event, rules, &naming, &key) {
-                    Ok(event) => Mapping::endpoint(&event),
-                    Err(outcome) => Mapping::nothing(&outcome),
-                };
+                let mapped = form(settings, name, Source::Vero)
+                    .and_then(|form| form.of_webhook(name, event, rules, &naming, &key));
+                let to_endpoint =
+                    mapped.map_or_else(|why| Mapping::nothing(&why), |event| Mapping::endpoint(&event));
                 all.insert(ENDPOINTS.endpoint(name), to_endpoint);
             }
         }
         Source::Segment => {
-            let settings = FirstPartySettings {
+            let of_blueprint = FirstPartySettings {
                 blueprint: blueprint.clone(),
                 forward_deletes: stack.parameter("ForwardDeletes") == "true",
             };
@@ -123,12 +119,13 @@ fn map_for(
             let naming = naming(stack);
             for name in endpoints {
                 let (rules, key) = (blueprint.webhooks(), AddressKey::default());
-                let mapped = Form::Received.of_first_party(name, envelope, &event, rules, &naming, &key);
+                let mapped = form(settings, name, Source::Segment)
+                    .and_then(|form| form.of_first_party(name, envelope, &event, rules, &naming, &key));
                 let to_endpoint =
                     mapped.map_or_else(|why| Mapping::nothing(&why), |event| Mapping::endpoint(&event));
                 all.insert(ENDPOINTS.endpoint(name), to_endpoint);
             }
-            match from_event(&envelope.id, &event, &settings, Duration::ZERO) {
+            match from_event(&envelope.id, &event, &of_blueprint, Duration::ZERO) {
                 Ok(requests) => {
                     all.insert("vero_track".to_owned(), Mapping::vero(&[&requests.request]));
                     if let Tags::Edit(tags) = &requests.tags {
@@ -179,47 +176,67 @@ pub fn rules(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> B
     of_parts.collect()
 }
 
-/// Why parts are sent nothing of an event, where that is so.
-pub fn unsent(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> BTreeMap<String, String> {
-    let mapped = map(envelope, stack, blueprint).into_iter();
-    mapped
-        .filter_map(|(part, mapping)| match mapping {
-            Mapping::None(why) => Some((part, why)),
-            Mapping::Requests(_) => None,
-        })
-        .collect()
+/// What is tried: another blueprint in the place of the one that holds, for a stack with endpoints of these settings, as far
+/// as they are known.
+pub struct Trial<'t> {
+    /// The stack.
+    pub stack: &'t Stack,
+    /// The settings of its endpoints.
+    pub settings: &'t Endpoints,
+    /// The blueprint that holds.
+    pub before: &'t Blueprint,
+    /// The other one.
+    pub after: &'t Blueprint,
 }
 
-/// What another blueprint changes of what each part is sent of an event: a line a change, none where all stays.
-pub fn changes(
-    envelope: &Envelope<'_>,
-    stack: &Stack,
-    before: &Blueprint,
-    after: &Blueprint,
-) -> BTreeMap<String, Vec<String>> {
-    let endpoints = endpoints(stack, [before, after]);
-    let mut old = map_for(envelope, stack, before, &endpoints);
-    let new = map_for(envelope, stack, after, &endpoints);
-    let compared = new.into_iter().map(|(part, new)| {
-        let changes = match (old.remove(&part), new) {
-            (Some(Mapping::None(before)), Mapping::None(after)) if before == after => Vec::new(),
-            (_, Mapping::None(why)) => vec![why],
-            (old, Mapping::Requests(new)) => {
-                let mut old = match old {
-                    Some(Mapping::Requests(old)) => old,
-                    _ => Vec::new(),
-                };
-                old.resize(new.len(), Default::default());
-                let mut lines = Vec::new();
-                for ((_, before), (_, after)) in old.iter().zip(&new) {
-                    differences("", Some(before).filter(|before| !before.is_null()), Some(after), &mut lines);
+impl Trial<'_> {
+    fn map(&self, envelope: &Envelope<'_>, blueprint: &Blueprint) -> BTreeMap<String, Mapping> {
+        let mut names = endpoints(self.stack, [self.before, self.after]);
+        names.extend(self.settings.names().map(str::to_owned));
+        map_for(envelope, self.stack, blueprint, &names, self.settings)
+    }
+
+    /// Why parts are sent nothing of an event today, where that is so.
+    pub fn unsent(&self, envelope: &Envelope<'_>) -> BTreeMap<String, String> {
+        let mapped = self.map(envelope, self.before).into_iter();
+        mapped
+            .filter_map(|(part, mapping)| match mapping {
+                Mapping::None(why) => Some((part, why)),
+                Mapping::Requests(_) => None,
+            })
+            .collect()
+    }
+
+    /// What changes of what each part is sent of an event: a line a change, none where all stays.
+    pub fn changes(&self, envelope: &Envelope<'_>) -> BTreeMap<String, Vec<String>> {
+        let mut old = self.map(envelope, self.before);
+        let new = self.map(envelope, self.after);
+        let compared = new.into_iter().map(|(part, new)| {
+            let changes = match (old.remove(&part), new) {
+                (Some(Mapping::None(before)), Mapping::None(after)) if before == after => Vec::new(),
+                (_, Mapping::None(why)) => vec![why],
+                (old, Mapping::Requests(new)) => {
+                    let mut old = match old {
+                        Some(Mapping::Requests(old)) => old,
+                        _ => Vec::new(),
+                    };
+                    old.resize(new.len(), Default::default());
+                    let mut lines = Vec::new();
+                    for ((_, before), (_, after)) in old.iter().zip(&new) {
+                        differences(
+                            "",
+                            Some(before).filter(|before| !before.is_null()),
+                            Some(after),
+                            &mut lines,
+                        );
+                    }
+                    lines
                 }
-                lines
-            }
-        };
-        (part, changes)
-    });
-    compared.collect()
+            };
+            (part, changes)
+        });
+        compared.collect()
+    }
 }
 
 /// Where two JSON values differ, field by field.
@@ -232,6 +249,7 @@ fn differences(path: &str, before: Option<&Value>, after: Option<&Value>, lines:
                 differences(&format!("{path}/{key}"), old.get(key), new.get(key), lines);
             }
         }
+        (None, Some(after)) if path.is_empty() => lines.push(format!("+ all of it {after}")),
         (None, Some(after)) => lines.push(format!("+ {path} {after}")),
         (Some(before), None) => lines.push(format!("- {path} {before}")),
         (Some(before), Some(after)) => lines.push(format!("~ {path} {before} -> {after}")),
@@ -241,6 +259,16 @@ fn differences(path: &str, before: Option<&Value>, after: Option<&Value>, lines:
 
 fn json(message: &str) -> Value {
     serde_json::from_str(message).unwrap_or_default()
+}
+
+/// In what form an endpoint gets events of this source. Without settings, which the worker alone has, it is taken for one
+/// that gets all as they were received.
+fn form(settings: &Endpoints, name: &str, source: Source) -> Result<Form, DeliveryOutcome> {
+    match settings.get(name) {
+        None => Ok(Form::Received),
+        Some(endpoint) if endpoint.takes(source) => Ok(endpoint.form),
+        Some(_) => Err(DeliveryOutcome::Skipped("other_source")),
+    }
 }
 
 /// The endpoints that are on, and those that rules are for.
@@ -270,6 +298,7 @@ fn naming(stack: &Stack) -> Naming {
 mod tests {
     use std::fs;
 
+    use relay_core::endpoints::Reach;
     use relay_core::envelope::EventId;
     use relay_core::timestamp::Timestamp;
 
@@ -316,6 +345,30 @@ mod tests {
         }
     }
 
+    /// Beside the default, at a stack with the defaults.
+    fn changes(envelope: &Envelope<'_>, after: &Blueprint) -> BTreeMap<String, Vec<String>> {
+        let (stack, settings, before) = (&Stack::default(), &Endpoints::default(), &Blueprint::default());
+        Trial { stack, settings, before, after }.changes(envelope)
+    }
+
+    #[test]
+    fn settings_say_what_an_endpoint_gets() {
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let settings = format!(
+            r#"{{"eu":{{"url":"https://example.org","secrets":["{secret}"],"payload":"segment","sources":["vero"]}}}}"#
+        );
+        let settings = &Endpoints::parse(&settings, Reach::Public).unwrap();
+        let rules = r#"{"version":2,"webhooks":{"webhook":{"eu":{"default":{"rename":"Mine"}}}}}"#;
+        let (stack, before, after) =
+            (&Stack::default(), &Blueprint::default(), &Blueprint::parse(rules).unwrap());
+        let trial = Trial { stack, settings, before, after };
+        let webhook = envelope(r#"{"type":"opened"}"#, Source::Vero);
+        assert_eq!(trial.changes(&webhook)["webhook:eu"], [r#"~ /event "Email Opened" -> "Mine""#]);
+        let event = envelope(r#"{"type":"page","userId":"u"}"#, Source::Segment);
+        assert!(trial.changes(&event)["webhook:eu"].is_empty());
+        assert_eq!(trial.unsent(&event)["webhook:eu"], "nothing: other_source");
+    }
+
     /// The documents of docs/rules.md, over all samples: reviewed snapshots.
     #[test]
     fn every_document_over_every_sample() {
@@ -328,7 +381,7 @@ mod tests {
             for (prefix, source) in [("vero-", Source::Vero), ("segment-", Source::Segment)] {
                 for (sample, payload) in samples(prefix) {
                     let envelope = envelope(&payload, source);
-                    let mut changed = changes(&envelope, &Stack::default(), &Blueprint::default(), &document);
+                    let mut changed = changes(&envelope, &document);
                     changed.retain(|_, lines| !lines.is_empty());
                     if !changed.is_empty() {
                         all.insert(sample, changed);
@@ -344,7 +397,7 @@ mod tests {
     fn the_same_document_changes_nothing() {
         for payload in samples("vero-").values() {
             let envelope = envelope(payload, Source::Vero);
-            let changed = changes(&envelope, &Stack::default(), &Blueprint::default(), &Blueprint::default());
+            let changed = changes(&envelope, &Blueprint::default());
             assert!(changed.values().all(Vec::is_empty), "{changed:?}");
         }
     }
