@@ -189,9 +189,9 @@ impl Blueprint {
         Blueprint { webhooks: self.webhooks.with_addresses(), ..self.clone() }
     }
 
-    /// What is odd about the document, but no mistake: rules that are never reached.
+    /// What is odd about the document, but no mistake: rules that are never reached, and types that nobody documents.
     pub fn oddities(&self) -> Vec<DocumentError> {
-        self.webhooks.unreachable()
+        self.webhooks.oddities()
     }
 
     fn check(&self) -> Result<(), DocumentError> {
@@ -333,6 +333,10 @@ mod tests {
             {"when":{"/x":{"exists":true}}},{"when":{"/x":5}},{"when":{"/x":{"exists":false}}},{},{"when":{"type":"x"}}]"#;
         let document = format!(r#"{{"version":2,"webhooks":{{"segment":{{"rules":{rules}}}}}}}"#);
         let oddities = Blueprint::parse(&document).unwrap().oddities();
+        let (types, oddities): (Vec<_>, Vec<_>) =
+            oddities.iter().partition(|oddity| oddity.path.ends_with("when.type"));
+        assert_eq!(types.len(), 1);
+        assert_eq!(types[0].path, "webhooks.segment.rules[9].when.type");
         let told: Vec<(&str, &str)> = oddities
             .iter()
             .map(|oddity| (&*oddity.path, oddity.problem.split(": ").nth(1).unwrap_or_default()))

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::RuledWebhook;
 use crate::json::{Json, Kind, Object};
+use crate::names::documented;
 
 /// What of a webhook is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -149,6 +150,11 @@ impl Test {
             }
             (_, Some(value)) => text(value).is_some_and(|text| self.holds_of(&text)),
         }
+    }
+
+    /// Whether it looks for a type that is not documented.
+    pub fn names_unknown_type(&self) -> bool {
+        matches!(self, Test::OneOf(types) if types.iter().any(|kind| documented(kind).is_none()))
     }
 
     /// Whether it holds wherever the other one does.

@@ -167,8 +167,22 @@ impl WebhookRules {
         hashing.map(|(scope, _)| format!("webhooks.{}.address", scope.name))
     }
 
+    /// What is odd, but no mistake: rules that no webhook ever meets, and types that Vero does not document.
+    pub(crate) fn oddities(&self) -> Vec<DocumentError> {
+        let mut found = self.unreachable();
+        for (scope, DestinationRules { rules, .. }) in self.destinations() {
+            let is_unknown = |rule: &Rule| rule.when.get(&Field::Type).is_some_and(Test::names_unknown_type);
+            let unknown = rules.iter().enumerate().filter(|(_, rule)| is_unknown(rule));
+            found.extend(unknown.map(|(place, _)| {
+                let path = format!("webhooks.{}.rules[{place}].when.type", scope.name);
+                DocumentError::new(path, "names a type that Vero does not document")
+            }));
+        }
+        found
+    }
+
     /// Rules that no webhook ever meets, and why.
-    pub(crate) fn unreachable(&self) -> Vec<DocumentError> {
+    fn unreachable(&self) -> Vec<DocumentError> {
         let mut found = Vec::new();
         for (scope, DestinationRules { rules, .. }) in self.destinations() {
             for (later, rule) in rules.iter().enumerate() {
