@@ -34,7 +34,7 @@ const INGEST_MAY: [(&str, &str); 5] = [
     ("sqs:SendMessage", "DeadLetterQueue"),
     ("sqs:SendMessage", "Queue"),
 ];
-const WORKER_MAY: [(&str, &str); 12] = [
+const WORKER_MAY: [(&str, &str); 13] = [
     ("firehose:PutRecordBatch", "ArchiveStream"),
     ("firehose:PutRecordBatch", "DeliveriesStream"),
     ("logs:CreateLogStream", "WorkerLogs"),
@@ -47,6 +47,7 @@ const WORKER_MAY: [(&str, &str); 12] = [
     ("sqs:SendMessage", "Queue"),
     ("ssm:GetParameters", "/vero-relay/segment-write-key"),
     ("ssm:GetParameters", "/vero-relay/vero-auth-token"),
+    ("ssm:GetParameters", "/vero-relay/webhook-endpoints"),
 ];
 const REPLAY_MAY: [(&str, &str); 16] = [
     ("logs:CreateLogStream", "ReplayLogs"),
@@ -186,7 +187,7 @@ impl Deployed {
     /// After an update with all of `OPTIONS`.
     pub(super) async fn has_roles_that_may_do_what_options_add(&self) -> Result<()> {
         let secret = [("ssm:GetParameters", "/other/shared-secret")];
-        let documents = ["blueprint", "address-hash-secret", "webhook-endpoints"]
+        let documents = ["blueprint", "address-hash-secret"]
             .map(|name| ("ssm:GetParameters", format!("/other/{name}")));
         let documents = documents.each_ref().map(|(action, name)| (*action, name.as_str()));
         let too = [KEY_ASKS_FOR, TRACING_ASKS_FOR].concat();
