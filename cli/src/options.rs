@@ -452,7 +452,7 @@ pub struct EndpointsFile {
 
 #[derive(Debug, Args)]
 pub struct Destinations {
-    /// segment, vero_track, archive or webhook:<name>
+    /// segment, vero_track, archive or webhook:NAME
     #[arg(required = true, value_name = "DESTINATION")]
     pub names: Vec<String>,
     #[command(flatten)]
@@ -502,7 +502,7 @@ pub struct Replay {
     /// Received before this time or date (UTC)
     #[arg(long, value_name = "TIME", required_unless_present = "stop")]
     pub to: Option<String>,
-    /// segment, vero_track, vero_tags or webhook:<name>; may be given again
+    /// segment, vero_track, vero_tags or webhook:NAME; may be given again
     #[arg(long = "destination", value_name = "NAME", required_unless_present = "stop")]
     pub destinations: Vec<String>,
     /// Only this type; may be given again
