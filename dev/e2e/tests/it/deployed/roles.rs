@@ -187,8 +187,8 @@ impl Deployed {
     /// After an update with all of `OPTIONS`.
     pub(super) async fn has_roles_that_may_do_what_options_add(&self) -> Result<()> {
         let secret = [("ssm:GetParameters", "/other/shared-secret")];
-        let documents = ["blueprint", "address-hash-secret"]
-            .map(|name| ("ssm:GetParameters", format!("/other/{name}")));
+        let documents =
+            ["blueprint", "address-hash-secret"].map(|name| ("ssm:GetParameters", format!("/other/{name}")));
         let documents = documents.each_ref().map(|(action, name)| (*action, name.as_str()));
         let too = [KEY_ASKS_FOR, TRACING_ASKS_FOR].concat();
         assert_eq!(self.may("IngestRole").await?, set(&[&INGEST_MAY, &secret, &too]));
