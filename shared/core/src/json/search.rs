@@ -95,7 +95,7 @@ impl Fields<'_> {
                     depth = depth.saturating_sub(1);
                     self.at += 1;
                 }
-                Some(_) => self.at += 1,
+                Some(_) => (),
             }
             if depth == 0 {
                 // A number or a word ends before what cannot be in one; so does anything else.
@@ -154,6 +154,7 @@ mod tests {
             b"{\"a\":\"\xff\",\"k\":\"v\"",
             br#"{"a":nonsense,"b":[1,,],"k":"v"}"#,
             br#"{"a":[1},"k":"v"}"#,
+            br#"{"a":,"k":"v"}"#,
         ] {
             assert_eq!(field(json).as_deref(), Some("v"), "{}", String::from_utf8_lossy(json));
         }
@@ -176,6 +177,14 @@ mod tests {
         }
         let deep = format!(r#"{{"a":{}"#, "[".repeat(1_000_000));
         assert_eq!(field(deep.as_bytes()), None);
+    }
+
+    #[test]
+    fn the_first_element_of_an_array_is_found() {
+        let first = |json: &'static str| Unchecked::new(json.as_bytes()).first_element();
+        let text = |json| first(json).and_then(Unchecked::text);
+        assert_eq!(text(r#" [ "a", "b"#).as_deref(), Some("a"));
+        assert!(first(r#"{"a":["b"]}"#).is_none() && text("[]").is_none());
     }
 
     proptest! {
