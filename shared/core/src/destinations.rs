@@ -259,6 +259,8 @@ mod tests {
         for source in [Source::Vero, Source::Segment] {
             assert!(ALL.iter().any(|destination| destination.takes(source)), "{source:?}");
         }
+        // What came from Segment does not go back.
+        assert!(!named("segment").takes(Source::Segment));
     }
 
     #[test]

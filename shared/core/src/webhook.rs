@@ -373,6 +373,54 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_s_id_and_address_may_be_at_top_level() {
+        for (kind, id, email) in [
+            ("user_created", Some("5"), Some("a@b.c")),
+            ("user_updated", Some("5"), Some("a@b.c")),
+            ("sent", None, None),
+        ] {
+            let json = format!(r#"{{"type":"{kind}","id":5,"email":"a@b.c"}}"#);
+            let webhook = Webhook::read(serde_json::from_str(&json).unwrap(), received());
+            assert_eq!((webhook.user.id.as_deref(), webhook.user.email.as_deref()), (id, email), "{kind}");
+            assert_eq!(webhook.is_event(), kind == "sent");
+        }
+    }
+
+    #[test]
+    fn a_new_profile_has_every_field_but_its_id_and_an_address_twice() {
+        for (json, traits) in [
+            (r#"{"user":{"id":true,"email":"none","plan":"a"}}"#, r#"{"email":"none","plan":"a"}"#),
+            (
+                r#"{"user":{"id":1,"email":"a@b.c"},"id":2,"email":"x","plan":"a"}"#,
+                r#"{"email":"a@b.c","plan":"a"}"#,
+            ),
+            (r#"{"action":"signup","plan":"user_created"}"#, r#"{"action":"signup","plan":"user_created"}"#),
+        ] {
+            let json = json.replacen('{', r#"{"type":"user_created","#, 1);
+            let webhook = Webhook::read(serde_json::from_str(&json).unwrap(), received());
+            let Content::Created(found) = webhook.content else { panic!("{:?}", webhook.content) };
+            let mut out = ObjectWriter::new();
+            found.write(&mut out);
+            assert_eq!(out.finish(), traits, "{json}");
+        }
+    }
+
+    #[test]
+    fn texts_are_trimmed_and_nothing_else_is_spelled_anew() {
+        for (campaign, name) in [
+            (r#"" May ""#, r#""May""#),
+            (r#""\u004day""#, r#""\u004day""#),
+            (r#"" \u004day""#, r#""May""#),
+            ("1.50", "1.50"),
+        ] {
+            let json = format!(r#"{{"type":"sent","campaign":{{"name":{campaign}}},"event":" e "}}"#);
+            let webhook = Webhook::read(serde_json::from_str(&json).unwrap(), received());
+            assert_eq!(webhook.property_json("campaign_name").map(Json::get), Some(name), "{campaign}");
+            assert_eq!(webhook.property_json(TRIGGER).map(Json::get), Some(r#"" e ""#));
+        }
+    }
+
+    #[test]
     fn what_is_no_id_or_address_goes_along() {
         for id in ["null", "\" \"", "true", "{}", "[1]"] {
             let (user, rest) = user(&format!(r#"{{"id":{id}}}"#));

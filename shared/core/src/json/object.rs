@@ -203,6 +203,14 @@ mod tests {
     }
 
     #[test]
+    fn fields_come_in_their_order_with_keys_in_both_spellings() {
+        let object = Object::parse(raw(r#"{"b":1,"\u0061":[2]}"#)).unwrap();
+        let fields: Vec<_> =
+            object.fields().map(|(key, json_key, value)| (key, json_key, value.get())).collect();
+        assert_eq!(fields, [("b", r#""b""#, "1"), ("a", r#""\u0061""#, "[2]")]);
+    }
+
+    #[test]
     fn of_equal_keys_the_last_counts_and_the_first_is_kept() {
         let mut object = Object::parse(raw(r#"{"a":1,"a":2}"#)).unwrap();
         assert_eq!(object.take(&["a"]).map(Json::get), Some("2"));

@@ -135,6 +135,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_json_must_escape_is_escaped_however_often_it_is_there() {
+        for (text, json) in [
+            ("a b", r#""a b""#),
+            ("\n", r#""\n""#),
+            ("\n\n", r#""\n\n""#),
+            ("\"\"", r#""\"\"""#),
+            ("\\", r#""\\""#),
+            ("\\\\", r#""\\\\""#),
+            ("\n\"", r#""\n\"""#),
+        ] {
+            assert_eq!(quote(text), json);
+        }
+    }
+
+    #[test]
     fn characters_that_sqs_refuses_travel_as_escapes() {
         assert_eq!(
             sqs_safe("{\"a\":\"\u{FFFE}\u{FFFF}\u{1FFFE}\"}".into()),

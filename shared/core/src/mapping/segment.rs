@@ -336,6 +336,12 @@ mod tests {
         assert_eq!(plan_batches([(1, 10)].into_iter()), [1]);
         assert_eq!(plan_batches(std::iter::repeat_n((1, 10), 5_001)), [2_500, 5_000, 5_001]);
         assert_eq!(plan_batches(std::iter::repeat_n((2, 10), 1_251)), [1_250, 1_251]);
+        // A comma for each message, and not a byte more.
+        let room = MAX_BATCH_BYTES - BATCH_FRAME;
+        assert_eq!(plan_batches([(2, room - 10), (2, 6)].into_iter()), [2]);
+        assert_eq!(plan_batches([(2, room - 10), (2, 7)].into_iter()), [1, 2]);
+        assert_eq!(plan_batches([(1, MAX_BATCH_BYTES), (1, 1)].into_iter()), [1, 2]);
+        assert_eq!(batch_body(["{}", "[]"].into_iter(), "now"), r#"{"batch":[{},[]],"sentAt":"now"}"#);
         let messages = vec!["x".repeat(31_999); 40];
         let ends = plan_batches(messages.iter().map(|message| (1, message.len())));
         let mut start = 0;

@@ -218,6 +218,7 @@ fn parsed(object: Option<Json<'_>>) -> Object<'_> {
 mod tests {
     use super::super::request::Consent;
     use super::*;
+    use crate::delivery::Target;
     use crate::timestamp::Timestamp;
     use serde_json::{Value, json};
 
@@ -332,6 +333,21 @@ mod tests {
             r#"{{"type":"page","userId":"u","integrations":{{"Vero":{{"tags":{{"action":"add","values":["a"],"id":"{long}"}}}}}}}}"#
         );
         assert_eq!(mapped(&tagged).unwrap().tags, Tags::Malformed);
+    }
+
+    #[test]
+    fn a_user_that_is_not_there_is_no_wrong_endpoint() {
+        assert_eq!(Endpoint::EventsTrack.target(), Target::Endpoint);
+        for named in [Endpoint::UsersTrack, Endpoint::Unsubscribe, Endpoint::EditTags, Endpoint::Delete] {
+            assert_eq!(named.target(), Target::User, "{named:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_vero_would_refuse_is_cut() {
+        let name = "é".repeat(300);
+        let track = mapped(&format!(r#"{{"type":"track","userId":"u","event":"{name}"}}"#)).unwrap();
+        assert_eq!(body(&track.request)["event_name"], "é".repeat(254));
     }
 
     #[test]

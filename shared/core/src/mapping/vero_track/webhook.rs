@@ -73,6 +73,12 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_vero_would_refuse_is_cut() {
+        let payload = format!(r#"{{"type":"{}","user":{{"id":1}}}}"#, "x".repeat(300));
+        assert_eq!(map(&payload, "all").unwrap()["event_name"], format!("Vero X{}", "x".repeat(248)));
+    }
+
+    #[test]
     fn an_id_that_vero_would_refuse_is_kept() {
         for (id, is_taken) in [("x".repeat(254), true), ("é".repeat(254), true), ("x".repeat(255), false)] {
             for email in ["null", r#""a@b.c""#] {
