@@ -258,9 +258,34 @@ fn the_first_rule_wins_and_the_default_is_for_the_rest() {
 }
 
 #[test]
+fn a_share_of_nothing_sends_nothing_and_a_whole_one_all() {
+    for (sample, outcome) in [(0, Some(DeliveryOutcome::Skipped("not_sampled"))), (1, None)] {
+        let rules = json!({"default": {"sample": sample, "sample_by": "event"}});
+        let (to_segment, to_vero) = sent(
+            r#"{"type":"sent","user":{"id":1}}"#,
+            &document(&json!({"segment": rules, "vero_track": rules})),
+        );
+        assert_eq!((to_segment.err(), to_vero.err()), (outcome.clone(), outcome));
+    }
+}
+
+#[test]
+fn a_rule_gives_no_name_to_what_is_told_of_a_profile() {
+    let payload = r#"{"type":"user_updated","user":{"id":1},"changes":{"plan":"a","_tags":{"add":["b"]}}}"#;
+    let named = document(&json!({"segment": {"default": {"rename": "Other"}}}));
+    let messages = sent(payload, &named).0.unwrap();
+    let events: Vec<Value> = messages
+        .iter()
+        .map(|message| serde_json::from_str::<Value>(message).unwrap()["event"].clone())
+        .collect();
+    assert_eq!(events, [Value::Null, json!("User Tags Updated")]);
+}
+
+#[test]
 fn conditions_look_at_what_they_name() {
     let payload = json!({
         "type": "clicked", "user": {"id": "eu-7"}, "n": 5, "yes": true, "none": null, "list": ["a", 2],
+        "less": -5, "most": u64::MAX,
         "campaign": {"id": 12, "name": "May", "group": "EU news", "tags": ["test", "x"], "type": "transactional",
             "channel": "email", "locale": "en-US"},
     });
@@ -276,6 +301,7 @@ fn conditions_look_at_what_they_name() {
         json!({"campaign_id": "12", "campaign_name": "May", "campaign_type": "transactional"}),
         json!({"campaign_tag": "test", "campaign_group": {"prefix": "EU "}}),
         json!({"/campaign/locale": ["de-DE", "en-US"], "/n": 5, "/yes": true}),
+        json!({"/less": -5, "/most": u64::MAX}),
         json!({"/list": 2, "/none": {"exists": false}, "/list ": {"exists": false}, "channel": {"exists": true}}),
     ] {
         assert!(meets(when.clone()), "{when}");
@@ -296,23 +322,25 @@ fn conditions_look_at_what_they_name() {
 
 #[test]
 fn what_a_rule_renames_at_vero_does_not_come_back() {
-    let payload =
-        json!({"type": "opened", "user": {"id": 1}, "campaign": {"trigger-event": "newsletter_OPENED"}})
-            .to_string();
     let document =
         json!({"vero_track": {"rules": [{"when": {"type": "sent"}, "rename": "Newsletter Opened"}]}});
     let blueprint = Blueprint::parse(&json!({"version": 2, "webhooks": document}).to_string()).unwrap();
-    let read: relay_core::json::Json<'_> = serde_json::from_str(&payload).unwrap();
-    let envelope = format!(
-        r#"{{"version":1,"id":"e1","source":"vero","received_at":"2026-11-21T05:04:03.123Z","payload":{payload}}}"#
-    );
-    let envelope = Envelope::parse(&envelope).unwrap();
-    let webhook = Webhook::read(read, received_at());
-    let event = RuledWebhook { envelope: &envelope, webhook: &webhook };
-    let skipped = blueprint.webhooks().to_vero(event, &Naming::default());
-    assert_eq!(skipped.unwrap_err(), DeliveryOutcome::Skipped("loop"));
-    let off = Naming::new(EventNames::default(), TrackTypes::default(), false);
-    assert!(blueprint.webhooks().to_vero(event, &off).is_ok());
+    for (trigger_event, is_loop) in [("newsletter_OPENED", true), ("Newsletter Sent", false)] {
+        let payload =
+            json!({"type": "opened", "user": {"id": 1}, "campaign": {"trigger-event": trigger_event}})
+                .to_string();
+        let read: relay_core::json::Json<'_> = serde_json::from_str(&payload).unwrap();
+        let envelope = format!(
+            r#"{{"version":1,"id":"e1","source":"vero","received_at":"2026-11-21T05:04:03.123Z","payload":{payload}}}"#
+        );
+        let envelope = Envelope::parse(&envelope).unwrap();
+        let webhook = Webhook::read(read, received_at());
+        let event = RuledWebhook { envelope: &envelope, webhook: &webhook };
+        let skipped = blueprint.webhooks().to_vero(event, &Naming::default()).err();
+        assert_eq!(skipped, is_loop.then_some(DeliveryOutcome::Skipped("loop")), "{trigger_event}");
+        let off = Naming::new(EventNames::default(), TrackTypes::default(), false);
+        assert!(blueprint.webhooks().to_vero(event, &off).is_ok());
+    }
 }
 
 #[test]
@@ -358,6 +386,54 @@ fn deep_nesting_and_odd_ids_hide_addresses_too() {
 }
 
 #[test]
+fn what_stands_for_an_address_is_its_hash_or_nothing() {
+    let key = AddressKey::new("secret");
+    let (ana, bo) = (key.hash("ana@example.org"), key.hash("x%y@example.org"));
+    let content = json!({
+        "mail": "Ana@Example.org", "link": "zoe%40example.org", "text": "to ana@example.org or x%y@example.org.",
+        "n@m.org": 1,
+    });
+    let payload = |user: Value| json!({"type": "new", "user": user, "content": content}).to_string();
+    let message = |user: Value, policy: &str| -> Value {
+        let rules = document(&json!({"segment": {"address": policy}}));
+        serde_json::from_str(&sent(&payload(user), &rules).0.unwrap()[0]).unwrap()
+    };
+    let odd = json!({"id": "u", "email": "x%y@example.org"});
+    let hashed = message(odd.clone(), "hash");
+    assert_eq!(
+        hashed["properties"]["vero"]["content"],
+        json!({
+            "mail": ana, "link": key.hash("zoe@example.org"), "text": format!("to {ana} or {bo}."),
+            key.hash("n@m.org"): 1,
+        })
+    );
+    assert_eq!((&hashed["userId"], &hashed["context"]["traits"]), (&json!("u"), &json!({"email": bo})));
+    let omitted = message(odd, "omit");
+    assert_eq!(
+        omitted["properties"]["vero"]["content"],
+        json!({"mail": null, "link": null, "text": "to [address] or [address].", "[address]": 1})
+    );
+    assert_eq!((&omitted["userId"], omitted["context"].get("traits")), (&json!("u"), None));
+    let alone = json!({"email": "ana@example.org"});
+    assert_eq!(message(alone.clone(), "hash")["anonymousId"], json!(ana));
+    assert_eq!(message(alone, "omit")["anonymousId"], "e1");
+}
+
+#[test]
+fn a_document_says_whether_addresses_are_hidden_and_whether_that_takes_a_secret() {
+    for (webhooks, says) in [
+        (json!({}), (false, false)),
+        (json!({"segment": {"address": "keep"}}), (false, false)),
+        (json!({"segment": {"address": "omit"}}), (true, false)),
+        (json!({"segment": {"address": "hash"}}), (true, true)),
+    ] {
+        let blueprint = document(&webhooks);
+        let rules = blueprint.webhooks();
+        assert_eq!((rules.hides_addresses(), rules.needs_key()), says, "{webhooks}");
+    }
+}
+
+#[test]
 fn rules_come_before_whatever_else_would_be_said_of_a_webhook() {
     let too_long = json!({"type": "sent", "user": {"id": "x".repeat(255)}}).to_string();
     let none = document(&json!({"vero_track": {"default": {"send": false}}}));
@@ -373,7 +449,9 @@ fn rules_come_before_whatever_else_would_be_said_of_a_webhook() {
     let body: Value = serde_json::from_str(&sent(&payload, &copies).1.unwrap()).unwrap();
     assert_eq!(body["data"], json!({"campaign_locale": "de", "webhook_id": "e1", "locale": "de"}));
     let twice = r#"{"type":"user_created","user":{"id":1,"phone":"1","phone":"2"}}"#;
-    let omits = document(&json!({"segment": {"omit": ["/traits/phone"]}}));
+    let omits = document(
+        &json!({"segment": {"omit": ["/traits/phone", "/context/userAgent", "/properties/library"]}}),
+    );
     assert!(!sent(twice, &omits).0.unwrap()[0].contains("phone"));
 }
 
