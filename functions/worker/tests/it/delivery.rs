@@ -312,6 +312,12 @@ async fn what_there_is_no_time_for_comes_back_at_once_without_an_attempt() {
     assert!(returned > 0 && setup.vero_ids().len() + returned == 60, "{returned} came back");
     assert!(setup.queue.messages().is_empty(), "no copies: none was tried in vain");
     assert!(setup.sqs.called("ChangeMessageVisibilityBatch") > 0);
+    let late = || setup.worker.logs().concat().contains("some messages will come back late");
+    assert!(!late());
+    let refused = Fault::Answer(403, "{}");
+    setup.sqs.fail(refused, When::always().operation("ChangeMessageVisibilityBatch"));
+    setup.worker.invoke_with(&event(&events), Duration::from_secs(12)).await.unwrap();
+    assert!(late());
 }
 
 #[tokio::test(flavor = "multi_thread")]

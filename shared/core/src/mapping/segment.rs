@@ -341,6 +341,7 @@ mod tests {
         assert_eq!(plan_batches([(2, room - 10), (2, 6)].into_iter()), [2]);
         assert_eq!(plan_batches([(2, room - 10), (2, 7)].into_iter()), [1, 2]);
         assert_eq!(plan_batches([(1, MAX_BATCH_BYTES), (1, 1)].into_iter()), [1, 2]);
+        assert_eq!(batch_body(std::iter::empty(), "2026-11-21T05:04:03.123Z").len(), BATCH_FRAME);
         assert_eq!(batch_body(["{}", "[]"].into_iter(), "now"), r#"{"batch":[{},[]],"sentAt":"now"}"#);
         let messages = vec!["x".repeat(31_999); 40];
         let ends = plan_batches(messages.iter().map(|message| (1, message.len())));
