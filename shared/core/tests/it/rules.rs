@@ -429,7 +429,7 @@ fn a_document_says_whether_addresses_are_hidden_and_whether_that_takes_a_secret(
     ] {
         let blueprint = document(&webhooks);
         let rules = blueprint.webhooks();
-        assert_eq!((rules.hides_addresses(), rules.needs_key()), says, "{webhooks}");
+        assert_eq!((rules.hides_addresses(), rules.hashes_at().is_some()), says, "{webhooks}");
     }
 }
 
