@@ -18,6 +18,7 @@ const BEFORE: usize = 80;
 /// Everything that can be told from the end alone.
 pub fn all(state: &mut State) {
     check_later(state);
+    check_poison(state);
     check_metrics(state);
     check_delivery_log(state);
     check_promptness(state);
@@ -34,6 +35,19 @@ fn check_later(state: &mut State) {
             queues.iter().any(|queue| state.aws.messages(queue).any(|(_, body)| body.contains(&name)));
         if matches!(send, Send::Later) && *at < state.now && !is_there {
             state.ledger.violation(state.now, format!("{name}, of a later release, is lost"));
+        }
+    }
+}
+
+/// What is no event is a dead letter, once.
+fn check_poison(state: &mut State) {
+    for number in 0..state.scenario.sends.len() {
+        let (at, send) = &state.scenario.sends[number];
+        let name = format!("poison-{number}");
+        let is_it = |body: &str| body == name || body.contains(&format!(r#""{name}""#));
+        let letters = state.aws.messages(DEAD_LETTERS).filter(|(_, body)| is_it(body)).count();
+        if matches!(send, Send::Poison { .. }) && *at < state.now && letters == 0 {
+            state.ledger.violation(state.now, format!("{name} is no dead letter"));
         }
     }
 }

@@ -205,6 +205,10 @@ impl Ledger {
             Source::Segment => {
                 let read = FirstParty::read(payload, envelope.received_at, envelope.through_segment);
                 let settings = FirstPartySettings::default();
+                if read.is_err() {
+                    // No event: a dead letter and nothing else.
+                    event.owed.clear();
+                }
                 if let Ok(read) = &read {
                     let (rules, key) = (WebhookRules::default(), AddressKey::default());
                     let at_endpoint =
@@ -438,7 +442,8 @@ impl Ledger {
     /// at it.
     pub fn returned(&mut self, message: &str, body: &str) {
         self.returned += 1;
-        if text_in(body, "id").is_some_and(|event| self.untaken.contains(&event)) {
+        // What has no id is no event, and goes to the dead-letter queue if SQS takes it.
+        if text_in(body, "id").is_none_or(|event| self.untaken.contains(&event)) {
             self.came_back(message);
         }
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use fastrand::Rng;
 
 use crate::ledger::ENDPOINT;
+use crate::senders::POISON;
 
 pub const SECOND: u64 = 1_000;
 pub const MINUTE: u64 = 60 * SECOND;
@@ -165,6 +166,8 @@ pub enum Send {
     Unsubscribe { user: u32 },
     /// Somebody has put on the queue what a later release wrote.
     Later,
+    /// Somebody has put on the queue what is no event, of this kind among [`crate::senders::POISON`].
+    Poison { kind: usize },
 }
 
 /// What the operator does.
@@ -273,6 +276,7 @@ impl Scenario {
             }
         }
         let endpoint = with_endpoint(seed, end, &mut troubles, &mut operations);
+        with_both_down(seed, end, &mut troubles, &mut sends);
         operations.sort_by_key(|(at, _)| *at);
         Scenario {
             seed,
@@ -360,6 +364,29 @@ fn with_endpoint(
         _ => (),
     }
     Some([1, 1, 7, 100][rng.usize(..4)])
+}
+
+/// In some seeds SQS takes nothing while a destination does not either, so that nothing can be put back. In some there is
+/// what is no event.
+fn with_both_down(seed: u64, end: u64, troubles: &mut Vec<Trouble>, sends: &mut Vec<(u64, Send)>) {
+    let mut rng = Rng::with_seed(seed ^ 0xb07);
+    if rng.usize(..3) == 0 {
+        let at = rng.u64(0..end);
+        sends.push((at, Send::Poison { kind: rng.usize(..POISON.len()) }));
+    }
+    if rng.usize(..4) == 0 {
+        let from = rng.u64(0..end - HOUR);
+        let (down, ours) = (from + 30 * SECOND, from + rng.u64(2..20) * MINUTE);
+        let place = [Place::Segment, Place::Vero, Place::Firehose][rng.usize(..3)];
+        troubles.push(Trouble { place, mishap: Refused, from, until: ours + 10 * MINUTE, rate: 1.0 });
+        let mishap = [Refused, Hangs, Breaks, Partly][rng.usize(..4)];
+        troubles.push(Trouble { place: Place::Sqs, mishap, from: down, until: ours, rate: 1.0 });
+        for _ in 0..rng.usize(1..6) {
+            let kind = rng.usize(..crate::senders::TYPES.len());
+            sends.push((from + rng.u64(15..30) * SECOND, Send::Webhook { kind, user: rng.u32(..6) }));
+        }
+    }
+    sends.sort_by_key(|(at, _)| *at);
 }
 
 fn trouble(rng: &mut Rng, place: Place, mishap: Mishap, end: u64) -> Trouble {

@@ -17,6 +17,13 @@ use crate::state::{EPOCH, QUEUE, State};
 pub const SEGMENT_TOKEN: &str = "a-token-that-opens-the-route-for-segment";
 pub const WRITE_KEY: &str = "a-write-key";
 
+/// What is no event, each with a place for its name: no envelope, one of no event, and one of an event of no known type.
+pub const POISON: [&str; 3] = [
+    "NAME",
+    r#"{"version":1,"id":"NAME","source":"vero","received_at":"2026-11-21T05:04:03.123Z","payload_base64":"bm8="}"#,
+    r#"{"version":1,"id":"NAME","source":"segment","received_at":"2026-11-21T05:04:03.123Z","payload":{"type":"what"}}"#,
+];
+
 /// The types of webhooks, and one that nobody knows.
 pub const TYPES: [&str; 13] = [
     "sent",
@@ -75,6 +82,14 @@ impl Lambda {
             Send::Unsubscribe { user } => self.consent("Unsubscribe", user, number).await,
             Send::Later => {
                 let body = json!({"version": 2, "id": format!("later-{number}"), "news": true}).to_string();
+                let mut state = self.simulation.lock();
+                let now = EPOCH + state.now;
+                state.aws.put(QUEUE, &body, now);
+                drop(state);
+                self.simulation.queued.notify_one();
+            }
+            Send::Poison { kind } => {
+                let body = POISON[kind].replace("NAME", &format!("poison-{number}"));
                 let mut state = self.simulation.lock();
                 let now = EPOCH + state.now;
                 state.aws.put(QUEUE, &body, now);

@@ -173,7 +173,7 @@ impl State {
             let now = self.now;
             self.ledger.violation(now, format!("a good event is refused along with a bad one: {body}"));
         }
-        let is_final = matches!(reason, "refused" | "stale_consent");
+        let is_final = matches!(reason, "refused" | "stale_consent") || body.contains("poison-");
         let is_last = letter["attempt"].as_u64() == Some(MAX_ATTEMPTS.into());
         if !is_final && !is_last {
             let now = self.now;
