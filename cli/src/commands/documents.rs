@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use relay_core::document::DocumentError;
+use relay_core::document::{DocumentError, has_each_field_once};
 use serde_json::json;
 
 use crate::cloud::Cloud;
@@ -29,7 +29,8 @@ pub(super) fn read<T>(
     if text.len() > MOST {
         return Err(Error::Refused(format!("{name} has {} bytes, and SSM keeps {MOST} at most", text.len())));
     }
-    let document = parse(&text).map_err(|error| {
+    let document = parse(&text).and_then(|document| has_each_field_once(&text).map(|()| document));
+    let document = document.map_err(|error| {
         let advice = nearest(&error).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
         Error::Refused(format!("{name} {error}{advice}"))
     })?;
@@ -93,9 +94,19 @@ pub(super) async fn stack(cloud: &Cloud) -> Result<Option<Stack>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use relay_core::blueprint::Blueprint;
 
     use super::*;
+
+    #[test]
+    fn a_field_that_is_there_twice_is_refused() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(br#"{"deny":["A"],"deny":["B"]}"#).unwrap();
+        let refused = read(file.path(), Blueprint::parse).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("has a mistake at `.`: has a field twice"), "{refused}");
+    }
 
     #[test]
     fn an_unknown_name_has_its_nearest_known_one() {

@@ -319,6 +319,9 @@ mod tests {
         }
         let url = |name| blueprint.rule(name).unwrap().1.unwrap().properties["url"].clone();
         assert_eq!((&*url("Product Viewed"), &*url("Product Added")), ("product_url", "link"));
+        // As it was before: an upgrade must not stop a worker.
+        let twice = Blueprint::parse(r#"{"deny":["A"],"deny":["B"]}"#).unwrap();
+        assert_eq!((&*renamed(&twice, "A"), &*renamed(&twice, "B")), ("A", "NotAllowed"));
         let only = Blueprint::parse(r#"{"version":1,"allow":["Signed Up"]}"#).unwrap();
         assert_eq!(
             (&*renamed(&only, "Signed Up"), &*renamed(&only, "Viewed page")),

@@ -10,12 +10,19 @@ use super::context::RunContext;
 /// No bad event is searched for with more requests than these in an invocation, the refused ones included.
 const MAX_SEARCH_CALLS: usize = 64;
 
+/// Splits items where each request ends.
+pub fn split<'b, T>(items: &'b [T], ends: &[usize]) -> Vec<&'b [T]> {
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(ends).map(|(start, end)| &items[start..*end]).collect()
+}
+
 /// Sends one planned batch. A refused one is halved until the bad events are found, so that none takes others along.
+/// Beside the outcomes there is the refusal of the whole batch, if it was refused.
 pub async fn in_halves<'b, T, F: Future<Output = DeliveryOutcome>>(
     events: &'b [T],
     context: &RunContext<'_>,
     send: impl Fn(&'b [T]) -> F,
-) -> Vec<DeliveryOutcome> {
+) -> (Vec<DeliveryOutcome>, Option<DeliveryError>) {
     let mut outcomes = vec![DeliveryOutcome::NotStarted; events.len()];
     let mut refusal: Option<DeliveryError> = None;
     let mut todo: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
@@ -42,7 +49,7 @@ pub async fn in_halves<'b, T, F: Future<Output = DeliveryOutcome>>(
         };
         outcomes[part].fill(outcome);
     }
-    outcomes
+    (outcomes, refusal)
 }
 
 /// Sends batches, up to so many side by side; when the first is the destination's trial, the others wait for it. The

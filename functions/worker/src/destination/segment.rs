@@ -18,7 +18,7 @@ use relay_core::rules::RuledWebhook;
 use relay_core::timestamp::Timestamp;
 use relay_platform::world;
 
-use super::batches::{in_batches, in_halves};
+use super::batches::{in_batches, in_halves, split};
 use super::client::{Client, Dialect};
 use super::context::RunContext;
 use super::runner::{Destination, Outcomes, Setup};
@@ -62,15 +62,14 @@ impl Segment {
             let request = || self.request(events, context.secrets);
             self.client.call(context, ROW.name, Target::Endpoint, request).await
         };
-        let mut outcomes = in_halves(events, context, send).await;
-        let is_accepted = |outcome: &DeliveryOutcome| matches!(outcome, DeliveryOutcome::Accepted { .. });
-        if events.len() > 1 && !outcomes.iter().any(is_accepted) {
+        let (mut outcomes, refusal) = in_halves(events, context, send).await;
+        if let Some(refusal @ DeliveryError { status: Some(400 | 413), .. }) = refusal
+            && !outcomes.iter().any(|outcome| matches!(outcome, DeliveryOutcome::Accepted { .. }))
+        {
             // Not one event in it is good? Then it is not the events: wrong endpoint, wrong proxy, wrong day.
             for outcome in &mut outcomes {
-                if let DeliveryOutcome::Rejected(error @ DeliveryError { status: Some(400 | 413), .. }) =
-                    outcome
-                {
-                    *outcome = DeliveryOutcome::Retry(error.clone());
+                if matches!(outcome, DeliveryOutcome::Rejected(_)) {
+                    *outcome = DeliveryOutcome::Retry(refusal.clone());
                 }
             }
         }
@@ -112,8 +111,7 @@ impl Destination for Segment {
         Box::pin(async move {
             let size = |event: &Messages| (event.len(), event.iter().map(String::len).sum());
             let ends = plan_batches(events.iter().map(size));
-            let starts = std::iter::once(0).chain(ends.iter().copied());
-            let batches = starts.zip(&ends).map(|(start, end)| &events[start..*end]).collect();
+            let batches = split(&events, &ends);
             let send = |events| self.send(events, context);
             let outcomes = in_batches(batches, IN_FLIGHT, self.client.is_on_trial(), send).await;
             outcomes.into_iter().map(|outcome| vec![(ROW.name, outcome)]).collect()

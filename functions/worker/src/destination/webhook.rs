@@ -12,7 +12,7 @@ use relay_core::rules::RuledWebhook;
 use relay_core::timestamp::Timestamp;
 use relay_platform::world;
 
-use super::batches::{in_batches, in_halves};
+use super::batches::{in_batches, in_halves, split};
 use super::client::{Client, Dialect};
 use super::context::RunContext;
 use super::runner::{Destination, Outcomes, Setup};
@@ -65,7 +65,7 @@ impl Webhook {
             let request = || self.request(endpoint, events);
             self.client.call(context, self.name, Target::Endpoint, request).await
         };
-        in_halves(events, context, send).await
+        in_halves(events, context, send).await.0
     }
 }
 
@@ -113,9 +113,7 @@ impl Destination for Webhook {
     ) -> BoxFuture<'a, Vec<Outcomes>> {
         Box::pin(async move {
             let Ok(endpoint) = self.settings(context.secrets) else { return Vec::new() };
-            let ends = endpoint.plan(&events);
-            let starts = std::iter::once(0).chain(ends.iter().copied());
-            let requests = starts.zip(&ends).map(|(start, end)| &events[start..*end]).collect();
+            let requests = split(&events, &endpoint.plan(&events));
             let send = |events| self.send(endpoint, events, context);
             let outcomes = in_batches(requests, IN_FLIGHT, self.client.is_on_trial(), send).await;
             outcomes.into_iter().map(|outcome| vec![(self.name, outcome)]).collect()
