@@ -8,6 +8,7 @@ use relay_core::delivery::{DeliveryError, DeliveryOutcome};
 use tokio::time::Instant;
 
 use crate::budget::Budget;
+use crate::event::Event;
 use crate::secrets::Secrets;
 
 /// For one request and its response: long enough for a slow day, and two of them stay under [`FAILING`].
@@ -24,9 +25,12 @@ pub struct Calls {
     pub unauthorized: usize,
 }
 
-/// A destination's context in one invocation: how long it may take, with which keys, and what has happened so far.
+/// A destination's context in one invocation: the batch, how long it may take, with which keys, and what has happened so
+/// far.
 #[derive(Debug)]
 pub struct RunContext<'i> {
+    /// Those that are owed elsewhere, too.
+    pub events: &'i [Event<'i>],
     pub secrets: &'i Secrets,
     budget: &'i Budget,
     started: Instant,
@@ -35,9 +39,9 @@ pub struct RunContext<'i> {
 }
 
 impl<'i> RunContext<'i> {
-    pub fn new(budget: &'i Budget, secrets: &'i Secrets) -> Self {
+    pub fn new(events: &'i [Event<'i>], budget: &'i Budget, secrets: &'i Secrets) -> Self {
         let (error, calls) = (Mutex::default(), Mutex::default());
-        RunContext { secrets, budget, started: Instant::now(), error, calls }
+        RunContext { events, secrets, budget, started: Instant::now(), error, calls }
     }
 
     pub fn requests(&self) -> usize {

@@ -63,7 +63,7 @@ pub trait Destination: Send + Sync + Sized {
     ) -> BoxFuture<'a, Vec<Outcomes>>;
 
     /// While the operator pauses the destination: an item without an outcome is paused.
-    fn hold(&self, _items: Vec<Self::Item>) -> Vec<Outcomes> {
+    fn hold(&self, _items: Vec<Self::Item>, _context: &RunContext<'_>) -> Vec<Outcomes> {
         Vec::new()
     }
 }
@@ -109,7 +109,7 @@ impl<D: Destination> Runner for DestinationRunner<D> {
         secrets: &'a Secrets,
     ) -> BoxFuture<'a, RunReport> {
         Box::pin(async move {
-            let context = RunContext::new(budget, secrets);
+            let context = RunContext::new(events, budget, secrets);
             let mut outcomes = Vec::new();
             let (mut items, mut prepared) = (Vec::new(), Vec::new());
             let mut seen = HashSet::new();
@@ -134,7 +134,7 @@ impl<D: Destination> Runner for DestinationRunner<D> {
             }
             let (delivered, otherwise) = match (items.is_empty(), self.is_paused) {
                 (true, _) => (Vec::new(), DeliveryOutcome::NotStarted),
-                (false, true) => (self.destination.hold(items), DeliveryOutcome::Paused),
+                (false, true) => (self.destination.hold(items, &context), DeliveryOutcome::Paused),
                 (false, false) => {
                     (self.destination.deliver(items, &context).await, DeliveryOutcome::NotStarted)
                 }

@@ -1,5 +1,7 @@
 //! Vero's API: one request an event, sent side by side up to a bound; what is about the same user of ours, in order.
 
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,6 +51,42 @@ pub(super) struct Item {
 }
 
 impl VeroTrack {
+    /// All that an event asks for. `is_owed`: its request has not been accepted yet.
+    ///
+    /// # Errors
+    /// What became of an event of which nothing is sent.
+    fn item(&self, event: &Event<'_>, is_owed: bool, secrets: &Secrets) -> Result<Item, DeliveryOutcome> {
+        let envelope = &event.envelope;
+        let VeroRequests { request, tags, users, tagged } = match &event.payload {
+            ParsedPayload::Webhook(webhook) => {
+                let event = RuledWebhook { envelope, webhook };
+                let request = secrets.rules.blueprint.webhooks().to_vero(event, &self.naming)?;
+                // Webhooks say what happened; they change nobody, and so need no order.
+                VeroRequests { request, tags: Tags::None, users: Vec::new(), tagged: Vec::new() }
+            }
+            ParsedPayload::FirstParty(event) => {
+                let now = Timestamp::from_system(world::now());
+                let age = if is_owed { now.seconds_since(envelope.received_at) } else { 0 };
+                from_event(&envelope.id, event, &secrets.rules, Duration::from_secs(age))?
+            }
+        };
+        let order = OrderKey { users, received_at: envelope.received_at, place: envelope.place };
+        Ok(Item { request: Some(request), tags, order, tagged })
+    }
+
+    /// What Vero has had already of the batch's events that are owed elsewhere: it may withdraw a consent that is
+    /// still owed.
+    fn settled(&self, context: &RunContext<'_>) -> Vec<Item> {
+        let settled = context.events.iter().filter(|event| event.names(OWN) == Some(false));
+        let item = |event: &Event<'_>| {
+            let item = self.item(event, false, context.secrets).ok()?;
+            let tags = if event.names(TAGS) == Some(true) { Tags::None } else { item.tags };
+            Some(Item { tags, ..item })
+        };
+        // Mapping is total; should that ever be wrong, no event that is owed pays for one that is not.
+        settled.filter_map(|event| catch_unwind(AssertUnwindSafe(|| item(event))).ok().flatten()).collect()
+    }
+
     /// Sends what one event asks for: its own request, and once that is accepted, the tags.
     async fn run(&self, item: &Item, context: &RunContext<'_>) -> Outcomes {
         let mut outcomes = Outcomes::new();
@@ -118,11 +156,27 @@ impl VeroTrack {
     }
 }
 
-/// Consent fails safe: a resubscribe that is still owed, while the user's later withdrawal is known, must not be
-/// carried out after it.
-fn give_up_withdrawn_consent(items: &[Item], outcomes: &mut [Outcomes]) {
+/// Consent fails safe: a resubscribe that is still owed must not be carried out after the user's later withdrawal.
+fn give_up_withdrawn_consent(items: &[Item], settled: &[Item], outcomes: &mut [Outcomes]) {
+    for index in withdrawn(items, settled, |_| true) {
+        for (_, outcome) in outcomes[index].iter_mut().filter(|(name, _)| *name == OWN) {
+            if outcome.is_owed() {
+                *outcome = stale();
+            }
+        }
+    }
+}
+
+fn stale() -> DeliveryOutcome {
+    DeliveryOutcome::rejected("stale_consent")
+}
+
+/// The items, by index, whose user's consent is withdrawn later. `counts` says whose withdrawal counts, by the index in
+/// both lists together, the items first.
+fn withdrawn(items: &[Item], settled: &[Item], counts: impl Fn(usize) -> bool) -> HashSet<usize> {
+    let all = items.iter().chain(settled).enumerate();
     // An event's own request and its tags may be about two people.
-    let consents = items.iter().enumerate().flat_map(|(index, Item { request, tags, order, tagged })| {
+    let consents = all.flat_map(|(index, Item { request, tags, order, tagged })| {
         let by_tags = match tags {
             Tags::Edit(request) => request.consent(),
             Tags::None | Tags::Malformed => None,
@@ -133,24 +187,19 @@ fn give_up_withdrawn_consent(items: &[Item], outcomes: &mut [Outcomes]) {
     });
     let (consents, keys): (Vec<_>, Vec<_>) =
         consents.map(|(index, consent, key)| ((index, consent), key)).unzip();
+    let mut withdrawn = HashSet::new();
     for sequence in in_order(&keys) {
         let mut is_withdrawn = false;
         for (index, consent) in sequence.into_iter().rev().map(|at| consents[at]) {
             match consent {
-                Some(Consent::Withdrawn) => is_withdrawn = true,
-                Some(Consent::Given) if is_withdrawn => give_up(&mut outcomes[index]),
+                Some(Consent::Withdrawn) => is_withdrawn |= counts(index),
+                Some(Consent::Given) if is_withdrawn => _ = withdrawn.insert(index),
                 _ => (),
             }
         }
     }
-}
-
-fn give_up(outcomes: &mut Outcomes) {
-    for (_, outcome) in outcomes.iter_mut().filter(|(name, _)| *name == OWN) {
-        if outcome.is_owed() {
-            *outcome = DeliveryOutcome::rejected("stale_consent");
-        }
-    }
+    withdrawn.retain(|index| *index < items.len());
+    withdrawn
 }
 
 impl Destination for VeroTrack {
@@ -165,30 +214,16 @@ impl Destination for VeroTrack {
     }
 
     fn prepare(&self, event: &Event<'_>, owed: &[&'static str], secrets: &Secrets) -> Result<Item, Outcomes> {
-        let envelope = &event.envelope;
         let is_own_owed = owed.contains(&OWN);
-        let requests = match &event.payload {
-            ParsedPayload::Webhook(webhook) => {
-                let event = RuledWebhook { envelope, webhook };
-                let request = secrets.rules.blueprint.webhooks().to_vero(event, &self.naming);
-                // Webhooks say what happened; they change nobody, and so need no order.
-                let (users, tagged) = (Vec::new(), Vec::new());
-                request.map(|request| VeroRequests { request, tags: Tags::None, users, tagged })
-            }
-            ParsedPayload::FirstParty(event) => {
-                let now = Timestamp::from_system(world::now());
-                let age = if is_own_owed { now.seconds_since(envelope.received_at) } else { 0 };
-                from_event(&envelope.id, event, &secrets.rules, Duration::from_secs(age))
-            }
-        };
         let part = if is_own_owed { OWN } else { TAGS };
-        let VeroRequests { request, tags, users, tagged } =
-            requests.map_err(|outcome| vec![(part, outcome)])?;
-        if !is_own_owed && tags == Tags::None {
+        let item = self.item(event, is_own_owed, secrets).map_err(|outcome| vec![(part, outcome)])?;
+        if is_own_owed {
+            return Ok(item);
+        }
+        if item.tags == Tags::None {
             return Err(vec![(TAGS, DeliveryOutcome::Skipped("no_tags"))]);
         }
-        let order = OrderKey { users, received_at: envelope.received_at, place: envelope.place };
-        Ok(Item { request: is_own_owed.then_some(request), tags, order, tagged })
+        Ok(Item { request: None, ..item })
     }
 
     fn deliver<'a>(&'a self, items: Vec<Item>, context: &'a RunContext<'a>) -> BoxFuture<'a, Vec<Outcomes>> {
@@ -198,8 +233,18 @@ impl Destination for VeroTrack {
                 OrderKey { users, ..order.clone() }
             };
             let keys: Vec<OrderKey> = items.iter().map(key_of).collect();
-            let sequences = in_order(&keys);
             let mut outcomes = vec![Outcomes::new(); items.len()];
+            let settled = self.settled(context);
+            // Vero has had the withdrawal: whatever came now would be the last word.
+            let withdrawn = withdrawn(&items, &settled, |index| index >= items.len());
+            for index in &withdrawn {
+                outcomes[*index] = vec![(OWN, stale())];
+            }
+            let mut sequences = in_order(&keys);
+            for sequence in &mut sequences {
+                sequence.retain(|index| !withdrawn.contains(index));
+            }
+            sequences.retain(|sequence| !sequence.is_empty());
             let mut done = vec![0; sequences.len()];
             if self.client.is_on_trial()
                 && let Some(trial) = sequences.first().and_then(|sequence| sequence.first())
@@ -220,16 +265,16 @@ impl Destination for VeroTrack {
                 }
             }
             drop(walks);
-            give_up_withdrawn_consent(&items, &mut outcomes);
+            give_up_withdrawn_consent(&items, &settled, &mut outcomes);
             outcomes
         })
     }
 
-    fn hold(&self, items: Vec<Item>) -> Vec<Outcomes> {
+    fn hold(&self, items: Vec<Item>, context: &RunContext<'_>) -> Vec<Outcomes> {
         let paused =
             |item: &Item| vec![(if item.request.is_some() { OWN } else { TAGS }, DeliveryOutcome::Paused)];
         let mut outcomes: Vec<Outcomes> = items.iter().map(paused).collect();
-        give_up_withdrawn_consent(&items, &mut outcomes);
+        give_up_withdrawn_consent(&items, &self.settled(context), &mut outcomes);
         outcomes
     }
 }

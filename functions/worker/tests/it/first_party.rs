@@ -307,6 +307,43 @@ async fn consent_is_withdrawn_in_several_forms() {
     }
 }
 
+/// The copies of a batch: the withdrawal is owed to the archive alone, so that nothing would follow the resubscribe.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_vero_has_had_withdraws_a_consent_that_is_still_owed() {
+    let time = now();
+    let owed = |mut event: Value, place: u32, destination: &str| {
+        event["destinations"] = json!([destination]);
+        received_at(event, &time, place)
+    };
+    let yes = || resubscribe("yes", "u");
+    let unsubscribed = || tagged("no", "u", json!({"add": ["unsubscribed"]}));
+    for paused in ["", "vero_track"] {
+        for (withdrawal, destination) in [
+            (track("no", "u", "Unsubscribe"), "archive"),
+            (track("no", "u", "Unsubscribe"), "vero_tags"),
+            (unsubscribed(), "archive"),
+        ] {
+            let setup = setup_with(&[("PAUSED_DESTINATIONS", paused)]).await;
+            setup.deliver(&[owed(withdrawal, 1, destination), owed(yes(), 0, "vero_track")]).await;
+            assert!(setup.taken().is_empty(), "{destination}: {:?}", setup.taken());
+            let letters = setup.dead.bodies();
+            let letter = letters.iter().find(|letter| letter["id"] == "yes").unwrap();
+            assert_eq!(letter["reason"], "stale_consent");
+        }
+    }
+    for (other, place, destination) in [
+        // Before it, of somebody else, or nothing that Vero has had.
+        (track("no", "u", "Unsubscribe"), 0, "archive"),
+        (track("no", "v", "Unsubscribe"), 2, "archive"),
+        (unsubscribed(), 2, "vero_tags"),
+    ] {
+        let setup = setup().await;
+        setup.deliver(&[owed(other, place, destination), owed(yes(), 1, "vero_track")]).await;
+        let paths: Vec<String> = setup.taken().into_iter().map(|(path, _)| path).collect();
+        assert_eq!(paths[0], "users/resubscribe", "{destination}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_withdrawal_of_the_user_s_takes_nothing_back() {
     let others = |tags: Value| tagged("e1", "u", tags);
