@@ -1,6 +1,6 @@
 //! MiniStack as a child process that never outlives this one.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +15,9 @@ use crate::project::Project;
 /// It takes half a second; a busy machine takes longer.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a log is of use to anybody.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A running MiniStack. Dropping it ends it, the functions that it runs and its temporary files.
 #[derive(Debug)]
 pub(crate) struct MiniStack {
@@ -26,27 +29,32 @@ pub(crate) struct MiniStack {
 impl MiniStack {
     /// Starts MiniStack on a free port and waits until it answers.
     pub(crate) async fn start(python: &Path, project: &Project) -> Result<MiniStack> {
-        let log = project.state.join("ministack.log");
+        remove_old_logs(&project.state);
         let mut tries = 0;
         loop {
             let (listener, address) = http::listen(None).await?;
             drop(listener);
-            let mut ministack = Self::spawn(python, project, address, &log)?;
+            let mut ministack = Self::spawn(python, project, address)?;
             if ministack.ready().await? {
                 return Ok(ministack);
             }
             // Most likely somebody else took the port in between.
             tries += 1;
             if tries == 3 {
-                bail!("MiniStack ended as soon as it was started; it says why in {}", log.display());
+                bail!(
+                    "MiniStack ended as soon as it was started; it says why in {}",
+                    ministack.log.display()
+                );
             }
         }
     }
 
-    fn spawn(python: &Path, project: &Project, address: SocketAddr, log: &Path) -> Result<MiniStack> {
+    fn spawn(python: &Path, project: &Project, address: SocketAddr) -> Result<MiniStack> {
         // `supervise.py` removes it, even when this process is killed.
         let home = tempfile::Builder::new().prefix("run-").tempdir_in(&project.state)?.keep();
-        let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        // Each stack has its own, since several run side by side. It stays, for whoever looks for what went wrong.
+        let log = home.with_extension("log");
+        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(python);
         command.arg(project.root.join("dev/local/supervise.py")).arg(&home);
         // The functions inherit MiniStack's environment, so nothing of the user's own may be in it: a
@@ -73,7 +81,7 @@ impl MiniStack {
             .envs([("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")]);
         command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("cannot run {}", python.display()))?;
-        Ok(MiniStack { child, cloud: Cloud(address), log: log.to_owned() })
+        Ok(MiniStack { child, cloud: Cloud(address), log })
     }
 
     /// Waits until MiniStack answers; false if it ended instead.
@@ -92,6 +100,18 @@ impl MiniStack {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(false)
+    }
+}
+
+/// Makes room. What cannot be removed stays: another stack that starts may have been first.
+fn remove_old_logs(state: &Path) {
+    let paths = fs::read_dir(state).into_iter().flatten().flatten().map(|entry| entry.path());
+    for log in paths.filter(|path| path.extension().is_some_and(|extension| extension == "log")) {
+        let written = fs::metadata(&log).and_then(|metadata| metadata.modified());
+        let age = written.ok().and_then(|written| written.elapsed().ok());
+        if age.is_some_and(|age| age > KEPT) {
+            let _ = fs::remove_file(&log);
+        }
     }
 }
 
