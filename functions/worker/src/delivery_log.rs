@@ -57,7 +57,7 @@ impl DeliveryLog {
     pub async fn write(&self, rows: &[String], deadline: Instant) -> usize {
         let Some(stream) = &self.stream else { return 0 };
         let records = packed(rows);
-        let calls = calls(&records).into_iter().map(async |records| {
+        let calls = calls(&records).into_iter().map(|records| async move {
             let mut left: Vec<&str> = records.iter().map(String::as_str).collect();
             for _ in 0..TRIES {
                 match timeout_at(deadline, stream.put(&left, TIMEOUT)).await {
