@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use relay_core::endpoints::{Endpoints, HEADER_NAMES, Reach};
 use relay_platform::world::{Incoming, Network, NoResponse, Over};
 use serde::Deserialize;
@@ -102,6 +104,9 @@ impl Destinations {
         if is_stale {
             return Err(NoResponse::Broken { was_kept });
         }
+        if self.simulation.lock().meets(place, Mishap::Private) {
+            return Err(NoResponse::Private);
+        }
         let is_unreachable = !was_kept && self.simulation.lock().meets(place, Mishap::Unreachable);
         if is_unreachable {
             sleep(Duration::from_millis(50)).await;
@@ -114,15 +119,16 @@ impl Destinations {
         };
         let response = self.simulation.call(place, serve).await;
         self.simulation.passing.notify_one();
-        let Some(Answer { status, retry_after, body: text }) = response else {
+        let Some(Answer { status, retry_after, body: text, is_cut }) = response else {
             return Err(NoResponse::Broken { was_kept });
         };
         self.answered(place, over, status);
         let mut response = Response::builder().status(status);
-        if let Some(seconds) = retry_after {
-            response = response.header("retry-after", seconds);
+        if let Some(wait) = retry_after {
+            response = response.header("retry-after", wait);
         }
-        response.body(body(text)).map_err(|_| NoResponse::Connect)
+        let body = if is_cut { cut(text) } else { body(text) };
+        response.body(body).map_err(|_| NoResponse::Connect)
     }
 
     /// S3 is always well: `object_store` has chance of its own, which nothing can repeat, between two tries.
@@ -143,30 +149,64 @@ fn body(bytes: impl Into<Bytes>) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>>
     Full::new(bytes.into()).map_err(never).boxed()
 }
 
+/// The first half of a body, and then nothing more.
+fn cut(text: String) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>> {
+    let (half, _) = text.split_at(text.len() / 2);
+    let frames = [Ok(Frame::data(Bytes::from(half.to_owned()))), Err("the connection is gone".into())];
+    StreamBody::new(stream::iter(frames)).boxed()
+}
+
 struct Answer {
     status: u16,
-    retry_after: Option<u64>,
-    body: &'static str,
+    /// In either form.
+    retry_after: Option<String>,
+    body: String,
+    is_cut: bool,
 }
 
 impl Answer {
-    fn of(status: u16, body: &'static str) -> Self {
-        Answer { status, retry_after: None, body }
+    fn of(status: u16, body: &str) -> Self {
+        Answer { status, retry_after: None, body: body.to_owned(), is_cut: false }
+    }
+
+    /// An answer of somebody who has done what was asked.
+    fn taken(body: &str, mishap: Option<Mishap>) -> Self {
+        Answer { is_cut: mishap == Some(Mishap::AnswerCut), ..Answer::of(200, body) }
     }
 }
 
 impl State {
-    /// What both destinations answer when something is wrong with them.
-    fn refusal(&mut self, mishap: Option<Mishap>) -> Option<Answer> {
-        match mishap? {
-            Mishap::Refused => Some(Answer::of([500, 502, 503, 408][self.rng.usize(..4)], "no")),
+    /// What a destination answers when something is wrong with it.
+    fn refusal(
+        &mut self,
+        events: &[(String, &'static str)],
+        place: Place,
+        mishap: Option<Mishap>,
+    ) -> Option<Answer> {
+        let (mut wait, mut retry_after) = (None, None);
+        let answer = match mishap? {
+            Mishap::Refused => Answer::of([500, 502, 503, 408][self.rng.usize(..4)], "no"),
             Mishap::Throttled => {
-                let retry_after = [Some(1), Some(30), Some(600), Some(5_000), None][self.rng.usize(..5)];
-                Some(Answer { status: 429, retry_after, body: "slow down" })
+                wait = [Some(1), Some(30), Some(600), Some(5_000), None][self.rng.usize(..5)];
+                retry_after = wait.map(|seconds| seconds.to_string());
+                if let (Some(seconds), true) = (wait, self.rng.bool()) {
+                    let until = self.wall() + Duration::from_secs(seconds);
+                    retry_after = Some(httpdate::fmt_http_date(until));
+                    // A date is of whole seconds, and the worker's clock may be ahead.
+                    wait = Some(seconds.saturating_sub(1 + self.scenario.skew.div_ceil(SECOND)));
+                }
+                Answer::of(429, "slow down")
             }
-            Mishap::Unauthorized => Some(Answer::of(401, "who are you?")),
-            _ => None,
-        }
+            Mishap::Unauthorized => Answer::of(401, "who are you?"),
+            Mishap::Misrouted => {
+                // What 404 says at Vero depends on what was asked for.
+                let at_most = if place == Place::Vero { 4 } else { 6 };
+                Answer::of([301, 410, 501, 505, 404, 405][self.rng.usize(..at_most)], "no such thing")
+            }
+            _ => return None,
+        };
+        self.ledger.refused(events, wait, self.now);
+        Some(Answer { retry_after, ..answer })
     }
 
     fn segment(&mut self, request: &Request<Bytes>, mishap: Option<Mishap>) -> (Answer, Vec<String>) {
@@ -180,8 +220,7 @@ impl State {
             .map(|Batch { batch }| batch.into_iter().map(RawValue::get).collect())
             .unwrap_or_default();
         let events = self.ledger.asked(&batch, self.now);
-        if let Some(refusal) = self.refusal(mishap) {
-            self.ledger.refused(&events, refusal.retry_after, self.now);
+        if let Some(refusal) = self.refusal(&events, Place::Segment, mishap) {
             return (refusal, Vec::new());
         }
         let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
@@ -202,7 +241,7 @@ impl State {
             self.passed_on.extend(new.map(|message| (*message).to_owned()));
         }
         self.tell(|| format!("Segment has {}", taken.join(" ")));
-        (Answer::of(200, r#"{"success":true}"#), taken)
+        (Answer::taken(r#"{"success":true}"#, mishap), taken)
     }
 
     fn endpoint(&mut self, request: &Request<Bytes>, mishap: Option<Mishap>) -> (Answer, Vec<String>) {
@@ -215,8 +254,7 @@ impl State {
         let events = self.ledger.asked(&keys.iter().map(String::as_str).collect::<Vec<_>>(), self.now);
         let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
         self.ledger.asked_by(id, &events, &keys, self.now);
-        if let Some(refusal) = self.refusal(mishap) {
-            self.ledger.refused(&events, refusal.retry_after, self.now);
+        if let Some(refusal) = self.refusal(&events, Place::Endpoint, mishap) {
             return (refusal, Vec::new());
         }
         if !self.is_signed(request, &body) {
@@ -228,7 +266,7 @@ impl State {
         }
         let taken = self.ledger.delivered_whole(&events, self.now);
         self.tell(|| format!("The endpoint has {}", taken.join(" ")));
-        (Answer::of(200, "{}"), taken)
+        (Answer::taken("{}", mishap), taken)
     }
 
     /// Whether a request is signed, now and for these bytes, with a secret that the endpoint takes.
@@ -261,8 +299,7 @@ impl State {
         let path = request.uri().path();
         let key = format!("{path} {}", body.replacen(token, "", 1));
         let events = self.ledger.asked(&[&key], self.now);
-        if let Some(refusal) = self.refusal(mishap) {
-            self.ledger.refused(&events, refusal.retry_after, self.now);
+        if let Some(refusal) = self.refusal(&events, Place::Vero, mishap) {
             return (refusal, Vec::new());
         }
         if !self.takes_key(Place::Vero, token) {
@@ -275,6 +312,6 @@ impl State {
         }
         let taken = self.ledger.delivered_whole(&events, self.now);
         self.tell(|| format!("Vero has {} by {path}", taken.join(" ")));
-        (Answer::of(200, r#"{"status":200,"message":"Success."}"#), taken)
+        (Answer::taken(r#"{"status":200,"message":"Success."}"#, mishap), taken)
     }
 }

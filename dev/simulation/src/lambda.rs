@@ -20,11 +20,12 @@ use worker::Worker;
 use crate::bucket::BUCKET;
 use crate::instance::Process;
 use crate::ledger::CRM;
-use crate::scenario::{HOUR, MINUTE, Mishap, Place, SECOND};
+use crate::scenario::{HOUR, MINUTE, Mishap, Mistake, Place, SECOND, WRONG};
 use crate::senders::{SEGMENT_TOKEN, WRITE_KEY, address};
 use crate::services::unpacked;
 use crate::state::{
-    ARCHIVE, DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE, REPLAY_QUEUE, Simulation, State, parameter,
+    ADDRESS_SECRET_PARAMETER, ARCHIVE, BLUEPRINT_PARAMETER, DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE,
+    REPLAY_QUEUE, Simulation, State, parameter,
 };
 
 /// Of the template.
@@ -107,6 +108,11 @@ impl Lambda {
         let queue = |name: &str| format!("http://sqs.test/1/{name}");
         let has_archive = self.simulation.lock().scenario.has_archive;
         let has_endpoint = self.simulation.lock().scenario.endpoint.is_some();
+        let rules = self.simulation.lock().scenario.rules;
+        let mistake = match self.simulation.lock().mistake {
+            Some(Mistake::Variable(which)) => WRONG[which],
+            Some(Mistake::Document) | None => ("EVENT_NAMES", ""),
+        };
         let of_archive = |stream| if has_archive { stream } else { "" };
         let (main, dead, own) = (queue(QUEUE), queue(DEAD_LETTERS), queue(REPLAY_QUEUE));
         Environment::of([
@@ -125,6 +131,8 @@ impl Lambda {
             ("VERO_ENDPOINT", "https://vero.test"),
             ("WEBHOOK_ENDPOINTS", if has_endpoint { CRM } else { "" }),
             ("WEBHOOK_ENDPOINT_SETTINGS_PARAMETER", parameter(Place::Endpoint)),
+            ("BLUEPRINT_PARAMETER", if rules.is_some() { BLUEPRINT_PARAMETER } else { "" }),
+            ("ADDRESS_HASH_SECRET_PARAMETER", ADDRESS_SECRET_PARAMETER),
             ("ARCHIVE_STREAM", of_archive(ARCHIVE)),
             ("DELIVERIES_STREAM", of_archive(DELIVERIES)),
             ("PAUSED_DESTINATIONS", paused),
@@ -132,6 +140,7 @@ impl Lambda {
             ("ARCHIVE_BUCKET", BUCKET),
             ("INGEST_LOG_GROUP", "/aws/lambda/ingest"),
             ("AWS_ENDPOINT_URL_S3", "https://s3.test"),
+            mistake, // the last one of a name holds
         ])
     }
 

@@ -6,20 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use relay_core::archive::{About, row};
+use relay_core::blueprint::Blueprint;
 use relay_core::endpoints::Form;
 use relay_core::envelope::{Envelope, Payload, Source};
 use relay_core::first_party::FirstParty;
 use relay_core::mapping::endpoint::EndpointEvent;
-use relay_core::mapping::segment::messages;
-use relay_core::mapping::vero_track::{
-    Consent, FirstPartySettings, Tags, VeroRequest, from_event, from_webhook,
-};
+use relay_core::mapping::vero_track::{Consent, FirstPartySettings, Tags, VeroRequest, from_event};
 use relay_core::names::Naming;
-use relay_core::rules::{AddressKey, RuledWebhook, WebhookRules};
+use relay_core::rules::{AddressKey, RuledWebhook};
 use relay_core::webhook::Webhook;
 use serde_json::Value;
 
-use crate::scenario::{Clock, MINUTE, Place, SECOND, at_place};
+use crate::scenario::{ADDRESS_SECRET, Clock, MINUTE, Place, SECOND, Scenario, at_place};
 
 /// What the archive got so long ago, requeue finds there: Firehose takes up to five minutes.
 const REQUEUED: u64 = 10 * MINUTE;
@@ -118,6 +116,8 @@ pub struct Ledger {
     has_archive: bool,
     has_endpoint: bool,
     naming: Naming,
+    rules: FirstPartySettings,
+    address_key: AddressKey,
     /// The log of what was applied at Vero of consent: the user, what, when it was received, and by which event.
     consents: BTreeMap<String, Vec<(Consent, i64, String)>>,
 }
@@ -143,8 +143,16 @@ impl Event {
 }
 
 impl Ledger {
-    pub fn new(has_archive: bool, has_endpoint: bool) -> Self {
-        Ledger { has_archive, has_endpoint, ..Ledger::default() }
+    /// The account of a world that has all this.
+    pub fn of(scenario: &Scenario) -> Self {
+        let blueprint = scenario.rules.and_then(|rules| Blueprint::parse(rules).ok()).unwrap_or_default();
+        Ledger {
+            has_archive: scenario.has_archive,
+            has_endpoint: scenario.endpoint.is_some(),
+            rules: FirstPartySettings { blueprint, ..FirstPartySettings::default() },
+            address_key: AddressKey::new(ADDRESS_SECRET),
+            ..Ledger::default()
+        }
     }
 
     pub fn violation(&mut self, now: u64, what: String) {
@@ -182,37 +190,38 @@ impl Ledger {
         let mut event = Event { queued_at: now, received_at, ..Event::default() };
         let Payload::Object(payload) = envelope.payload else { return };
         event.owed.extend(self.has_archive.then_some(ARCHIVE));
+        let rules = self.rules.blueprint.webhooks().clone();
         match envelope.source {
             Source::Vero => {
                 let webhook = Webhook::read(payload, envelope.received_at);
                 self.rows.insert(row(envelope, &About::from(&webhook)));
-                for message in messages(&envelope.id, &webhook, &self.naming).unwrap_or_default() {
+                let ruled = RuledWebhook { envelope, webhook: &webhook };
+                let messages = rules.to_segment(ruled, &self.naming, &self.address_key);
+                for message in messages.unwrap_or_default() {
                     event.owed.insert(SEGMENT);
                     event.messages += 1;
                     self.ours.extend(message_id(&message));
                     self.requests.insert(message, (id.to_owned(), SEGMENT));
                 }
-                let (rules, key) = (WebhookRules::default(), AddressKey::default());
-                let ruled = RuledWebhook { envelope, webhook: &webhook };
-                if let Ok(at_endpoint) = Form::Received.of_webhook(CRM, ruled, &rules, &self.naming, &key) {
+                let at_endpoint =
+                    Form::Received.of_webhook(CRM, ruled, &rules, &self.naming, &self.address_key);
+                if let Ok(at_endpoint) = at_endpoint {
                     self.expect_at_endpoint(&mut event, id, &at_endpoint);
                 }
-                if let Ok(request) = from_webhook(&envelope.id, &webhook, &self.naming) {
+                if let Ok(request) = rules.to_vero(ruled, &self.naming) {
                     event.owed.insert(VERO);
                     self.expect(id, VERO, &request);
                 }
             }
             Source::Segment => {
                 let read = FirstParty::read(payload, envelope.received_at, envelope.through_segment);
-                let settings = FirstPartySettings::default();
                 if read.is_err() {
                     // No event: a dead letter and nothing else.
                     event.owed.clear();
                 }
                 if let Ok(read) = &read {
-                    let (rules, key) = (WebhookRules::default(), AddressKey::default());
-                    let at_endpoint =
-                        Form::Received.of_first_party(CRM, envelope, read, &rules, &self.naming, &key);
+                    let (naming, key) = (&self.naming, &self.address_key);
+                    let at_endpoint = Form::Received.of_first_party(CRM, envelope, read, &rules, naming, key);
                     if let Ok(at_endpoint) = at_endpoint {
                         self.expect_at_endpoint(&mut event, id, &at_endpoint);
                     }
@@ -231,7 +240,7 @@ impl Ledger {
                 }
                 let requests = read
                     .ok()
-                    .and_then(|read| from_event(&envelope.id, &read, &settings, Duration::ZERO).ok());
+                    .and_then(|read| from_event(&envelope.id, &read, &self.rules, Duration::ZERO).ok());
                 if let Some(requests) = requests {
                     if is_ours {
                         self.violation(now, format!("{id} goes from Vero to Segment and back"));

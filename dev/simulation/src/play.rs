@@ -14,7 +14,7 @@ use crate::bucket;
 use crate::checks;
 use crate::lambda::Lambda;
 use crate::logs;
-use crate::scenario::{HOUR, MINUTE, Mishap, Operation, Place, Scenario};
+use crate::scenario::{HOUR, MINUTE, Mishap, Mistake, Operation, Place, Scenario};
 use crate::state::{QUEUE, Simulation, State};
 
 /// After the last trouble everything has settled within this time.
@@ -82,6 +82,10 @@ async fn played(scenario: Scenario, tells: bool) -> Report {
             state.operate(&Operation::Resume);
             lambda.deploy();
         }
+        if state.mistake.is_some() {
+            state.operate(&Operation::Mend);
+            lambda.deploy();
+        }
         state.operate(&Operation::Redrive);
     }
     simulation.queued.notify_one();
@@ -110,7 +114,12 @@ async fn operate(lambda: Rc<Lambda>, operations: Vec<(u64, Operation)>) {
         lambda.simulation.lock().operate(&operation);
         if matches!(
             operation,
-            Operation::Deploy | Operation::RotateToken | Operation::Pause(_) | Operation::Resume
+            Operation::Deploy
+                | Operation::RotateToken
+                | Operation::Pause(_)
+                | Operation::Resume
+                | Operation::Mistake(Mistake::Variable(_))
+                | Operation::Mend
         ) {
             lambda.deploy();
         }

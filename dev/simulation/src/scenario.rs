@@ -17,6 +17,9 @@ pub const HOUR: u64 = 60 * MINUTE;
 /// The operator pauses a destination for no longer.
 const LONGEST_PAUSE: u64 = 4 * HOUR;
 
+/// They see and mend a mistake of their own within this time.
+const LONGEST_MISTAKE: u64 = 30 * MINUTE;
+
 /// Where something goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -56,12 +59,18 @@ pub enum Mishap {
     AnswerLost,
     /// It is done at once, and the answer comes seconds or minutes later.
     AnswerLate,
+    /// It is done, and the answer breaks off in its body.
+    AnswerCut,
     /// The connection was kept, and the other side has closed it.
     Stale,
     /// Some of a batch is refused, or one event for good.
     Partly,
     /// The key is refused.
     Unauthorized,
+    /// Something else answers there: a wrong path, a wrong proxy.
+    Misrouted,
+    /// Its name leads to a private address.
+    Private,
     /// The process ends, at whatever point.
     Dies,
     /// There is no concurrency left.
@@ -89,9 +98,11 @@ const DESTINATION: &[Mishap] = &[
     Slow,
     AnswerLost,
     AnswerLate,
+    AnswerCut,
     Stale,
     Partly,
     Unauthorized,
+    Misrouted,
 ];
 
 /// Which mishaps a place knows; the endpoint's are drawn on their own, where there is one.
@@ -99,7 +110,21 @@ const MISHAPS: [(Place, &[Mishap]); 10] = [
     (Place::Sqs, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Partly]),
     (Place::Queue, &[Twice, NotDeleted]),
     (Place::Ssm, &[Refused, Throttled, Hangs, Breaks]),
-    (Place::Firehose, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Partly]),
+    (
+        Place::Firehose,
+        &[
+            Refused,
+            Throttled,
+            Hangs,
+            Breaks,
+            AnswerLost,
+            AnswerLate,
+            AnswerCut,
+            Partly,
+            Unauthorized,
+            Misrouted,
+        ],
+    ),
     (Place::Segment, DESTINATION),
     (Place::Vero, DESTINATION),
     (Place::Logs, &[Refused, Throttled, Hangs, Breaks]),
@@ -147,6 +172,19 @@ impl fmt::Display for Clock {
     }
 }
 
+/// Documents of rules, each as it stands in `events/`.
+pub const RULES: [&str; 6] = [
+    include_str!("../../../events/rules-clicks-and-bounces-to-vero.json"),
+    include_str!("../../../events/rules-hash-addresses.json"),
+    include_str!("../../../events/rules-no-newsletters-to-segment.json"),
+    include_str!("../../../events/rules-only-consented.json"),
+    include_str!("../../../events/rules-own-property-names.json"),
+    include_str!("../../../events/rules-sample-opens.json"),
+];
+
+/// What addresses are hashed with.
+pub const ADDRESS_SECRET: &str = "a-secret-that-never-changes";
+
 /// What is sent at once.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Send {
@@ -177,6 +215,10 @@ pub enum Operation {
     Deploy,
     Pause(&'static str),
     Resume,
+    /// The configuration is wrong from now on: no new worker can start.
+    Mistake(Mistake),
+    /// It is right again.
+    Mend,
     /// A new key, of Segment or Vero, or a new secret of the endpoint; the old one is good for twenty minutes more.
     RotateKey(Place),
     /// A new token for Vero; ingest takes the old one, too.
@@ -192,6 +234,30 @@ pub enum Operation {
         hours: u64,
         destination: &'static str,
     },
+}
+
+/// Values that a variable cannot have.
+pub const WRONG: [(&str, &str); 11] = [
+    ("EVENT_NAMES", "{"),
+    ("SEGMENT_ENDPOINT", "https://name:password@segment.test"),
+    ("SEGMENT_ENDPOINT", "https://segment.test?region=eu"),
+    ("SEGMENT_ENDPOINT", "http://segment.test"),
+    ("VERO_ENDPOINT", "mailto:vero.test"),
+    ("ARCHIVE_STREAM", "a stream"),
+    ("PAUSED_DESTINATIONS", "everything"),
+    ("WEBHOOK_ENDPOINTS", "crm,billing"),
+    ("WEBHOOK_ENDPOINTS", "C R M"),
+    ("WEBHOOK_ENDPOINT_SETTINGS_PARAMETER", ""),
+    ("ADDRESS_HASH_SECRET_PARAMETER", ""),
+];
+
+/// What the operator gets wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// A variable of [`WRONG`], with a deployment.
+    Variable(usize),
+    /// The document of the rules or of the endpoint, in SSM: workers that run go on by the last one.
+    Document,
 }
 
 /// All that a seed stands for.
@@ -218,6 +284,8 @@ pub struct Scenario {
     pub passes_on: bool,
     /// There is a webhook endpoint, which gets so many events a request.
     pub endpoint: Option<usize>,
+    /// The blueprint, with rules.
+    pub rules: Option<&'static str>,
 }
 
 impl Scenario {
@@ -277,6 +345,8 @@ impl Scenario {
         }
         let endpoint = with_endpoint(seed, end, &mut troubles, &mut operations);
         with_both_down(seed, end, &mut troubles, &mut sends);
+        with_changes_of_mind(seed, end, &mut troubles, &mut sends);
+        with_mistake(seed, end, &mut operations);
         operations.sort_by_key(|(at, _)| *at);
         Scenario {
             seed,
@@ -292,6 +362,7 @@ impl Scenario {
             has_archive: !is_too_much && rng.usize(..5) > 0,
             passes_on: rng.usize(..4) == 0,
             endpoint,
+            rules: rules(seed),
         }
     }
 
@@ -301,6 +372,7 @@ impl Scenario {
             let felt = match operation {
                 Operation::Pause(name) if at_place(name) == felt_at => LONGEST_PAUSE + HOUR,
                 Operation::RotateKey(place) if *place == felt_at => HOUR,
+                Operation::Mistake(_) => LONGEST_MISTAKE + HOUR,
                 Operation::Redrive | Operation::Replay { .. } => HOUR,
                 _ => return false,
             };
@@ -347,8 +419,8 @@ fn with_endpoint(
         return None;
     }
     for _ in 0..rng.usize(0..=2) {
-        let mishap = DESTINATION[rng.usize(..DESTINATION.len())];
-        troubles.push(trouble(&mut rng, Place::Endpoint, mishap, end));
+        let mishap = DESTINATION.get(rng.usize(..=DESTINATION.len())).unwrap_or(&Private);
+        troubles.push(trouble(&mut rng, Place::Endpoint, *mishap, end));
     }
     let at = rng.u64(0..end);
     match rng.usize(..8) {
@@ -389,6 +461,46 @@ fn with_both_down(seed: u64, end: u64, troubles: &mut Vec<Trouble>, sends: &mut 
     sends.sort_by_key(|(at, _)| *at);
 }
 
+/// In some seeds users want messages again and then do not, while neither Vero nor the archive takes everything, so that
+/// one of the two is owed here and the other one there.
+fn with_changes_of_mind(seed: u64, end: u64, troubles: &mut Vec<Trouble>, sends: &mut Vec<(u64, Send)>) {
+    let mut rng = Rng::with_seed(seed ^ 0xc0);
+    if rng.usize(..8) > 0 {
+        return;
+    }
+    let from = rng.u64(0..end - HOUR);
+    let until = from + 20 * MINUTE;
+    for (place, rate) in [(Place::Vero, 0.8), (Place::Firehose, 1.0)] {
+        troubles.push(Trouble { place, mishap: Refused, from, until, rate });
+    }
+    for user in 1_000..1_000 + rng.u32(5..20) {
+        let at = from + rng.u64(MINUTE..3 * MINUTE);
+        sends.push((at, Send::Resubscribe { user }));
+        sends.push((at + rng.u64(1..20) * SECOND, Send::Unsubscribe { user }));
+    }
+    sends.sort_by_key(|(at, _)| *at);
+}
+
+/// In some seeds the operator makes a mistake.
+fn with_mistake(seed: u64, end: u64, operations: &mut Vec<(u64, Operation)>) {
+    let mut rng = Rng::with_seed(seed ^ 0x3157);
+    if rng.usize(..4) == 0 {
+        let mistake = match rng.bool() {
+            true => Mistake::Variable(rng.usize(..WRONG.len())),
+            false => Mistake::Document,
+        };
+        let at = rng.u64(0..end);
+        operations.push((at, Operation::Mistake(mistake)));
+        operations.push(((at + rng.u64(MINUTE..LONGEST_MISTAKE)).min(end), Operation::Mend));
+    }
+}
+
+/// One of the documents in every third seed.
+fn rules(seed: u64) -> Option<&'static str> {
+    let mut rng = Rng::with_seed(seed ^ 0x2e1);
+    (rng.usize(..3) == 0).then(|| RULES[rng.usize(..RULES.len())])
+}
+
 fn trouble(rng: &mut Rng, place: Place, mishap: Mishap, end: u64) -> Trouble {
     // From seconds to the whole day, each length as likely as ten times that.
     let length = rng.u64(5..10) * [1, 10, 100, 1_000, 8_000][rng.usize(..5)] * SECOND;
@@ -402,7 +514,7 @@ fn trouble(rng: &mut Rng, place: Place, mishap: Mishap, end: u64) -> Trouble {
         (_, Dies) => (rate.min(0.6), length),
         (Place::Queue, _) => (rate.min(0.2), length.min(HOUR)),
         (Place::Sqs, AnswerLost | AnswerLate) => (rate, length.min(MINUTE)),
-        (_, AnswerLost | AnswerLate) => (rate, length.min(2 * HOUR)),
+        (_, AnswerLost | AnswerLate | AnswerCut) => (rate, length.min(2 * HOUR)),
         _ => (rate, length),
     };
     Trouble { place, mishap, from, until: (from + length).min(end), rate }

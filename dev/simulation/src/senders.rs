@@ -17,11 +17,13 @@ use crate::state::{EPOCH, QUEUE, State};
 pub const SEGMENT_TOKEN: &str = "a-token-that-opens-the-route-for-segment";
 pub const WRITE_KEY: &str = "a-write-key";
 
-/// What is no event, each with a place for its name: no envelope, one of no event, and one of an event of no known type.
-pub const POISON: [&str; 3] = [
+/// What is no event, each with a place for its name: no envelope, one of no event, one of an event of no known type, and one for a
+/// destination that nobody knows.
+pub const POISON: [&str; 4] = [
     "NAME",
     r#"{"version":1,"id":"NAME","source":"vero","received_at":"2026-11-21T05:04:03.123Z","payload_base64":"bm8="}"#,
     r#"{"version":1,"id":"NAME","source":"segment","received_at":"2026-11-21T05:04:03.123Z","payload":{"type":"what"}}"#,
+    r#"{"version":1,"id":"NAME","source":"vero","received_at":"2026-11-21T05:04:03.123Z","payload":{"type":"sent"},"destinations":["nowhere"]}"#,
 ];
 
 /// The types of webhooks, and one that nobody knows.
@@ -66,13 +68,18 @@ impl Lambda {
             Send::Batch { events, user } => {
                 let events = (0..events).map(|event| {
                     let id = format!("s-{number}-{event}");
+                    let consent = json!({"categoryPreferences": {"marketing": event % 2 == 0}});
                     json!({"type": "track", "event": "Order Completed", "messageId": id,
-                        "userId": format!("u{user}"), "properties": {"order": id}})
+                        "userId": format!("u{user}"), "properties": {"order": id},
+                        "context": {"consent": consent}})
                 });
                 self.sdk(events.collect()).await;
             }
             Send::Tags { user } => {
-                let tags = json!({"Vero": {"tags": {"action": "add", "values": [format!("t-{number}")]}}});
+                let value = format!("t-{number}");
+                // In every eighth the tags are none that Vero could take.
+                let values = if number.is_multiple_of(8) { json!(value) } else { json!([value]) };
+                let tags = json!({"Vero": {"tags": {"action": "add", "values": values}}});
                 self.sdk(vec![json!({"type": "identify", "messageId": format!("t-{number}"),
                     "userId": format!("t{user}"), "traits": {"plan": format!("p-{number}"),
                     "email": format!("t{user}@example.org")}, "integrations": tags})])

@@ -15,7 +15,7 @@ use flate2::read::GzDecoder;
 use harness::{ApiAnswer, AwsModel};
 use relay_core::delivery::MAX_ATTEMPTS;
 use relay_core::envelope::Envelope;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ledger;
 use crate::scenario::{HOUR, Mishap, Place, at_place};
@@ -86,6 +86,8 @@ impl State {
         match mishap {
             Some(Mishap::Refused) => return (AwsModel::refusal(target, false), Vec::new()),
             Some(Mishap::Throttled) => return (AwsModel::refusal(target, true), Vec::new()),
+            Some(Mishap::Unauthorized) => return (refusal("AccessDeniedException"), Vec::new()),
+            Some(Mishap::Misrouted) => return (refusal("ResourceNotFoundException"), Vec::new()),
             _ => (),
         }
         let entries = ["Entries", "Records"].iter().find_map(|key| request[*key].as_array());
@@ -109,6 +111,11 @@ impl State {
             }
             (200, "PutRecordBatch") => self.recorded(request, &refused),
             _ => Vec::new(),
+        };
+        let answer = match mishap {
+            // The SDK reads what is there, and that is nothing.
+            Some(Mishap::AnswerCut) => ApiAnswer { body: json!({}), ..answer },
+            _ => answer,
         };
         (answer, taken)
     }
@@ -138,7 +145,9 @@ impl State {
             });
             match (queue == DEAD_LETTERS, Envelope::parse(body)) {
                 (true, _) => {
-                    self.ledger.letters += usize::from(caller == Place::Worker);
+                    // What nobody knows has no metric.
+                    let is_counted = caller == Place::Worker && !body.contains(r#"["nowhere"]"#);
+                    self.ledger.letters += usize::from(is_counted);
                     self.check_letter(body);
                 }
                 (false, Ok(envelope)) if caller == Place::Worker => self.check_copy(&envelope),
@@ -173,7 +182,8 @@ impl State {
             let now = self.now;
             self.ledger.violation(now, format!("a good event is refused along with a bad one: {body}"));
         }
-        let is_final = matches!(reason, "refused" | "stale_consent") || body.contains("poison-");
+        let is_final =
+            matches!(reason, "refused" | "stale_consent" | "malformed_tags") || body.contains("poison-");
         let is_last = letter["attempt"].as_u64() == Some(MAX_ATTEMPTS.into());
         if !is_final && !is_last {
             let now = self.now;
@@ -211,6 +221,11 @@ impl State {
         let Some(part) = ledger::part(text(&row["destination"])) else { return };
         self.ledger.logged_delivery(id, part, outcome, self.now);
     }
+}
+
+/// An error of the caller's.
+fn refusal(code: &str) -> ApiAnswer {
+    ApiAnswer { status: 400, body: json!({ "__type": code }), query_error: None }
 }
 
 /// The events that messages on their way to SQS are about.

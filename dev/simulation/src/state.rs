@@ -13,7 +13,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
 use crate::ledger::{self, CRM, Ledger};
-use crate::scenario::{Clock, MINUTE, Mishap, Operation, Place, SECOND, Scenario, Trouble};
+use crate::scenario::{
+    ADDRESS_SECRET, Clock, MINUTE, Mishap, Mistake, Operation, Place, SECOND, Scenario, Trouble,
+};
 
 /// When the simulation begins, in milliseconds since 1970.
 pub const EPOCH: u64 = 1_796_040_000_000;
@@ -22,6 +24,8 @@ pub const QUEUE: &str = "relay";
 pub const DEAD_LETTERS: &str = "relay-dead";
 pub const ARCHIVE: &str = "archive";
 pub const DELIVERIES: &str = "deliveries";
+pub const BLUEPRINT_PARAMETER: &str = "/relay/blueprint";
+pub const ADDRESS_SECRET_PARAMETER: &str = "/relay/address-secret";
 /// Continuations of replay.
 pub const REPLAY_QUEUE: &str = "relay-replay";
 
@@ -52,6 +56,8 @@ pub struct State {
     pub known_at_segment: BTreeSet<String>,
     /// The destination that the operator has paused.
     pub paused: &'static str,
+    /// What the operator has got wrong.
+    pub mistake: Option<Mistake>,
     /// How often each mishap has met something.
     pub mishaps: BTreeMap<(Place, Mishap), u64>,
     /// Milliseconds since the simulation began.
@@ -76,21 +82,24 @@ impl Simulation {
             rng: Rng::with_seed(scenario.seed ^ 0x5eed),
             aws,
             bucket: BucketModel::default(),
-            ledger: Ledger::new(scenario.has_archive, scenario.endpoint.is_some()),
+            ledger: Ledger::of(&scenario),
             keys: BTreeMap::new(),
             tokens: vec![token(0)],
             passed_on: Vec::new(),
             known_at_segment: BTreeSet::new(),
             paused: "",
+            mistake: None,
             mishaps: BTreeMap::new(),
             now: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             story: tells.then(Vec::new),
             scenario,
         };
+        state.aws.set_parameter(ADDRESS_SECRET_PARAMETER, ADDRESS_SECRET);
         for place in [Place::Segment, Place::Vero, Place::Endpoint] {
             state.rotate(place, u64::MAX);
         }
+        state.write_documents();
         let (start, state) = (Instant::now(), Mutex::new(state));
         Arc::new(Simulation { start, state, queued: Notify::new(), passing: Notify::new() })
     }
@@ -154,6 +163,11 @@ impl Simulation {
             let _ = answer.send((response, taken));
         });
         let (response, taken) = answered.await.ok()?;
+        // Of whom a success says nothing without the end of its body.
+        let is_unread = mishap == Some(Mishap::AnswerCut) && matches!(place, Place::Vero | Place::Firehose);
+        if is_unread {
+            return Some(response);
+        }
         let part = match place {
             Place::Segment => Some(ledger::SEGMENT),
             Place::Vero => Some(ledger::VERO),
@@ -229,15 +243,27 @@ impl State {
             let secret =
                 format!("whsec_{}", STANDARD.encode(format!("secret-of-the-endpoint-{:04}", keys.len())));
             keys.push((secret, u64::MAX));
-            // The new one and the one before.
-            let secrets: Vec<&String> = keys.iter().rev().take(2).map(|(secret, _)| secret).collect();
-            let max_events = self.scenario.endpoint.unwrap_or(1);
-            self.aws.set_parameter(parameter(place), &endpoint_settings(&secrets, max_events));
+            self.write_documents();
             return;
         }
         let key = format!("key-{place:?}-{}", keys.len()).to_lowercase();
         self.aws.set_parameter(parameter(place), &key);
         keys.push((key, u64::MAX));
+    }
+
+    /// Puts the rules and the endpoint's settings into SSM.
+    fn write_documents(&mut self) {
+        // The new secret and the one before.
+        let secrets = self.keys[&Place::Endpoint].iter().rev().take(2);
+        let secrets: Vec<&String> = secrets.map(|(secret, _)| secret).collect();
+        let settings = endpoint_settings(&secrets, self.scenario.endpoint.unwrap_or(1));
+        let rules = self.scenario.rules.unwrap_or_default();
+        for (parameter, document) in
+            [(parameter(Place::Endpoint), settings.as_str()), (BLUEPRINT_PARAMETER, rules)]
+        {
+            let is_wrong = self.mistake == Some(Mistake::Document);
+            self.aws.set_parameter(parameter, if is_wrong { "{" } else { document });
+        }
     }
 
     pub fn takes_key(&self, place: Place, key: &str) -> bool {
@@ -251,6 +277,14 @@ impl State {
             Operation::Deploy | Operation::Replay { .. } | Operation::Forget { .. } => (),
             Operation::Pause(destination) => self.paused = destination,
             Operation::Resume => self.paused = "",
+            Operation::Mistake(mistake) => {
+                self.mistake = Some(*mistake);
+                self.write_documents();
+            }
+            Operation::Mend => {
+                self.mistake = None;
+                self.write_documents();
+            }
             Operation::RotateToken => self.tokens.push(token(self.tokens.len())),
             Operation::RotateKey(place) => self.rotate(*place, self.now + 20 * MINUTE),
             Operation::Redrive => self.redrive(),
@@ -268,7 +302,9 @@ impl State {
 
 /// The settings of the endpoint.
 pub fn endpoint_settings(secrets: &[&String], max_events: usize) -> String {
-    let crm = json!({"url": "https://endpoint.test/hook", "secrets": secrets, "max_events": max_events});
+    let headers = json!({"x-customer": "a-customer-s-own-key"});
+    let crm = json!({"url": "https://endpoint.test/hook", "secrets": secrets, "max_events": max_events,
+        "headers": headers});
     json!({ CRM: crm }).to_string()
 }
 
