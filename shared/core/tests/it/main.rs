@@ -2,10 +2,11 @@
 //!
 //! - [`samples`]: every event of `events/`, as each destination is sent it: reviewed snapshots.
 //! - [`properties`]: what holds for any input.
-//! - [`rules`]: what rules change of any webhook.
+//! - [`rules`]: what rules change of any webhook. [`endpoints`]: what a webhook endpoint gets.
 //! - [`delivery`]: nothing is lost and nothing is sent twice, whatever the destinations answer.
 
 mod delivery;
+mod endpoints;
 mod properties;
 mod rules;
 mod samples;

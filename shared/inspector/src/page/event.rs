@@ -1,20 +1,20 @@
 //! One event: what came, what was sent, and what became of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use maud::{Markup, html};
-use relay_core::blueprint::Blueprint;
 use relay_core::envelope::Envelope;
 use serde_json::Value;
 
 use super::json::{Before, Side, tree};
 use super::rows::{View, clock, outcome};
+use super::ruled::{Ruled, left_out};
 use super::text::{is_odd, shown};
 use crate::backend::Route;
 use crate::feed::{Event, Exchange, Received};
 use crate::links::{self, Links};
 use crate::model::letter::is_plain;
-use crate::model::mapping::{Rules, requests, rules};
+use crate::model::mapping::requests;
 use crate::model::state::Stack;
 use crate::model::story::{DestinationStory, State};
 use crate::model::time::{At, for_people};
@@ -197,51 +197,6 @@ fn without_payload(envelope: &Value) -> Value {
     envelope
 }
 
-/// What the rules of the blueprint do to a webhook.
-#[derive(Default)]
-struct Ruled {
-    by_part: BTreeMap<String, Rules>,
-    /// Without any rule.
-    plain: Vec<(String, Value)>,
-    /// By the rules, but with its addresses.
-    with_addresses: Vec<(String, Value)>,
-}
-
-impl Ruled {
-    fn of(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> Self {
-        let by_part = rules(envelope, stack, blueprint);
-        if by_part.is_empty() {
-            return Ruled::default();
-        }
-        Ruled {
-            by_part,
-            plain: requests(envelope, stack, &Blueprint::default()),
-            with_addresses: requests(envelope, stack, &blueprint.with_addresses()),
-        }
-    }
-
-    /// What a request of a part would be otherwise.
-    fn before(&self, part: &str, request: &str) -> Before<'_> {
-        let named = |requests: &'_ [(String, Value)]| -> Option<usize> {
-            requests.iter().position(|(name, _)| name == request)
-        };
-        match (self.by_part.get(part), named(&self.plain)) {
-            (Some(rules), Some(at)) => Before::WithoutRules {
-                plain: &self.plain[at].1,
-                with_addresses: named(&self.with_addresses).map(|at| &self.with_addresses[at].1),
-                rules,
-            },
-            _ => Before::Unknown,
-        }
-    }
-}
-
-/// The fields that a request would have had without the rules.
-fn left_out(before: Before<'_>, request: &Value) -> Vec<String> {
-    let Before::WithoutRules { plain, .. } = before else { return Vec::new() };
-    links::fields(plain).into_iter().filter(|pointer| request.pointer(pointer).is_none()).collect()
-}
-
 /// The requests as they are mapped, and below each exchange as it was.
 fn sent(
     part: &DestinationStory,
@@ -383,6 +338,7 @@ mod tests {
     use crate::model::known::Known;
     use crate::model::log_line::LogLine;
     use crate::model::story::Delivery;
+    use relay_core::blueprint::Blueprint;
 
     #[test]
     fn a_copied_command_sends_the_body_and_nothing_else() {

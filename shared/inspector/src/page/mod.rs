@@ -5,6 +5,7 @@ pub(crate) mod event;
 mod json;
 pub(crate) mod numbers;
 pub(crate) mod rows;
+mod ruled;
 pub(crate) mod text;
 
 use maud::{DOCTYPE, Markup, html};
