@@ -69,7 +69,7 @@ impl Form {
             // The endpoint has it as a webhook.
             return Err(Skip::Loop.into());
         }
-        let payload = rules.first_party_at_endpoint(name, envelope, self == Form::Received, key);
+        let payload = rules.first_party_at_endpoint(name, envelope, event, self == Form::Received, key);
         let id = id_of_first_party(envelope, &payload);
         let message = match self {
             Form::Received => received(envelope, &id, &payload),

@@ -11,11 +11,16 @@ use sha2::Sha256;
 
 use super::{AddressPolicy, RuledWebhook};
 use crate::envelope::{Envelope, EventId, Payload};
+use crate::first_party::FirstParty;
 use crate::identity;
-use crate::json::{Json, Object, quote};
+use crate::json::{Json, Kind, Object, quote};
 
 /// What stands for an address within a text that is left out.
 const LEFT_OUT: &str = "[address]";
+
+/// So many addresses that look like none are looked for in every text. An event that has more is not worth the time: each
+/// of its texts with an `@` is hidden as a whole.
+const MAX_ODD: usize = 32;
 
 /// The secret that addresses are hashed with: without one, whoever has a list of addresses could look the hashes up.
 #[derive(Clone, Default)]
@@ -72,13 +77,14 @@ impl<'e> From<RuledWebhook<'e, 'e>> for Subject<'e> {
 }
 
 impl<'e> Subject<'e> {
-    /// Of a first-party event, whose every address stands in its payload as it is.
-    pub fn of_first_party(envelope: &'e Envelope<'_>) -> Self {
+    /// Of a first-party event.
+    pub fn of_first_party(envelope: &'e Envelope<'_>, event: &'e FirstParty<'_>) -> Self {
         let payload = match envelope.payload {
             Payload::Object(payload) => Some(payload),
             Payload::Base64(_) => None,
         };
-        Subject { id: &envelope.id, payload, email: None, message_id: String::new() }
+        let email = event.user.email.as_deref();
+        Subject { id: &envelope.id, payload, email, message_id: String::new() }
     }
 }
 
@@ -91,12 +97,14 @@ pub fn hidden(message: &str, subject: &Subject<'_>, policy: AddressPolicy, key: 
     let mut fields = Object::parse(Json::written(message)).unwrap_or_default();
     let id = quote(subject.id.as_str());
     let is_address = |value: Json<'_>| value.as_str().is_some_and(|text| hider.look(&text) != Look::Clean);
+    let ids = ["userId", "anonymousId"];
+    let addresses: Vec<&str> = ids.into_iter().filter(|id| fields.get(id).is_some_and(is_address)).collect();
+    for name in &addresses {
+        fields.take(&[name]);
+    }
     // Nobody may be left in the place of a user who is known by an address alone: then it is the event itself.
-    for name in ["userId", "anonymousId"] {
-        if fields.get(name).is_some_and(is_address) {
-            fields.take(&[name]);
-            fields.set("anonymousId", Json::written(&id));
-        }
+    if !addresses.is_empty() && ids.iter().all(|id| fields.get(id).is_none_or(|id| id.kind() == Kind::Null)) {
+        fields.set("anonymousId", Json::written(&id));
     }
     for path in [&["context", "traits", "email"][..], &["traits", "email"], &["properties", "sent_to"]] {
         if fields.peek(path).is_some_and(is_address) {
@@ -137,7 +145,7 @@ impl<'h> Hider<'h> {
         }
         known.extend(subject.email.map(str::to_ascii_lowercase));
         let is_odd = |address: &&String| addresses_in(address) != [(0, address.len())];
-        let odd = known.iter().filter(is_odd).cloned().collect();
+        let odd = known.iter().filter(is_odd).take(MAX_ODD + 1).cloned().collect();
         Hider { known, odd, message_id, policy, key }
     }
 
@@ -167,16 +175,20 @@ impl<'h> Hider<'h> {
     }
 
     fn look(&self, text: &str) -> Look {
-        // In a URL it is `%40`, and behind a redirect `%2540`.
-        if !text.contains(['@', '%']) {
+        // In a URL it is `%40`, behind a redirect `%2540`, and in a text of JSON it may be `\u0040`.
+        if !text.contains(['@', '%', '\\']) {
             return Look::Clean;
         }
         let plain = Unescaped::of(text);
+        if !plain.text.contains('@') {
+            return Look::Clean;
+        }
         let whole = plain.text.trim();
         if whole == self.message_id && !self.is_known_in(whole) {
             return Look::Clean;
         }
-        if is_address(whole) || self.known.contains(&whole.to_ascii_lowercase()) {
+        let is_too_odd = self.odd.len() > MAX_ODD;
+        if is_too_odd || is_address(whole) || self.known.contains(&whole.to_ascii_lowercase()) {
             return Look::Address(whole.to_owned());
         }
         let (mut replaced, mut from) = (String::with_capacity(text.len()), 0);
@@ -255,7 +267,8 @@ impl<'a> Iterator for TextsIter<'a> {
     }
 }
 
-/// A text without percent-encoding, twice undone, and where each of its bytes comes from.
+/// A text without percent-encoding and without escapes of JSON, however often that was done, and where each of its bytes
+/// comes from.
 struct Unescaped {
     text: String,
     /// For each byte of `text` the range of the source. Empty: nothing was encoded.
@@ -263,14 +276,20 @@ struct Unescaped {
 }
 
 impl Unescaped {
+    /// Who encodes it more often hides it from everybody.
+    const MOST: usize = 5;
+
     fn of(text: &str) -> Self {
         let mut plain = Unescaped { text: text.to_owned(), sources: Vec::new() };
-        for _ in 0..2 {
-            if !plain.text.contains('%') {
+        for _ in 0..Self::MOST {
+            if !plain.text.contains(['%', '\\']) {
                 break;
             }
             // Bytes that are no text stand for themselves; what is beside them is undone all the same.
             let Some(undone) = plain.undone(false).or_else(|| plain.undone(true)) else { break };
+            if undone.text.len() == plain.text.len() {
+                break;
+            }
             plain = undone;
         }
         plain
@@ -282,11 +301,10 @@ impl Unescaped {
         let (mut text, mut sources) = (Vec::with_capacity(bytes.len()), Vec::with_capacity(bytes.len()));
         let mut at = 0;
         while at < bytes.len() {
-            let digits = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-            let encoded = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-            let encoded = encoded.filter(|byte| byte.is_ascii() || !is_ascii_alone);
-            let length = if encoded.is_some() { 3 } else { 1 };
-            text.push(encoded.unwrap_or(bytes[at]));
+            let (byte, length) = encoded(&bytes[at..])
+                .filter(|(byte, _)| byte.is_ascii() || !is_ascii_alone)
+                .unwrap_or((bytes[at], 1));
+            text.push(byte);
             sources.push(self.source(at, at + length));
             at += length;
         }
@@ -302,29 +320,56 @@ impl Unescaped {
     }
 }
 
-/// Whether a text is an address and no more: a URL with one in it may pass for one.
+/// The byte that the beginning of a text stands for, and how long that beginning is: `%40`, or `\u0040`.
+fn encoded(bytes: &[u8]) -> Option<(u8, usize)> {
+    let begin = [&b"%"[..], b"\\u00"].into_iter().find(|begin| bytes.starts_with(begin))?.len();
+    let digits = bytes.get(begin..begin + 2)?;
+    let digits = str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+    let byte = u8::from_str_radix(digits, 16).ok()?;
+    // A number of Unicode is a byte as long as it is ASCII.
+    (begin == 1 || byte.is_ascii()).then_some((byte, begin + 2))
+}
+
+/// Whether a text is an address and no more. What may stand in one is a lot, so that a URL may pass for one.
 fn is_address(text: &str) -> bool {
-    identity::is_email(text) && !text.contains(['/', '?', '&', '=', ':'])
+    let found = addresses_in(text);
+    let is_url = || text.contains(['?', ':']) || text.starts_with('/') || text.contains("/@");
+    let is_atom = || !text.contains(['<', '>', '(', ')', '[', ']', ',', ';', '"', '\\']);
+    found == [(0, text.len())] || identity::is_email(text) && !is_url() && (found.is_empty() || is_atom())
 }
 
 /// What looks like an address in a text: something before an `@`, and a domain with a dot behind it, or a number in
-/// brackets.
+/// brackets. Before the `@` stand letters, digits and marks (RFC 5322, 3.2.3: atext); in a URL some of these marks end
+/// what is before it.
 fn addresses_in(text: &str) -> Vec<(usize, usize)> {
     const MARKS: &str = "!#$'*+^_~.-";
+    const MARKS_OF_URLS: &str = "&=%{|}`";
+    let is_mark = |c: char| MARKS.contains(c) || MARKS_OF_URLS.contains(c);
     let is_other = |c: char| !c.is_ascii() && !c.is_whitespace();
     let is_local = |c: char| c.is_ascii_alphanumeric() || MARKS.contains(c) || is_other(c);
-    let is_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-') || is_other(c);
+    let is_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || is_other(c);
     let mut found = Vec::new();
+    let (mut seen, mut is_url) = (0, false);
     for (at, _) in text.match_indices('@') {
-        let before = &text[..at];
+        let (before, behind) = (&text[..at], &text[at + 1..]);
+        for c in text[seen..at].chars() {
+            is_url = matches!(c, '/' | '?') || is_url && !c.is_whitespace();
+        }
+        seen = at;
         let quoted = before.strip_suffix('"').and_then(|inner| inner.rfind('"'));
         let start = quoted.unwrap_or_else(|| {
-            let rest = before.trim_end_matches(is_local);
+            let in_url = before.trim_end_matches(is_local).len();
+            let start = match is_url && in_url < at {
+                true => in_url,
+                false => before.trim_end_matches(|c| is_local(c) || is_mark(c)).len(),
+            };
             // An apostrophe before it is no part of it.
-            at - before[rest.len()..].trim_start_matches(|c| MARKS.contains(c)).len()
+            let local = before[start..].trim_start_matches(is_mark).len();
+            if local == 0 { start } else { at - local }
         });
-        let behind = &text[at + 1..];
-        let domain = match behind.strip_prefix('[').and_then(|inner| inner.find(']')) {
+        let in_brackets =
+            behind.strip_prefix('[').and_then(|inner| inner.bytes().take(64).position(|byte| byte == b']'));
+        let domain = match in_brackets {
             Some(length) => &behind[..length + 2],
             None => {
                 let length = behind.find(|c| !is_domain(c)).unwrap_or(behind.len());
@@ -371,21 +416,35 @@ mod tests {
             found(r#"to "ana b"@example.org, bo@[10.0.0.1]"#),
             [r#""ana b"@example.org"#, "bo@[10.0.0.1]"]
         );
-        for none in ["a @ b.c", "@example.org", "a@localhost", "12 @ 3.50", "a@.", ""] {
+        assert_eq!(
+            found("to {tom&jerry@example.org} or ana=@example.org, a%b|c@my_host.example.org"),
+            ["tom&jerry@example.org", "ana=@example.org", "a%b|c@my_host.example.org"]
+        );
+        assert_eq!(found("bounces+1-ana=example.org@em.x.com"), ["bounces+1-ana=example.org@em.x.com"]);
+        assert_eq!(found("x.org/u?a=b@c.org&e=d@e.org f=g@h.org"), ["b@c.org", "d@e.org", "f=g@h.org"]);
+        assert_eq!(found("https://x.org/?e=ana=@c.org"), ["e=ana=@c.org"]);
+        assert_eq!(found("=@example.org"), ["=@example.org"]);
+        for none in ["a @ b.c", "https://x.org/@ana.b", "@example.org", "a@localhost", "12 @ 3.50", "a@.", ""]
+        {
             assert!(found(none).is_empty(), "{none}");
         }
     }
 
     #[test]
-    fn percent_encoding_is_undone_twice_and_nothing_else_is_touched() {
+    fn encodings_are_undone_and_nothing_else_is_touched() {
         let key = AddressKey::new("secret");
         let known = BTreeSet::from(["ana+x@example.org".to_owned()]);
         let (odd, message_id) = (Vec::new(), "");
         let hider = Hider { known, odd, message_id, policy: AddressPolicy::Hash, key: &key };
         let hash = key.hash("ana+x@example.org");
-        for encoded in
-            ["ana+x%40example.org", "ana%2Bx%40example.org", "ana%2bx%2540example%2Eorg", "Ana+x@EXAMPLE.org"]
-        {
+        for encoded in [
+            "ana+x%40example.org",
+            "ana%2Bx%40example.org",
+            "ana%2bx%2540example%2Eorg",
+            "ana+x%25252540example.org",
+            r"ana\u002bx\u0040example.org",
+            "Ana+x@EXAMPLE.org",
+        ] {
             let url = format!("https://x.org/100%/a?b=%C3%A9&e={encoded}&c=%26");
             let expected = format!("https://x.org/100%/a?b=%C3%A9&e={hash}&c=%26");
             assert_eq!(hider.look(&url), Look::Replaced(expected), "{encoded}");
@@ -395,9 +454,62 @@ mod tests {
         let beside = hider.look("?a=%FF&e=ana%2Bx%40example.org");
         assert_eq!(beside, Look::Replaced(format!("?a=%FF&e={hash}")));
         assert_eq!(hider.look("ana%2Bx%40example.org"), Look::Address("ana+x@example.org".to_owned()));
-        for clean in ["100 %", "%", "%4", "%zz@", "a%FF%40b", "@"] {
+        for clean in ["100 %", "%", "%4", "%+4", r"\", r"\u00", r"\u00e9%40", "%zz@", "a%FF%40b", "@"] {
             assert_eq!(hider.look(clean), Look::Clean, "{clean}");
         }
+    }
+
+    #[test]
+    fn a_text_that_is_an_address_and_no_more() {
+        for whole in [
+            "ana@example.org",
+            "tom&jerry@example.org",
+            "tom/jerry@example.org",
+            "bounces+1-ana=example.org@em.x.com",
+            "ana@exa$mple.org",
+            r#""ana b"@example.org"#,
+            "bo@[10.0.0.1]",
+        ] {
+            assert!(is_address(whole), "{whole}");
+        }
+        // What has one within: its hash must be that of the address.
+        for within in [
+            "<ana@example.org>",
+            "rfc822;ana@example.org",
+            "ana@example.org,",
+            "(ana@example.org)",
+            r#"["ana@example.org"]"#,
+            "mailto:ana@example.org",
+            "https://x.org/?e=ana@example.org",
+            "?e=ana@example.org",
+            "/u/ana@example.org",
+        ] {
+            assert!(!is_address(within), "{within}");
+            let [(start, end)] = addresses_in(within)[..] else { panic!("{within}") };
+            assert_eq!(&within[start..end], "ana@example.org");
+        }
+        for none in ["medium.com/@ana.b", "ana@localhost", "@example.org"] {
+            assert!(!is_address(none) && addresses_in(none).is_empty(), "{none}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_too_many_odd_addresses_takes_no_longer() {
+        let odd = |number: usize| format!("{number},@a.b");
+        let texts: Vec<String> = (0..9_000).map(odd).collect();
+        let text = "x@".repeat(64_000);
+        let payload = serde_json::json!({ "texts": texts, "text": text, "plain": "a" }).to_string();
+        let id = EventId::parse("e1").unwrap();
+        let subject = Subject {
+            id: &id,
+            payload: Some(Json::written(&payload)),
+            email: None,
+            message_id: String::new(),
+        };
+        let message = hidden(&payload, &subject, AddressPolicy::Omit, &AddressKey::default());
+        let message: serde_json::Value = serde_json::from_str(&message).unwrap();
+        assert_eq!((&message["text"], &message["plain"]), (&serde_json::Value::Null, &"a".into()));
+        assert!(!message.to_string().contains('@'));
     }
 
     #[test]

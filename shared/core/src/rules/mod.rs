@@ -16,6 +16,7 @@ mod shape;
 
 use crate::delivery::DeliveryOutcome;
 use crate::envelope::{Envelope, Payload};
+use crate::first_party::FirstParty;
 use crate::json::{Json, Object, quote};
 use crate::mapping::segment::{TooLarge, changed_messages, messages};
 use crate::mapping::vero_track::{Skip, VeroRequest, from_webhook};
@@ -174,13 +175,14 @@ impl WebhookRules {
         &self,
         endpoint: &str,
         envelope: &Envelope<'_>,
+        event: &FirstParty<'_>,
         is_within: bool,
         key: &AddressKey,
     ) -> String {
         let payload = envelope.payload.text().to_owned();
         let Some(rules) = self.webhook.get(endpoint) else { return payload };
         let payload = if rules.omit.is_empty() { payload } else { rules.without_fields(payload, is_within) };
-        rules.without_addresses(payload, &Subject::of_first_party(envelope), key)
+        rules.without_addresses(payload, &Subject::of_first_party(envelope, event), key)
     }
 }
 

@@ -119,7 +119,7 @@ pub fn webhook() -> impl Strategy<Value = Map<String, Value>> {
 }
 
 /// Any JSON object, more often than not an event of Segment's spec.
-fn first_party() -> impl Strategy<Value = Map<String, Value>> {
+pub fn first_party() -> impl Strategy<Value = Map<String, Value>> {
     let known = prop::sample::select(
         "userId anonymousId previousId groupId event name category properties traits context integrations messageId \
          timestamp sentAt receivedAt email url segment_message_id library integration consent categoryPreferences \

@@ -13,7 +13,7 @@ use relay_core::rules::{AddressKey, RuledWebhook};
 use relay_core::webhook::Webhook;
 use serde_json::{Map, Value, json};
 
-use crate::properties::{received_at, webhook};
+use crate::properties::{first_party, received_at, webhook};
 
 const MIXED: &str = "Ana.O'Neil+x@Example.ORG";
 
@@ -62,6 +62,43 @@ fn sent_to_endpoint(payload: &str, blueprint: &Blueprint) -> Vec<String> {
     [Form::Received, Form::Segment].into_iter().flat_map(in_form).collect()
 }
 
+/// What the endpoint `own` is sent of a first-party event, in either form.
+fn first_party_at_endpoint(payload: &str, blueprint: &Blueprint) -> Vec<String> {
+    let (rules, key) = (blueprint.webhooks(), AddressKey::new("secret"));
+    let envelope = envelope(payload, Source::Segment);
+    let event = FirstParty::read(serde_json::from_str(payload).unwrap(), received_at(), true);
+    let (Ok(event), false) = (event, payload.contains("vero-relay")) else { return Vec::new() };
+    let sent = [Form::Received, Form::Segment]
+        .map(|form| form.of_first_party("own", &envelope, &event, rules, &naming(), &key).unwrap().messages);
+    sent.concat()
+}
+
+/// Segment and the endpoint `own` get no address.
+fn hiding(policy: &str) -> Blueprint {
+    document(&json!({"segment": {"address": policy}, "webhook": {"own": {"address": policy}}}))
+}
+
+/// None of the addresses of a payload is in a message; the id of a webhook's message looks like one.
+fn has_none_of(message: &str, payload: &Map<String, Value>) -> Result<(), String> {
+    let mut payload = payload.clone();
+    payload.remove("message_id");
+    if let Some(campaign) = payload.get_mut("campaign").and_then(Value::as_object_mut) {
+        campaign.remove("message_id");
+    }
+    let mut all = Vec::new();
+    addresses(&Value::Object(payload), &mut all);
+    let lower = message.to_lowercase();
+    for address in all {
+        // Of a JSON text what its reader reads.
+        let spelled = json!(address).to_string();
+        let spelled = spelled.trim_matches('"');
+        if lower.contains(spelled) || lower.contains(&spelled.replace('@', "%40")) {
+            return Err(format!("{address} is in {message}"));
+        }
+    }
+    Ok(())
+}
+
 /// What both destinations are sent of a webhook, or why they are sent nothing.
 fn sent(
     payload: &str,
@@ -81,7 +118,7 @@ fn addresses(value: &Value, found: &mut Vec<String>) {
         Value::String(text) => {
             let text = text.trim();
             // What has these is a URL, of which a part may be an address.
-            let is_url = text.contains(['/', '?', '&', '=', ':']);
+            let is_url = text.contains(['/', '?', ':']);
             let is_address = |(local, domain): (&str, &str)| {
                 !local.is_empty() && domain.contains('.') && !domain.contains('@')
             };
@@ -126,7 +163,7 @@ proptest! {
     #[test]
     fn no_message_has_an_address_of_the_event(
         webhook in webhook(),
-        local in "[a-zé]{1,6}([.+'_-][a-z]{1,3})?",
+        local in "[a-zé]{1,6}([.+'_&=%{|-][a-z]{1,3}|=)?",
         policy in prop::sample::select(vec!["hash", "omit"]),
     ) {
         let address = format!("{local}@mail.example.org");
@@ -137,33 +174,34 @@ proptest! {
         webhook.insert("link".into(), link.into());
         webhook.insert("only".into(), "https://example.org/?to=bo%2Bx%40example.org".into());
         webhook.insert("event".into(), json!({"name": "n", "data": {"cc": [address, MIXED], "text": format!("to {MIXED}.")}}));
-        let mut all = Vec::new();
-        // The id of a message looks like an address, and is none.
-        let mut looked_at = webhook.clone();
-        looked_at.remove("message_id");
-        if let Some(campaign) = looked_at.get_mut("campaign").and_then(Value::as_object_mut) {
-            campaign.remove("message_id");
-        }
-        addresses(&Value::Object(looked_at), &mut all);
-        let payload = Value::Object(webhook).to_string();
-        let hiding = json!({"address": policy});
-        let blueprint = document(&json!({"segment": hiding, "webhook": {"own": hiding}}));
+        let payload = Value::Object(webhook.clone()).to_string();
+        let blueprint = hiding(policy);
         let to_segment = sent(&payload, &blueprint).0.unwrap();
         for message in to_segment.iter().cloned().chain(sent_to_endpoint(&payload, &blueprint)) {
             let lower = message.to_lowercase();
-            for address in &all {
-                // Of a JSON text what its reader reads.
-                let spelled = json!(address).to_string();
-                let spelled = spelled.trim_matches('"');
-                prop_assert!(!lower.contains(spelled), "{address} is in {message}");
-                prop_assert!(!lower.contains(&spelled.replace('@', "%40")), "{address} is in {message}");
-            }
-            prop_assert!(!lower.contains(&encoded.to_lowercase()) && !lower.contains("bo%2b"), "{message}");
+            prop_assert_eq!(has_none_of(&message, &webhook), Ok(()));
+            prop_assert!(!lower.contains(&encoded.to_lowercase()) && !lower.contains("bo%2b"), "{}", message);
         }
         for message in to_segment {
             let message: Value = serde_json::from_str(&message).unwrap();
             let names_somebody = ["userId", "anonymousId"].iter().any(|key| message[key].is_string());
             prop_assert!(names_somebody && message["messageId"].is_string(), "{message}");
+        }
+    }
+
+    #[test]
+    fn no_endpoint_gets_an_address_of_a_first_party_event(
+        event in first_party(),
+        address in "[A-Za-zé]{1,6}([.+'_&=/{|-][a-z]{1,3})?@[a-z]{1,3}\\.org",
+        place in prop::sample::select(vec!["userId", "anonymousId", "previousId", "email", "x"]),
+        policy in prop::sample::select(vec!["hash", "omit"]),
+    ) {
+        let mut event = event;
+        event.insert(place.to_owned(), address.clone().into());
+        event.insert("context".into(), json!({"traits": {"email": address, "name": format!("<{address}>")}}));
+        let payload = Value::Object(event.clone()).to_string();
+        for message in first_party_at_endpoint(&payload, &hiding(policy)) {
+            prop_assert_eq!(has_none_of(&message, &event), Ok(()));
         }
     }
 
@@ -382,6 +420,53 @@ fn deep_nesting_and_odd_ids_hide_addresses_too() {
         &document(&json!({"segment": {"address": "hash"}})),
     );
     assert!(to_segment.unwrap()[0].contains(r#""email_id":"2019.1@veromail.com""#));
+}
+
+#[test]
+fn no_sample_shows_an_address_where_rules_hide_them() {
+    for policy in ["hash", "omit"] {
+        let blueprint = hiding(policy);
+        insta::glob!("../../../../events", "{vero,segment}-*.json", |path| {
+            let payload = std::fs::read_to_string(path).unwrap();
+            let fields: Map<String, Value> = serde_json::from_str(&payload).unwrap();
+            let messages = match path.file_name().unwrap().to_str().unwrap().starts_with("vero-") {
+                true => {
+                    [sent(&payload, &blueprint).0.unwrap(), sent_to_endpoint(&payload, &blueprint)].concat()
+                }
+                false => first_party_at_endpoint(&payload, &blueprint),
+            };
+            for message in messages {
+                assert_eq!(has_none_of(&message, &fields), Ok(()), "{policy}: {}", path.display());
+            }
+        });
+    }
+}
+
+#[test]
+fn a_user_known_by_an_address_keeps_the_id_of_the_device() {
+    let sent = |ids: Value| -> Value {
+        let mut event = json!({"type": "track", "event": "E"});
+        event.as_object_mut().unwrap().extend(ids.as_object().unwrap().clone());
+        serde_json::from_str(&first_party_at_endpoint(&event.to_string(), &hiding("omit"))[1]).unwrap()
+    };
+    let ana = "ana@example.org";
+    assert_eq!(sent(json!({"userId": ana, "anonymousId": "d1"}))["anonymousId"], "d1");
+    assert_eq!(sent(json!({"userId": ana, "anonymousId": null}))["anonymousId"], "e1");
+    let both = sent(json!({"userId": "u", "anonymousId": ana}));
+    assert_eq!((&both["userId"], both.get("anonymousId")), (&json!("u"), None));
+    assert_eq!(sent(json!({"anonymousId": ana}))["anonymousId"], "e1");
+}
+
+#[test]
+fn a_first_party_address_of_any_form_has_the_hash_of_the_whole() {
+    let key = AddressKey::new("secret");
+    for address in ["tom&jerry@example.org", "r/d@example.org", "a?b@example.org", "Ana=@Example.org"] {
+        let event = json!({"type": "identify", "userId": "u", "traits": {"email": address, "note": format!("({address})")}});
+        let message: Value =
+            serde_json::from_str(&first_party_at_endpoint(&event.to_string(), &hiding("hash"))[1]).unwrap();
+        let hash = key.hash(address);
+        assert_eq!(message["traits"], json!({"email": hash, "note": format!("({hash})")}), "{address}");
+    }
 }
 
 #[test]
