@@ -25,8 +25,9 @@ pub async fn in_halves<'b, T, F: Future<Output = DeliveryOutcome>>(
 ) -> (Vec<DeliveryOutcome>, Option<DeliveryError>) {
     let mut outcomes = vec![DeliveryOutcome::NotStarted; events.len()];
     let mut refusal: Option<DeliveryError> = None;
-    let mut todo: Vec<Range<usize>> = std::iter::once(0..events.len()).collect();
-    while let Some(part) = todo.pop() {
+    // With each part whether the destination may have taken it as a part of a larger one.
+    let mut todo: Vec<(Range<usize>, bool)> = vec![(0..events.len(), false)];
+    while let Some((part, maybe_taken)) = todo.pop() {
         let outcome = match &refusal {
             Some(_) if context.requests() >= MAX_SEARCH_CALLS => DeliveryOutcome::NotStarted,
             _ => send(&events[part.clone()]).await,
@@ -40,10 +41,14 @@ pub async fn in_halves<'b, T, F: Future<Output = DeliveryOutcome>>(
             ) => DeliveryOutcome::Retry(refusal.clone()),
             (DeliveryOutcome::Rejected(error), _) if part.len() > 1 => {
                 let middle = part.start + part.len() / 2;
-                todo.extend([middle..part.end, part.start..middle]);
+                let maybe_taken = maybe_taken || error.maybe_taken;
+                todo.extend([middle..part.end, part.start..middle].map(|half| (half, maybe_taken)));
                 context.note(&error);
                 refusal.get_or_insert(error);
                 continue;
+            }
+            (DeliveryOutcome::Accepted { maybe_doubled, at }, _) => {
+                DeliveryOutcome::Accepted { maybe_doubled: maybe_doubled || maybe_taken, at }
             }
             (outcome, _) => outcome,
         };

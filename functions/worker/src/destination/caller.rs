@@ -78,6 +78,7 @@ impl Caller {
                     }
                     return DeliveryOutcome::Misconfigured(with_earlier(error));
                 }
+                DeliveryOutcome::Rejected(error) => return DeliveryOutcome::Rejected(with_earlier(error)),
                 DeliveryOutcome::Retry(error) => error,
                 decided => return decided,
             };
@@ -99,7 +100,10 @@ impl Caller {
         if health.breaker.peek(now) == Admission::Paused {
             let last = health.last.clone().unwrap_or_else(|| DeliveryError::new("breaker_open"));
             let held_back = Some("breaker");
-            return Some(DeliveryOutcome::Retry(DeliveryError { maybe_taken: false, held_back, ..last }));
+            // What the destination asked for began with its response, and not with this event.
+            let retry_after = last.retry_after.map(|_| health.breaker.remaining(now));
+            let error = DeliveryError { maybe_taken: false, held_back, retry_after, ..last };
+            return Some(DeliveryOutcome::Retry(error));
         }
         context.is_over().or_else(|| {
             health.breaker.admit(now);

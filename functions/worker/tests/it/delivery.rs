@@ -230,6 +230,20 @@ async fn a_destination_that_hangs_delays_nothing_at_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_breaker_holds_back_waits_for_what_is_left_of_the_pause() {
+    let setup = setup().await;
+    setup.segment.behave(Behaviour::status(503).with_header("retry-after", "200"), When::always());
+    for number in 0..3 {
+        setup.deliver(&[owed(&format!("e{number}"), &["segment"])]).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    setup.deliver(&[owed("late", &["segment"])]).await;
+    let copy = setup.queue.messages().pop().unwrap();
+    assert!((190..=198).contains(&copy.delay.as_secs()), "{:?}", copy.delay);
+    assert_eq!(setup.segment.count(), 3, "the breaker is open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_refusal_holds_nobody_for_more_than_ten_seconds() {
     let setup = setup().await;
     let slow_no = Behaviour::status(401).after(Duration::from_secs(2));

@@ -134,6 +134,19 @@ async fn batches_keep_to_both_limits_and_a_bad_event_goes_alone() {
     assert_eq!((counts["WebhookAccepted"], counts["WebhookDead"]), (6, 1));
 }
 
+/// The endpoint may have stored the batch at the first try, and refuses it as a whole at the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_refused_batch_that_it_may_have_count_as_doubled() {
+    let setup = with_endpoint(json!({"max_events": 2})).await;
+    let both = |body: &Value| body.as_array().is_some_and(|events| events.len() == 2);
+    setup.endpoint.behave(Behaviour::answer(409, "known"), When::always().body(both));
+    setup.endpoint.behave(Behaviour::status(503), When::first(1));
+    setup.deliver(&[sent("e1"), sent("e2")]).await;
+    assert_eq!(setup.endpoint.count(), 4);
+    let counts = setup.counts();
+    assert_eq!((counts["WebhookAccepted"], counts["WebhookMaybeDoubled"]), (2, 2));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_down_holds_up_no_other_and_gets_the_same_later() {
     let (testbed, other) = (Testbed::start().await.unwrap(), Receiver::start().await.unwrap());

@@ -52,6 +52,13 @@ impl Breaker {
         }
     }
 
+    /// How much of a pause is left; nothing where there is none.
+    pub fn remaining(&self, now: SystemTime) -> Duration {
+        let Some(pause) = &self.pause else { return Duration::ZERO };
+        let passed = now.duration_since(pause.since).unwrap_or(pause.lasts);
+        pause.lasts.saturating_sub(passed)
+    }
+
     /// Admits a call or not. Of several calls at once only one is the trial; should it never report back, the
     /// next is admitted after another pause of the same length.
     pub fn admit(&mut self, now: SystemTime) -> Admission {
@@ -98,6 +105,11 @@ mod tests {
         }
         (0..3).for_each(|_| breaker.failed(now, None));
         assert_eq!(breaker.admit(now + Duration::from_millis(9_999)), Admission::Paused);
+        assert_eq!(breaker.remaining(now + Duration::from_millis(9_999)), Duration::from_millis(1));
+        assert_eq!(breaker.remaining(now + Duration::from_secs(11)), Duration::ZERO);
+        // A clock that was set back ends the pause.
+        assert_eq!(breaker.remaining(now - Duration::from_secs(1)), Duration::ZERO);
+        assert_eq!(Breaker::default().remaining(now), Duration::ZERO);
         assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Trial);
         breaker.succeeded();
         assert_eq!(breaker.admit(now), Admission::Open);

@@ -156,6 +156,14 @@ impl<'a> Object<'a> {
             .collect()
     }
 
+    /// Takes all fields of a key but the one that counts.
+    pub fn keep_last(&mut self, key: &str) {
+        if let Some(last) = self.find(key) {
+            let mut at = 0..;
+            self.fields.retain(|field| at.next() == Some(last) || field.key != key);
+        }
+    }
+
     /// What nobody took, as JSON text with the original spelling; `None` when nothing is left.
     pub fn rest(&self) -> Option<String> {
         if self.fields.is_empty() {
@@ -200,6 +208,14 @@ mod tests {
         assert_eq!(object.rest().unwrap(), r#"{"c":{}}"#);
         object.take(&["c"]);
         assert_eq!(object.rest(), None);
+    }
+
+    #[test]
+    fn of_equal_keys_the_one_that_counts_can_be_kept_alone() {
+        let mut object = Object::parse(raw(r#"{"a":1,"b":2,"a":{"c":3},"d":4}"#)).unwrap();
+        object.keep_last("a");
+        object.keep_last("none");
+        assert_eq!(object.rest().unwrap(), r#"{"b":2,"a":{"c":3},"d":4}"#);
     }
 
     #[test]

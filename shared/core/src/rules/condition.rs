@@ -80,10 +80,15 @@ impl Path {
     }
 
     pub fn take_from(&self, object: &mut Object<'_>) {
-        // All of equal keys.
-        if let Some((key, parents)) = self.keys().split_last()
-            && let Some(parent) = object.open(parents)
-        {
+        let keys = self.keys();
+        let Some((key, parents)) = keys.split_last() else { return };
+        // All of equal keys, and on the way all but the one that counts.
+        for depth in 0..parents.len() {
+            if let Some(parent) = object.open(&parents[..depth]) {
+                parent.keep_last(parents[depth]);
+            }
+        }
+        if let Some(parent) = object.open(parents) {
             parent.take_all(|name, _| name == *key);
         }
     }

@@ -162,6 +162,10 @@ impl WebhookRules {
         let message = match Object::parse(Json::written(&message)) {
             Some(mut fields) if rules.changes(rule, event) => {
                 rules.change(rule, event, &mut fields, "payload");
+                // A receiver finds it there, also when nothing of it is left.
+                if fields.open(&["payload"]).is_none_or(|payload| payload.rest().is_none()) {
+                    fields.set("payload", Json::written("{}"));
+                }
                 fields.rest().unwrap_or_default()
             }
             _ => message,

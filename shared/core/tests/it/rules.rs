@@ -556,12 +556,27 @@ fn an_endpoint_has_rules_of_its_own() {
     assert_eq!((&received["id"], &received["source"]), (&json!("e1"), &json!("vero")));
     let message: Value = serde_json::from_str(in_segment_s_form).unwrap();
     assert_eq!((&message["event"], &message["properties"]), (&json!("Read"), &json!({"team": "growth"})));
+    let nothing_left =
+        document(&json!({"webhook": {"own": {"default": {"properties": {"pick": ["none"]}}}}}));
+    let bare: Value = serde_json::from_str(&sent_to_endpoint(&text, &nothing_left)[0]).unwrap();
+    assert_eq!(bare["payload"], json!({}));
     // Of a first-party event no rule but `omit` and `address` holds.
     let first_party: Value = serde_json::from_str(first_party).unwrap();
     let without_ip = json!({"type": "opened", "to": 2, "campaign": {"id": 5, "sent_to": "a@example.org"}});
     assert_eq!(first_party["payload"], without_ip);
     assert_eq!(*raw, text);
     assert_eq!(sent_to_endpoint(r#"{"type":"sent"}"#, &blueprint).len(), 2, "no webhook");
+}
+
+#[test]
+fn what_never_goes_does_not_go_by_a_second_key_of_the_same_name() {
+    let omits =
+        document(&json!({"webhook": {"own": {"omit": ["/payload/context/page/ip", "/context/page/ip"]}}}));
+    let payload = r#"{"type":"track","event":"E","userId":"u",
+        "context":{"page":{"ip":"1.2.3.4"}},"context":{"page":{"ip":"1.2.3.4"},"page":{"a":1}}}"#;
+    for message in first_party_at_endpoint(payload, &omits) {
+        assert!(!message.contains("1.2.3.4") && message.contains(r#""page":{"a":1}"#), "{message}");
+    }
 }
 
 #[test]
