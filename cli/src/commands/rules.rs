@@ -9,8 +9,9 @@ use anstyle::Style;
 use relay_core::blueprint::Blueprint;
 use relay_core::endpoints::{Endpoints, Reach};
 use relay_core::envelope::Envelope;
+use relay_core::first_party::CallType;
 use relay_core::timestamp::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Done;
 use super::documents::{Place, read, stack};
@@ -89,10 +90,16 @@ pub(super) async fn try_on_archive(cloud: &Cloud, console: Console, options: &Ru
          and received_at >= '{from}' and received_at < '{to}' order by _sequence limit {}",
         &from[..10],
         &to[..10],
-        options.limit
+        u64::from(options.limit) + 1
     );
     let found = console.wait("Athena runs the query", cloud.query(&stack, &sql)).await?;
-    let events = found.rows.iter().filter_map(|row| {
+    let limit = options.limit as usize;
+    if found.rows.len() > limit {
+        console.say_unless_json(format!(
+            "More than {limit} events came in that time. Try them all with --limit."
+        ));
+    }
+    let events = found.rows.iter().take(limit).filter_map(|row| {
         let cell = |column| found.cell(row, column);
         let (id, kind) = (cell("id")?, cell("type").unwrap_or("an event"));
         let envelope = envelope(id, cell("source")?, cell("received_at")?, cell("payload")?);
@@ -126,8 +133,7 @@ fn envelope(id: &str, source: &str, received_at: &str, payload: &str) -> String 
 fn of_file(file: &PathBuf) -> Result<(String, String), Error> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let text = fs::read_to_string(file).map_err(|error| Error::Io(name.clone(), error))?;
-    // As the samples are named: what is not from Segment is a webhook.
-    let source = if name.starts_with("segment-") { "segment" } else { "vero" };
+    let source = if is_first_party(&name, &text) { "segment" } else { "vero" };
     // A share of events takes another id for each.
     let id: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
     let envelope = envelope(&id, source, RECEIVED_AT, &text);
@@ -135,6 +141,12 @@ fn of_file(file: &PathBuf) -> Result<(String, String), Error> {
         Ok(_) => Ok((name, envelope)),
         Err(_) => Err(Error::Refused(format!("{name} is no JSON object"))),
     }
+}
+
+/// As the samples are named; of another file its `type` decides.
+fn is_first_party(name: &str, payload: &str) -> bool {
+    let kind = || CallType::named(serde_json::from_str::<Value>(payload).ok()?["type"].as_str()?);
+    name.starts_with("segment-") || !name.starts_with("vero-") && kind().is_some()
 }
 
 fn show(console: Console, events: &[(String, String)], trial: &Trial<'_>) -> Done {
@@ -219,4 +231,22 @@ pub(super) async fn set(cloud: &Cloud, console: Console, file: &Path) -> Done {
             .say(format!("{} it has rules for {name}, an endpoint that is not on", styled(YELLOW, "odd:")));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_by_its_name_or_its_type_what_it_is() {
+        for (name, payload, expected) in [
+            ("segment-track.json", "{}", true),
+            ("vero-sent.json", r#"{"type":"track"}"#, false),
+            ("mine.json", r#"{"type":"track"}"#, true),
+            ("mine.json", r#"{"type":"opened"}"#, false),
+            ("mine.json", "{}", false),
+        ] {
+            assert_eq!(is_first_party(name, payload), expected, "{name} {payload}");
+        }
+    }
 }

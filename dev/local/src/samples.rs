@@ -11,7 +11,7 @@ use relay_core::envelope::Envelope;
 use relay_core::timestamp::Timestamp;
 use serde_json::{Value, json};
 
-use crate::journal::Destination;
+use crate::journal::{Delivery, Destination};
 use crate::project::Project;
 use crate::stack::{ENDPOINT, Stack};
 
@@ -200,11 +200,16 @@ fn complaints(stack: &Stack, posted: &Posted) -> Vec<String> {
         Some(format!("{name}: {destination} received {taken} of {expected}{refused} (webhook {id})"))
     };
     let mut complaints: Vec<String> = stack.watched.iter().copied().filter_map(of).collect();
-    // The address of a sample, which rules may have hidden from Segment.
-    let address = posted.sample.webhook["user"]["email"].as_str().filter(|_| stack.hides_addresses());
+    // The addresses of a sample, which rules may have hidden from Segment.
+    let addresses = ["/user/email", "/campaign/sent_to"].map(|path| posted.sample.webhook.pointer(path));
+    let addresses = addresses.into_iter().flatten().filter_map(Value::as_str).map(str::to_lowercase);
+    let addresses: Vec<String> = addresses.filter(|_| stack.hides_addresses()).collect();
+    let shows_one = |delivery: &&Delivery| {
+        let message = delivery.message.to_string().to_lowercase();
+        addresses.iter().any(|address| message.contains(address))
+    };
     let to_segment = deliveries.iter().filter(|delivery| delivery.destination == Destination::Segment);
-    let shown =
-        to_segment.filter(|one| address.is_some_and(|address| one.message.to_string().contains(address)));
+    let shown = to_segment.filter(shows_one);
     complaints.extend(shown.map(|_| format!("{name}: segment received its address (webhook {id})")));
     complaints
 }

@@ -12,7 +12,8 @@ use crate::document::{self, DocumentError};
 use crate::first_party::{RESUBSCRIBE, UNSUBSCRIBE};
 use crate::identity::is_too_long;
 use crate::names::normalised;
-use crate::rules::WebhookRules;
+
+use crate::rules::{AfterRules, WebhookRules};
 
 /// The property of every event that holds the sender's own id of it.
 pub const MESSAGE_ID: &str = "segment_message_id";
@@ -183,10 +184,10 @@ impl Blueprint {
         &self.webhooks
     }
 
-    /// The same document, but with every address kept.
+    /// The same document without one of the fields that hold after whichever rule.
     #[must_use]
-    pub fn with_addresses(&self) -> Self {
-        Blueprint { webhooks: self.webhooks.with_addresses(), ..self.clone() }
+    pub fn without(&self, field: AfterRules) -> Self {
+        Blueprint { webhooks: self.webhooks.without(field), ..self.clone() }
     }
 
     /// What is odd about the document, but no mistake: rules that are never reached, and types that nobody documents.
@@ -330,6 +331,21 @@ mod tests {
     }
 
     #[test]
+    fn a_default_that_is_never_reached_is_told() {
+        let odd = |segment: &str| {
+            let document = format!(r#"{{"version":2,"webhooks":{{"segment":{segment}}}}}"#);
+            let oddities = Blueprint::parse(&document).unwrap().oddities();
+            oddities.iter().map(|odd| format!("{} {}", odd.path, odd.problem)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            odd(r#"{"rules":[{"when":{"type":"sent"}},{"send":false}],"default":{"rename":"A"}}"#),
+            ["webhooks.segment.default is never reached: rules[1] takes all webhooks"]
+        );
+        assert!(odd(r#"{"rules":[{"send":false}],"default":{}}"#).is_empty());
+        assert!(odd(r#"{"rules":[{"when":{"type":"sent"}}],"default":{"send":false}}"#).is_empty());
+    }
+
+    #[test]
     fn rules_that_are_never_reached_are_told() {
         let rules = r#"[{"when":{"type":["sent","opened"]}},{"when":{"type":"opened","channel":"sms"}},
             {"when":{"user_id":{"prefix":"a"}}},{"when":{"user_id":["ab","ac"]}},{"when":{"user_id":["ab","b"]}},
@@ -418,7 +434,7 @@ mod tests {
             (&segment(r#""default":{"properties":[]}"#), "webhooks.segment.default.properties", "no object"),
             (
                 &rule(r#""when":{"/campaign/cost":1.5}"#),
-                "(a place whose name is not shown)",
+                "webhooks.segment.rules[0].when./campaign/cost",
                 "a whole number",
             ),
             (&rule(r#""sned":false"#), "webhooks.segment.rules[0].sned", "expected one of `when`, `send`"),
@@ -427,7 +443,12 @@ mod tests {
                 "webhooks.segment.rules[0].when.chanel",
                 "expected one of `type`",
             ),
-            (&rule(r#""when":{"/":"sms"}"#), "(a place whose name is not shown)", "expected a path"),
+            (&rule(r#""when":{"/":"sms"}"#), "webhooks.segment.rules[0].when./", "expected a path"),
+            (
+                &rule(r#""when":{"/event/data/ana@example.org":1.5}"#),
+                "(a place whose name is not shown)",
+                "a whole number",
+            ),
             (&rule(r#""when":{"channel":[]}"#), "webhooks.segment.rules[0].when.channel", "expected a text"),
             (
                 &rule(r#""when":{"channel":{"suffix":"s"}}"#),

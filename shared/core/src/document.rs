@@ -21,7 +21,8 @@ pub struct DocumentError {
 impl DocumentError {
     /// A mistake at this path.
     pub fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
-        let is_plain = |c: char| c.is_alphanumeric() || " _.-[]?:".contains(c);
+        // No `@`, and no `%`, which may stand for one.
+        let is_plain = |c: char| c.is_alphanumeric() || " _.-[]?:/~$()'&+!,".contains(c);
         let (path, problem) = (path.into(), problem.into());
         let path =
             if path.chars().all(is_plain) { path } else { "(a place whose name is not shown)".to_owned() };

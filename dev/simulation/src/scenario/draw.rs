@@ -116,7 +116,7 @@ impl Scenario {
         let endpoint = with_endpoint(seed, end, &mut troubles, &mut operations);
         with_both_down(seed, end, &mut troubles, &mut sends);
         with_changes_of_mind(seed, end, &mut troubles, &mut sends);
-        with_mistake(seed, end, &mut operations);
+        with_mistake(seed, end, &mut operations, &mut sends);
         operations.sort_by_key(|(at, _)| *at);
         Scenario {
             seed,
@@ -211,8 +211,8 @@ fn with_changes_of_mind(seed: u64, end: u64, troubles: &mut Vec<Trouble>, sends:
     sends.sort_by_key(|(at, _)| *at);
 }
 
-/// In some seeds the operator makes a mistake.
-fn with_mistake(seed: u64, end: u64, operations: &mut Vec<(u64, Operation)>) {
+/// In some seeds the operator makes a mistake, and webhooks come before it is seen, so that workers go on.
+fn with_mistake(seed: u64, end: u64, operations: &mut Vec<(u64, Operation)>, sends: &mut Vec<(u64, Send)>) {
     let mut rng = Rng::with_seed(seed ^ 0x3157);
     if rng.usize(..4) == 0 {
         let mistake = match rng.bool() {
@@ -222,6 +222,11 @@ fn with_mistake(seed: u64, end: u64, operations: &mut Vec<(u64, Operation)>) {
         let at = rng.u64(0..end);
         operations.push((at, Operation::Mistake(mistake)));
         operations.push(((at + rng.u64(MINUTE..LONGEST_MISTAKE)).min(end), Operation::Mend));
+        for number in 0..rng.u64(0..12) {
+            let send = Send::Webhook { kind: rng.usize(..TYPES.len()), user: rng.u32(..6) };
+            sends.push(((at + number * 2 * MINUTE).min(end), send));
+        }
+        sends.sort_by_key(|(at, _)| *at);
     }
 }
 

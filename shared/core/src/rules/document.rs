@@ -184,7 +184,7 @@ impl WebhookRules {
     /// Rules that no webhook ever meets, and why.
     fn unreachable(&self) -> Vec<DocumentError> {
         let mut found = Vec::new();
-        for (scope, DestinationRules { rules, .. }) in self.destinations() {
+        for (scope, DestinationRules { rules, default, .. }) in self.destinations() {
             for (later, rule) in rules.iter().enumerate() {
                 if let Some(earlier) = rules[..later].iter().position(|earlier| earlier.takes_all_of(rule)) {
                     found.push(DocumentError::new(
@@ -192,6 +192,14 @@ impl WebhookRules {
                         format!("is never reached: rules[{earlier}] takes all that it is for"),
                     ));
                 }
+            }
+            if let Some(all) = rules.iter().position(|rule| rule.when.is_empty())
+                && *default != Rule::default()
+            {
+                found.push(DocumentError::new(
+                    format!("webhooks.{}.default", scope.name),
+                    format!("is never reached: rules[{all}] takes all webhooks"),
+                ));
             }
         }
         found

@@ -48,6 +48,31 @@ pub struct Holding<'r> {
     pub note: Option<&'r str>,
 }
 
+/// A field of a destination that holds after whichever rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterRules {
+    /// `address`
+    Address,
+    /// `omit`
+    Omit,
+    /// `machine_open`
+    MachineOpen,
+}
+
+impl AfterRules {
+    /// All of them.
+    pub const ALL: [AfterRules; 3] = [AfterRules::Address, AfterRules::Omit, AfterRules::MachineOpen];
+
+    /// As the document names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            AfterRules::Address => "address",
+            AfterRules::Omit => "omit",
+            AfterRules::MachineOpen => "machine_open",
+        }
+    }
+}
+
 impl<'a> RuledWebhook<'_, 'a> {
     fn payload(&self) -> Option<Json<'a>> {
         match self.envelope.payload {
@@ -106,11 +131,16 @@ impl WebhookRules {
         }))
     }
 
+    /// The part of the document for a destination, named as envelopes name it: `webhooks.segment`; `None`: there is none.
+    pub fn scope(&self, destination: &str) -> Option<String> {
+        let name = destination.replace(':', ".");
+        self.named(&name).map(|_| format!("webhooks.{name}"))
+    }
+
     /// What of the document holds for a webhook at a destination, named as envelopes name it; `None`: nothing.
     pub fn holding(&self, destination: &str, event: RuledWebhook<'_, '_>) -> Option<Holding<'_>> {
-        let name = destination.replace(':', ".");
-        let rules = self.named(&name)?;
-        let destination = format!("webhooks.{name}");
+        let rules = self.named(&destination.replace(':', "."))?;
+        let destination = self.scope(destination)?;
         let (rule, path) = match rules.rule_for(event) {
             Some(place) => (&rules.rules[place], format!("{destination}.rules[{place}]")),
             None => (&rules.default, format!("{destination}.default")),
@@ -118,12 +148,16 @@ impl WebhookRules {
         Some(Holding { destination, rule: path, note: rule.note.as_deref() })
     }
 
-    /// The same rules, but with every address kept.
+    /// The same rules without one of the fields that hold after whichever rule.
     #[must_use]
-    pub fn with_addresses(&self) -> Self {
+    pub fn without(&self, field: AfterRules) -> Self {
         let mut rules = self.clone();
         let all = rules.segment.iter_mut().chain(&mut rules.vero_track).chain(rules.webhook.values_mut());
-        all.for_each(|destination| destination.address = AddressPolicy::Keep);
+        all.for_each(|destination| match field {
+            AfterRules::Address => destination.address = AddressPolicy::Keep,
+            AfterRules::Omit => destination.omit.clear(),
+            AfterRules::MachineOpen => destination.machine_open = false,
+        });
         rules
     }
 

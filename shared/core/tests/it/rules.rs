@@ -392,6 +392,13 @@ fn an_open_by_a_machine_says_so() {
         message["properties"]["machine_open"] == true
     };
     assert!(hinted("opened", "Mozilla/5.0"));
+    let gmail = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 \
+                 Safari/537.36 Edge/12.246 Mozilla/5.0";
+    assert!(hinted("opened", gmail));
+    assert!(!hinted(
+        "opened",
+        "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
+    ));
     assert!(!hinted("clicked", "Mozilla/5.0"));
     assert!(!hinted("opened", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15"));
 }

@@ -159,14 +159,21 @@ pub struct Rules {
     pub rule: String,
 }
 
-/// What of the blueprint holds for a webhook, by the parts that have rules; nothing of a first-party event.
+/// What of the rules for webhooks holds for an event, by the parts that have rules. For a first-party event no rule does at
+/// endpoints, but what holds after them.
 pub fn rules(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> BTreeMap<String, Rules> {
-    let (Payload::Object(payload), Source::Vero) = (envelope.payload, envelope.source) else {
-        return BTreeMap::new();
-    };
+    let Payload::Object(payload) = envelope.payload else { return BTreeMap::new() };
+    let named = endpoints(stack, [blueprint]).into_iter().map(|name| ENDPOINTS.endpoint(&name));
+    if envelope.source == Source::Segment {
+        let with_rules = named.filter(|part| blueprint.webhooks().scope(part).is_some());
+        let of_part = |part: String| {
+            let destination = blueprint.webhooks().scope(&part).unwrap_or_default();
+            (part, Rules { rule: destination.clone(), destination })
+        };
+        return with_rules.map(of_part).collect();
+    }
     let webhook = Webhook::read(payload, envelope.received_at);
     let event = RuledWebhook { envelope, webhook: &webhook };
-    let named = endpoints(stack, [blueprint]).into_iter().map(|name| ENDPOINTS.endpoint(&name));
     let parts = ["segment", "vero_track"].map(str::to_owned).into_iter().chain(named);
     let of_parts = parts.filter_map(|part| {
         let Holding { destination, rule, note } = blueprint.webhooks().holding(&part, event)?;
@@ -211,7 +218,8 @@ impl Trial<'_> {
     pub fn changes(&self, envelope: &Envelope<'_>) -> BTreeMap<String, Vec<String>> {
         let mut old = self.map(envelope, self.before);
         let new = self.map(envelope, self.after);
-        let compared = new.into_iter().map(|(part, new)| {
+        let mut compared = BTreeMap::new();
+        for (part, new) in new {
             let changes = match (old.remove(&part), new) {
                 (Some(Mapping::None(before)), Mapping::None(after)) if before == after => Vec::new(),
                 (_, Mapping::None(why)) => vec![why],
@@ -233,9 +241,14 @@ impl Trial<'_> {
                     lines
                 }
             };
-            (part, changes)
-        });
-        compared.collect()
+            compared.insert(part, changes);
+        }
+        // Of an event that is not sent at all there are no tags either.
+        for (part, old) in old {
+            let had_any = matches!(old, Mapping::Requests(_));
+            compared.insert(part, if had_any { vec!["nothing any more".to_owned()] } else { Vec::new() });
+        }
+        compared
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::json::{Before, Side, tree};
 use super::rows::{View, clock, outcome};
-use super::ruled::{Ruled, left_out};
+use super::ruled::{Ruled, RuledRequest};
 use super::text::{is_odd, shown};
 use crate::backend::Route;
 use crate::feed::{Event, Exchange, Received};
@@ -211,15 +211,19 @@ fn sent(
         @for (place, request) in part.requests.iter().enumerate() {
             @let name = format!("{}/{place}", part.name);
             h4 { (shown(part.mapped_to.get(place).map_or("request", String::as_str))) }
-            @if let Some(before) = renamed(&name, request, unnamed) {
-                p.hint { (if is_webhook { "EventNames" } else { "The blueprint" }) " renames it; otherwise it is " b { (shown(&before)) } }
+            @let own = unnamed.iter().find(|(own, _)| *own == name).map(|(_, body)| body);
+            @let by_rules = ruled.request(&part.name, &name);
+            @if let Some((author, before)) = renamed(request, by_rules, own, is_webhook) {
+                p.hint { (shown(&author)) " renames it; otherwise it is " b { (shown(&before)) } }
             }
-            @let first_party = unnamed.iter().find(|(own, _)| !is_webhook && *own == name);
-            @let before = first_party.map_or(ruled.before(&part.name, &name), |(_, body)| Before::WithoutBlueprint(body));
-            @let left_out = left_out(before, request);
+            @let before = match (by_rules, own.filter(|_| !is_webhook)) {
+                (Some(ruled), _) => Before::WithoutRules(ruled),
+                (None, Some(body)) => Before::WithoutBlueprint(body),
+                (None, None) => Before::Unknown,
+            };
             (tree(request, &Side::Sent { request: &name, links, before }))
-            @if let (Some(rules), false) = (ruled.by_part.get(&part.name), left_out.is_empty()) {
-                p.hint { "Left out by " (shown(&rules.rule)) ": " (shown(&left_out.join(", "))) }
+            @for (author, fields) in by_rules.map(|ruled| ruled.left_out(request)).into_iter().flatten() {
+                p.hint { "Left out by " (shown(&author)) ": " (shown(&fields.join(", "))) }
             }
         }
         @if let Some(rules) = ruled.by_part.get(&part.name).filter(|_| BY_RULES.iter().any(|reason| is_kept_back(part, reason))) {
@@ -251,12 +255,24 @@ fn is_kept_back(part: &DestinationStory, reason: &str) -> bool {
         || part.mapped_to.iter().any(|words| words.strip_prefix("nothing: ") == Some(reason))
 }
 
-/// The name that an event would have without settings, if that is another one.
-fn renamed(name: &str, request: &Value, unnamed: &[(String, Value)]) -> Option<String> {
-    let (_, before) = unnamed.iter().find(|(own, _)| own == name)?;
-    let of =
-        |request: &Value| request["event"].as_str().or(request["event_name"].as_str()).map(str::to_owned);
-    of(before).filter(|before| Some(before) != of(request).as_ref())
+/// Who gave an event another name, and which one it would have otherwise. `unnamed` is the request without any setting.
+fn renamed(
+    request: &Value,
+    by_rules: Option<RuledRequest<'_>>,
+    unnamed: Option<&Value>,
+    is_webhook: bool,
+) -> Option<(String, String)> {
+    let field = ["event", "event_name"].into_iter().find(|field| request[*field].is_string())?;
+    let other =
+        |before: &Value| before[field].as_str().filter(|name| request[field] != *name).map(str::to_owned);
+    if let Some(ruled) = by_rules
+        && let Some(before) = other(ruled.plain)
+    {
+        let author = ruled.author(&format!("/{field}"), Some(&request[field]))?;
+        return Some((author, before));
+    }
+    let author = if is_webhook { "EventNames" } else { "The blueprint" };
+    Some((author.to_owned(), other(unnamed?)?))
 }
 
 /// The part that a request is of: tags go to Vero Track, too.
@@ -430,7 +446,9 @@ mod tests {
             true
         });
         let page = whole(&feed.event("e1").unwrap(), &view).into_string();
-        assert!(page.contains("The blueprint renames it; otherwise it is <b><bdi>Product Viewed</bdi></b>"));
+        assert!(page.contains(
+            "<bdi>The blueprint</bdi> renames it; otherwise it is <b><bdi>Product Viewed</bdi></b>"
+        ));
         let notes: Vec<&str> =
             page.split("data-path=").filter(|leaf| leaf.contains("renamed by the blueprint")).collect();
         assert!(notes.len() == 1 && notes[0].contains("data/product_url"), "{notes:?}");
@@ -492,6 +510,51 @@ mod tests {
         ));
         assert!(page(true).contains("Kept back by <bdi>webhooks.vero_track.default</bdi>"));
         assert!(!page(false).contains("webhooks.segment"), "nothing of an event that may not be shown");
+    }
+
+    /// The page of an event that goes by a blueprint to Segment and to an endpoint.
+    fn ruled(source: &str, payload: &str, document: &str) -> String {
+        let envelope = format!(
+            r#"{{"version":1,"id":"e1","source":"{source}","through_segment":true,"received_at":"2026-11-21T05:04:03.123Z","payload":{payload}}}"#
+        );
+        let on = [("SegmentWriteKeyParameter", "/s"), ("WebhookEndpoints", "crm")];
+        let parameters = on.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let stack = Stack { parameters, ..Stack::default() };
+        let feed = crate::feed::Feed::default();
+        feed.change("e1", |event| {
+            event.evidence.envelope = Some(envelope);
+            event.evidence.blueprint = Blueprint::parse(document).unwrap();
+            true
+        });
+        let view = View { stack: &stack, now: At::from_ms(0), shows_addresses: true, is_workbench: false };
+        whole(&feed.event("e1").unwrap(), &view).into_string()
+    }
+
+    #[test]
+    fn what_holds_after_the_rules_is_told_from_them() {
+        let opened =
+            r#"{"type":"opened","user_agent":"Mozilla/5.0","user":{"id":1,"email":"a@example.org"}}"#;
+        let document = r#"{"version":2,"webhooks":{"segment":{"omit":["/context/userAgent"],"address":"omit",
+            "machine_open":true,"default":{"rename":"Mail Read"}}}}"#;
+        let page = ruled("vero", opened, document);
+        for told in [
+            "<bdi>webhooks.segment.default</bdi> renames it; otherwise it is <b><bdi>Email Opened</bdi></b>",
+            "Left out by <bdi>webhooks.segment.omit</bdi>: <bdi>/context/userAgent</bdi>",
+            "Left out by <bdi>webhooks.segment.address</bdi>: <bdi>/context/traits/email</bdi>",
+            "by webhooks.segment.machine_open",
+        ] {
+            assert!(page.contains(told), "{told}: {page}");
+        }
+        // At an endpoint no rule holds for a first-party event, but what comes after them.
+        let track = r#"{"type":"track","event":"E","userId":"u","a":1,"properties":{"to":"a@example.org"}}"#;
+        let document =
+            r#"{"version":2,"webhooks":{"webhook":{"crm":{"omit":["/payload/a"],"address":"hash"}}}}"#;
+        let page = ruled("segment", track, document);
+        assert!(
+            page.contains("Left out by <bdi>webhooks.webhook.crm.omit</bdi>: <bdi>/payload/a</bdi>"),
+            "{page}"
+        );
+        assert!(page.contains("by webhooks.webhook.crm.address"), "{page}");
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::ruled::RuledRequest;
 use super::text::{plain, shown};
 use crate::links::{Links, escaped};
-use crate::model::mapping::Rules;
 
 /// So many fields are shown at once.
 const FIELDS: usize = 3_000;
@@ -26,12 +26,8 @@ pub(crate) enum Before<'a> {
     Unknown,
     /// Of a first-party event: without a blueprint.
     WithoutBlueprint(&'a Value),
-    /// Of a webhook: without the rules, and by the rules but with its addresses.
-    WithoutRules {
-        plain: &'a Value,
-        with_addresses: Option<&'a Value>,
-        rules: &'a Rules,
-    },
+    /// Of what rules for webhooks hold for.
+    WithoutRules(RuledRequest<'a>),
 }
 
 impl Before<'_> {
@@ -42,14 +38,8 @@ impl Before<'_> {
             Before::WithoutBlueprint(before) => {
                 before.pointer(pointer).is_none().then(|| "renamed by the blueprint".to_owned())
             }
-            Before::WithoutRules { plain, .. } if plain.pointer(pointer) == Some(value) => None,
-            Before::WithoutRules { plain, with_addresses, rules } => {
-                let is_address =
-                    with_addresses.is_some_and(|kept| kept.pointer(pointer) == plain.pointer(pointer));
-                Some(match is_address {
-                    true => format!("by {}.address", rules.destination),
-                    false => format!("by {}", rules.rule),
-                })
+            Before::WithoutRules(ruled) => {
+                ruled.author(pointer, Some(value)).map(|author| format!("by {author}"))
             }
         }
     }

@@ -1,24 +1,37 @@
-//! What an event's requests would be without the rules.
+//! What an event's requests would be without the rules, and so who changed a field.
 
 use std::collections::BTreeMap;
 
 use relay_core::blueprint::Blueprint;
 use relay_core::envelope::Envelope;
+use relay_core::rules::AfterRules;
 use serde_json::Value;
 
-use super::json::Before;
 use crate::links;
 use crate::model::mapping::{Rules, requests, rules};
 use crate::model::state::Stack;
 
-/// What the rules of the blueprint do to a webhook.
+/// An event's requests, each with its name.
+type Requests = Vec<(String, Value)>;
+
+/// What the rules of the blueprint do to an event.
 #[derive(Default)]
 pub(super) struct Ruled {
     pub(super) by_part: BTreeMap<String, Rules>,
     /// Without any rule.
-    plain: Vec<(String, Value)>,
-    /// By the rules, but with its addresses.
-    with_addresses: Vec<(String, Value)>,
+    plain: Requests,
+    /// By the rules, but without one of the fields that hold after them.
+    without: Vec<(AfterRules, Requests)>,
+}
+
+/// One request, of which the rules may have changed something.
+#[derive(Clone, Copy)]
+pub(crate) struct RuledRequest<'r> {
+    ruled: &'r Ruled,
+    name: &'r str,
+    rules: &'r Rules,
+    /// What it would be without any rule.
+    pub(super) plain: &'r Value,
 }
 
 impl Ruled {
@@ -27,31 +40,49 @@ impl Ruled {
         if by_part.is_empty() {
             return Ruled::default();
         }
-        Ruled {
-            by_part,
-            plain: requests(envelope, stack, &Blueprint::default()),
-            with_addresses: requests(envelope, stack, &blueprint.with_addresses()),
-        }
+        let without = |field| (field, requests(envelope, stack, &blueprint.without(field)));
+        let plain = requests(envelope, stack, &Blueprint::default());
+        Ruled { by_part, plain, without: AfterRules::ALL.map(without).into() }
     }
 
-    /// What a request of a part would be otherwise.
-    pub(super) fn before(&self, part: &str, request: &str) -> Before<'_> {
-        let named = |requests: &'_ [(String, Value)]| -> Option<usize> {
-            requests.iter().position(|(name, _)| name == request)
-        };
-        match (self.by_part.get(part), named(&self.plain)) {
-            (Some(rules), Some(at)) => Before::WithoutRules {
-                plain: &self.plain[at].1,
-                with_addresses: named(&self.with_addresses).map(|at| &self.with_addresses[at].1),
-                rules,
-            },
-            _ => Before::Unknown,
-        }
+    /// A request of a part that has rules.
+    pub(super) fn request<'r>(&'r self, part: &str, name: &'r str) -> Option<RuledRequest<'r>> {
+        let (rules, plain) = (self.by_part.get(part)?, named(&self.plain, name)?);
+        Some(RuledRequest { ruled: self, name, rules, plain })
     }
 }
 
-/// The fields that a request would have had without the rules.
-pub(super) fn left_out(before: Before<'_>, request: &Value) -> Vec<String> {
-    let Before::WithoutRules { plain, .. } = before else { return Vec::new() };
-    links::fields(plain).into_iter().filter(|pointer| request.pointer(pointer).is_none()).collect()
+impl RuledRequest<'_> {
+    /// Who changed a field to this value, or left it out: what of the document would have to go for it to be as before.
+    pub(super) fn author(self, pointer: &str, value: Option<&Value>) -> Option<String> {
+        let plain = self.plain.pointer(pointer);
+        if plain == value {
+            return None;
+        }
+        let restores = |requests: &Requests| {
+            named(requests, self.name).is_some_and(|request| request.pointer(pointer) == plain)
+        };
+        let field = self.ruled.without.iter().find(|(_, requests)| restores(requests));
+        Some(match field {
+            Some((field, _)) => format!("{}.{}", self.rules.destination, field.name()),
+            None => self.rules.rule.clone(),
+        })
+    }
+
+    /// The fields that it would have had without the rules, by who left them out.
+    pub(super) fn left_out(self, request: &Value) -> BTreeMap<String, Vec<String>> {
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for pointer in links::fields(self.plain) {
+            if request.pointer(&pointer).is_none()
+                && let Some(author) = self.author(&pointer, None)
+            {
+                all.entry(author).or_default().push(pointer);
+            }
+        }
+        all
+    }
+}
+
+fn named<'r>(requests: &'r Requests, name: &str) -> Option<&'r Value> {
+    requests.iter().find(|(own, _)| own == name).map(|(_, request)| request)
 }
