@@ -156,6 +156,13 @@ fn cut(text: String) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>> {
     StreamBody::new(stream::iter(frames)).boxed()
 }
 
+/// A request in Segment's form.
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    batch: Vec<&'a RawValue>,
+}
+
 struct Answer {
     status: u16,
     /// In either form.
@@ -210,11 +217,6 @@ impl State {
     }
 
     fn segment(&mut self, request: &Request<Bytes>, mishap: Option<Mishap>) -> (Answer, Vec<String>) {
-        #[derive(Deserialize)]
-        struct Batch<'a> {
-            #[serde(borrow)]
-            batch: Vec<&'a RawValue>,
-        }
         let body = unpacked(request.body());
         let batch: Vec<&str> = serde_json::from_str(&body)
             .map(|Batch { batch }| batch.into_iter().map(RawValue::get).collect())
@@ -246,8 +248,10 @@ impl State {
 
     fn endpoint(&mut self, request: &Request<Bytes>, mishap: Option<Mishap>) -> (Answer, Vec<String>) {
         let body = String::from_utf8_lossy(request.body());
+        // A list, a batch in Segment's form, or one event.
         let list: Result<Vec<&RawValue>, _> = serde_json::from_str(&body);
-        let keys: Vec<String> = match &list {
+        let batch = || serde_json::from_str(&body).map(|Batch { batch }| batch);
+        let keys: Vec<String> = match list.or_else(|_| batch()) {
             Ok(list) => list.iter().map(|event| endpoint_key(event.get())).collect(),
             Err(_) => vec![endpoint_key(&body)],
         };
@@ -283,7 +287,7 @@ impl State {
         let secrets = self.keys.get(&Place::Endpoint).into_iter().flatten();
         let valid = secrets.filter(|(_, until)| self.now < *until).map(|(secret, _)| secret);
         let expected = valid.filter_map(|secret| {
-            let endpoints = Endpoints::parse(&endpoint_settings(&[secret], 1), Reach::Public).ok()?;
+            let endpoints = Endpoints::parse(&endpoint_settings(&[secret], None), Reach::Public).ok()?;
             Some(endpoints.get(CRM)?.signed(id, seconds, body)[2].1.clone())
         });
         expected.into_iter().any(|expected| signatures.split(' ').any(|one| one == expected))

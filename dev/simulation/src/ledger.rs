@@ -7,6 +7,7 @@ mod owed;
 use std::collections::{BTreeMap, BTreeSet};
 
 use relay_core::blueprint::Blueprint;
+use relay_core::endpoints::Form;
 use relay_core::envelope::Envelope;
 use relay_core::mapping::vero_track::{Consent, FirstPartySettings};
 use relay_core::names::Naming;
@@ -53,8 +54,8 @@ pub struct Event {
     waits: BTreeMap<&'static str, u64>,
     /// The parts of which the delivery log tells what became of it.
     pub logged: BTreeSet<&'static str>,
-    /// Messages that Segment gets of it, at once.
-    messages: usize,
+    /// How many messages a part gets of it, at once.
+    messages: BTreeMap<&'static str, usize>,
     /// A worker has seen it together with a later withdrawal.
     is_withdrawn: bool,
 }
@@ -110,7 +111,7 @@ pub struct Ledger {
     pub logged: BTreeSet<String>,
     /// Whether there is an archive.
     has_archive: bool,
-    has_endpoint: bool,
+    endpoint: Option<Form>,
     naming: Naming,
     rules: FirstPartySettings,
     address_key: AddressKey,
@@ -144,7 +145,7 @@ impl Ledger {
         let blueprint = scenario.rules.and_then(|rules| Blueprint::parse(rules).ok()).unwrap_or_default();
         Ledger {
             has_archive: scenario.has_archive,
-            has_endpoint: scenario.endpoint.is_some(),
+            endpoint: scenario.endpoint.map(|endpoint| endpoint.form),
             rules: FirstPartySettings { blueprint, ..FirstPartySettings::default() },
             address_key: AddressKey::new(ADDRESS_SECRET),
             ..Ledger::default()

@@ -5,6 +5,8 @@ mod draw;
 
 use std::fmt;
 
+use relay_core::endpoints::Form;
+
 use crate::ledger::ENDPOINT;
 
 pub const SECOND: u64 = 1_000;
@@ -123,14 +125,17 @@ impl fmt::Display for Clock {
     }
 }
 
-/// Documents of rules, each as it stands in `events/`.
-pub const RULES: [&str; 6] = [
+/// Documents of rules: some of `events/`, and two for the endpoint.
+pub const RULES: [&str; 8] = [
     include_str!("../../../events/rules-clicks-and-bounces-to-vero.json"),
     include_str!("../../../events/rules-hash-addresses.json"),
     include_str!("../../../events/rules-no-newsletters-to-segment.json"),
     include_str!("../../../events/rules-only-consented.json"),
     include_str!("../../../events/rules-own-property-names.json"),
     include_str!("../../../events/rules-sample-opens.json"),
+    r#"{"version":2,"webhooks":{"webhook":{"crm":{"address":"hash","omit":["/payload/context"],
+        "rules":[{"when":{"type":"sent"},"send":false}],"default":{"rename":"Mail","properties":{"set":{"team":"a"}}}}}}}"#,
+    r#"{"version":2,"webhooks":{"webhook":{"crm":{"address":"omit","default":{"sample":0.5}}}}}"#,
 ];
 
 /// What addresses are hashed with.
@@ -211,6 +216,14 @@ pub enum Mistake {
     Document,
 }
 
+/// What a webhook endpoint gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Endpoint {
+    /// In a request, at most.
+    pub max_events: usize,
+    pub form: Form,
+}
+
 /// All that a seed stands for.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -233,8 +246,8 @@ pub struct Scenario {
     pub has_archive: bool,
     /// Segment passes on to this relay whatever it gets from it.
     pub passes_on: bool,
-    /// There is a webhook endpoint, which gets so many events a request.
-    pub endpoint: Option<usize>,
+    /// There is a webhook endpoint.
+    pub endpoint: Option<Endpoint>,
     /// The blueprint, with rules.
     pub rules: Option<&'static str>,
 }

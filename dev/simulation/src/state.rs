@@ -8,13 +8,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use harness::{AwsModel, BucketModel, QueueSettings};
+use relay_core::endpoints::Form;
 use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
 use crate::ledger::{self, CRM, Ledger};
 use crate::scenario::{
-    ADDRESS_SECRET, Clock, MINUTE, Mishap, Mistake, Operation, Place, SECOND, Scenario, Trouble,
+    ADDRESS_SECRET, Clock, Endpoint, MINUTE, Mishap, Mistake, Operation, Place, SECOND, Scenario, Trouble,
 };
 
 /// When the simulation begins, in milliseconds since 1970.
@@ -256,7 +257,7 @@ impl State {
         // The new secret and the one before.
         let secrets = self.keys[&Place::Endpoint].iter().rev().take(2);
         let secrets: Vec<&String> = secrets.map(|(secret, _)| secret).collect();
-        let settings = endpoint_settings(&secrets, self.scenario.endpoint.unwrap_or(1));
+        let settings = endpoint_settings(&secrets, self.scenario.endpoint);
         let rules = self.scenario.rules.unwrap_or_default();
         for (parameter, document) in
             [(parameter(Place::Endpoint), settings.as_str()), (BLUEPRINT_PARAMETER, rules)]
@@ -301,10 +302,12 @@ impl State {
 }
 
 /// The settings of the endpoint.
-pub fn endpoint_settings(secrets: &[&String], max_events: usize) -> String {
+pub fn endpoint_settings(secrets: &[&String], endpoint: Option<Endpoint>) -> String {
+    let Endpoint { max_events, form } = endpoint.unwrap_or(Endpoint { max_events: 1, form: Form::Received });
+    let payload = if form == Form::Segment { "segment" } else { "received" };
     let headers = json!({"x-customer": "a-customer-s-own-key"});
     let crm = json!({"url": "https://endpoint.test/hook", "secrets": secrets, "max_events": max_events,
-        "headers": headers});
+        "payload": payload, "headers": headers});
     json!({ CRM: crm }).to_string()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use relay_core::mapping::vero_track::Consent;
 
-use super::{ARCHIVE, Ledger, SEGMENT, VERO};
+use super::{ARCHIVE, Ledger, VERO};
 use crate::scenario::{MINUTE, SECOND};
 use crate::state::EPOCH;
 
@@ -78,8 +78,8 @@ impl Ledger {
             *counts.entry(event).or_default() += 1;
         }
         for ((id, part), count) in &counts {
-            let messages = self.events.get(id).map_or(1, |event| event.messages);
-            let messages = if *part == SEGMENT { messages.max(1) } else { 1 };
+            let messages =
+                self.events.get(id).and_then(|event| event.messages.get(part)).copied().unwrap_or(1);
             if !count.is_multiple_of(messages) {
                 self.violation(now, format!("{part} gets {count} of {messages} messages of {id}"));
             }

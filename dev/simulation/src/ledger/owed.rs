@@ -30,13 +30,13 @@ impl Ledger {
                 let messages = rules.to_segment(ruled, &self.naming, &self.address_key);
                 for message in messages.unwrap_or_default() {
                     event.owed.insert(SEGMENT);
-                    event.messages += 1;
+                    *event.messages.entry(SEGMENT).or_default() += 1;
                     self.ours.extend(message_id(&message));
                     self.requests.insert(message, (id.to_owned(), SEGMENT));
                 }
-                let at_endpoint =
-                    Form::Received.of_webhook(CRM, ruled, &rules, &self.naming, &self.address_key);
-                if let Ok(at_endpoint) = at_endpoint {
+                let of_webhook =
+                    |form: Form| form.of_webhook(CRM, ruled, &rules, &self.naming, &self.address_key).ok();
+                if let Some(at_endpoint) = self.endpoint.and_then(of_webhook) {
                     self.expect_at_endpoint(&mut event, id, &at_endpoint);
                 }
                 if let Ok(request) = rules.to_vero(ruled, &self.naming) {
@@ -52,8 +52,9 @@ impl Ledger {
                 }
                 if let Ok(read) = &read {
                     let (naming, key) = (&self.naming, &self.address_key);
-                    let at_endpoint = Form::Received.of_first_party(CRM, envelope, read, &rules, naming, key);
-                    if let Ok(at_endpoint) = at_endpoint {
+                    let of_event =
+                        |form: Form| form.of_first_party(CRM, envelope, read, &rules, naming, key).ok();
+                    if let Some(at_endpoint) = self.endpoint.and_then(of_event) {
                         self.expect_at_endpoint(&mut event, id, &at_endpoint);
                     }
                 }
@@ -91,11 +92,10 @@ impl Ledger {
     }
 
     fn expect_at_endpoint(&mut self, event: &mut Event, id: &str, at_endpoint: &EndpointEvent) {
-        if self.has_endpoint {
-            event.owed.insert(ENDPOINT);
-            let keys = at_endpoint.messages.iter().map(|message| endpoint_key(message));
-            self.requests.extend(keys.map(|key| (key, (id.to_owned(), ENDPOINT))));
-        }
+        event.owed.insert(ENDPOINT);
+        event.messages.insert(ENDPOINT, at_endpoint.messages.len());
+        let keys = at_endpoint.messages.iter().map(|message| endpoint_key(message));
+        self.requests.extend(keys.map(|key| (key, (id.to_owned(), ENDPOINT))));
     }
 
     fn expect(&mut self, id: &str, part: &'static str, request: &VeroRequest) {

@@ -4,11 +4,12 @@
 //! that are always all on hide each other.
 
 use fastrand::Rng;
+use relay_core::endpoints::Form;
 
 use super::Mishap::*;
 use super::{
-    HOUR, LONGEST_MISTAKE, LONGEST_PAUSE, MINUTE, Mishap, Mistake, Operation, Place, RULES, SECOND, Scenario,
-    Send, Trouble, WRONG,
+    Endpoint, HOUR, LONGEST_MISTAKE, LONGEST_PAUSE, MINUTE, Mishap, Mistake, Operation, Place, RULES, SECOND,
+    Scenario, Send, Trouble, WRONG,
 };
 use crate::ledger::ENDPOINT;
 use crate::senders::{POISON, TYPES};
@@ -143,7 +144,7 @@ fn with_endpoint(
     end: u64,
     troubles: &mut Vec<Trouble>,
     operations: &mut Vec<(u64, Operation)>,
-) -> Option<usize> {
+) -> Option<Endpoint> {
     let mut rng = Rng::with_seed(seed ^ 0xe4d);
     if rng.bool() {
         return None;
@@ -165,7 +166,8 @@ fn with_endpoint(
         }
         _ => (),
     }
-    Some([1, 1, 7, 100][rng.usize(..4)])
+    let max_events = [1, 1, 7, 100][rng.usize(..4)];
+    Some(Endpoint { max_events, form: [Form::Received, Form::Received, Form::Segment][rng.usize(..3)] })
 }
 
 /// In some seeds SQS takes nothing while a destination does not either, so that nothing can be put back. In some there is
