@@ -119,6 +119,7 @@ struct Hider<'h> {
     known: BTreeSet<String>,
     /// Those among them that do not look like one within a text.
     odd: Vec<String>,
+    /// Empty if an address of the event is in it.
     message_id: &'h str,
     policy: AddressPolicy,
     key: &'h AddressKey,
@@ -136,7 +137,7 @@ enum Look {
 
 impl<'h> Hider<'h> {
     fn of(subject: &'h Subject<'_>, policy: AddressPolicy, key: &'h AddressKey) -> Self {
-        let message_id = subject.message_id.as_str();
+        let mut message_id = subject.message_id.as_str();
         let mut known = BTreeSet::new();
         if let Some(payload) = subject.payload {
             let texts = Texts(payload.get()).into_iter().filter_map(|(_, text)| identity::email(text));
@@ -144,7 +145,15 @@ impl<'h> Hider<'h> {
             known.extend(texts.map(|text| text.to_ascii_lowercase()));
         }
         known.extend(subject.email.map(str::to_ascii_lowercase));
-        let is_odd = |address: &&String| addresses_in(address) != [(0, address.len())];
+        let lower = message_id.to_ascii_lowercase();
+        if known.iter().any(|address| lower.contains(address)) {
+            message_id = "";
+        }
+        // In a URL fewer marks are taken for a part of an address.
+        let is_odd = |address: &&String| {
+            let in_url = format!("?{address}");
+            addresses_in(address) != [(0, address.len())] || addresses_in(&in_url) != [(1, in_url.len())]
+        };
         let odd = known.iter().filter(is_odd).take(MAX_ODD + 1).cloned().collect();
         Hider { known, odd, message_id, policy, key }
     }
@@ -184,8 +193,12 @@ impl<'h> Hider<'h> {
             return Look::Clean;
         }
         let whole = plain.text.trim();
-        if whole == self.message_id && !self.is_known_in(whole) {
+        if whole == self.message_id {
             return Look::Clean;
+        }
+        let written = text.trim();
+        if self.known.contains(&written.to_ascii_lowercase()) {
+            return Look::Address(written.to_owned());
         }
         let is_too_odd = self.odd.len() > MAX_ODD;
         if is_too_odd || is_address(whole) || self.known.contains(&whole.to_ascii_lowercase()) {
@@ -214,13 +227,8 @@ impl<'h> Hider<'h> {
         }
     }
 
-    fn is_known_in(&self, text: &str) -> bool {
-        let lower = text.to_ascii_lowercase();
-        self.known.iter().any(|address| lower.contains(address))
-    }
-
-    /// Where addresses stand in a text: whatever looks like one, and those of the event's that do not. The longest of those that
-    /// begin at a place comes first.
+    /// Where addresses stand in a text: those of the event's that do not look like one, and beside them whatever does. The
+    /// longest of those that begin at a place comes first.
     fn found(&self, text: &str) -> Vec<(usize, usize)> {
         // Of the same length, byte by byte.
         let lower = text.to_ascii_lowercase();
@@ -228,7 +236,13 @@ impl<'h> Hider<'h> {
         let mut found: Vec<(usize, usize)> = odd
             .flat_map(|address| lower.match_indices(address).map(|(at, _)| (at, at + address.len())))
             .collect();
-        found.extend(addresses_in(text));
+        found.sort_by_key(|(start, end)| (*start, usize::MAX - *end));
+        let looks_like_one = addresses_in(text).into_iter().filter(|(start, end)| {
+            let next = found.partition_point(|(begin, _)| begin < end);
+            next.checked_sub(1).is_none_or(|before| found[before].1 <= *start)
+        });
+        let looks_like_one: Vec<(usize, usize)> = looks_like_one.collect();
+        found.extend(looks_like_one);
         found.sort_by_key(|(start, end)| (*start, usize::MAX - *end));
         found
     }
@@ -301,11 +315,18 @@ impl Unescaped {
         let (mut text, mut sources) = (Vec::with_capacity(bytes.len()), Vec::with_capacity(bytes.len()));
         let mut at = 0;
         while at < bytes.len() {
-            let (byte, length) = encoded(&bytes[at..])
-                .filter(|(byte, _)| byte.is_ascii() || !is_ascii_alone)
-                .unwrap_or((bytes[at], 1));
-            text.push(byte);
-            sources.push(self.source(at, at + length));
+            let percent = percent_encoded(&bytes[at..]).filter(|byte| byte.is_ascii() || !is_ascii_alone);
+            let mut buffer = [0; 4];
+            let (part, length) = match (percent, escaped(&bytes[at..])) {
+                (Some(byte), _) => {
+                    buffer[0] = byte;
+                    (&buffer[..1], 3)
+                }
+                (None, Some((c, length))) => (c.encode_utf8(&mut buffer).as_bytes(), length),
+                (None, None) => (&bytes[at..=at], 1),
+            };
+            text.extend_from_slice(part);
+            sources.extend(part.iter().map(|_| self.source(at, at + length)));
             at += length;
         }
         Some(Unescaped { text: String::from_utf8(text).ok()?, sources })
@@ -320,22 +341,43 @@ impl Unescaped {
     }
 }
 
-/// The byte that the beginning of a text stands for, and how long that beginning is: `%40`, or `\u0040`.
-fn encoded(bytes: &[u8]) -> Option<(u8, usize)> {
-    let begin = [&b"%"[..], b"\\u00"].into_iter().find(|begin| bytes.starts_with(begin))?.len();
-    let digits = bytes.get(begin..begin + 2)?;
+/// The byte that a text begins with as `%40`.
+fn percent_encoded(bytes: &[u8]) -> Option<u8> {
+    let digits = bytes.strip_prefix(b"%")?.get(..2)?;
+    u8::try_from(hexadecimal(digits)?).ok()
+}
+
+/// The character that a text begins with as JSON writes it within a text, `\u0040` or `\n`, and how long that is. Each time
+/// that such a text is in another, there are more backslashes.
+fn escaped(bytes: &[u8]) -> Option<(char, usize)> {
+    let slashes = bytes.iter().take_while(|byte| **byte == b'\\').count();
+    let rest = &bytes[slashes..];
+    match rest.first().filter(|_| slashes > 0)? {
+        b'n' | b'r' | b't' => Some((' ', slashes + 1)),
+        mark @ (b'"' | b'/') => Some((char::from(*mark), slashes + 1)),
+        b'u' => {
+            // Half of a pair is a letter as any other here.
+            let c = hexadecimal(rest.get(1..5)?)?;
+            Some((char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER), slashes + 5))
+        }
+        _ => None,
+    }
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u32> {
     let digits = str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-    let byte = u8::from_str_radix(digits, 16).ok()?;
-    // A number of Unicode is a byte as long as it is ASCII.
-    (begin == 1 || byte.is_ascii()).then_some((byte, begin + 2))
+    u32::from_str_radix(digits, 16).ok()
 }
 
 /// Whether a text is an address and no more. What may stand in one is a lot, so that a URL may pass for one.
 fn is_address(text: &str) -> bool {
     let found = addresses_in(text);
-    let is_url = || text.contains(['?', ':']) || text.starts_with('/') || text.contains("/@");
+    let is_query = || text.contains('&') && text.contains('=');
+    let is_url = || text.contains(['?', ':']) || text.starts_with('/') || text.contains("/@") || is_query();
     let is_atom = || !text.contains(['<', '>', '(', ')', '[', ']', ',', ';', '"', '\\']);
-    found == [(0, text.len())] || identity::is_email(text) && !is_url() && (found.is_empty() || is_atom())
+    let ends_with_one = || found.last().is_some_and(|(_, end)| *end == text.len());
+    found == [(0, text.len())]
+        || identity::is_email(text) && !is_url() && (found.is_empty() || is_atom() && ends_with_one())
 }
 
 /// What looks like an address in a text: something before an `@`, and a domain with a dot behind it, or a number in
@@ -350,10 +392,15 @@ fn addresses_in(text: &str) -> Vec<(usize, usize)> {
     let is_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || is_other(c);
     let mut found = Vec::new();
     let (mut seen, mut is_url) = (0, false);
+    // Of the fields of a query.
+    let (mut has_and, mut has_equals) = (false, false);
     for (at, _) in text.match_indices('@') {
         let (before, behind) = (&text[..at], &text[at + 1..]);
         for c in text[seen..at].chars() {
-            is_url = matches!(c, '/' | '?') || is_url && !c.is_whitespace();
+            let goes_on = !c.is_whitespace();
+            has_and = c == '&' || has_and && goes_on;
+            has_equals = c == '=' || has_equals && goes_on;
+            is_url = matches!(c, '/' | '?') || has_and && has_equals || is_url && goes_on;
         }
         seen = at;
         let quoted = before.strip_suffix('"').and_then(|inner| inner.rfind('"'));
@@ -373,7 +420,7 @@ fn addresses_in(text: &str) -> Vec<(usize, usize)> {
             Some(length) => &behind[..length + 2],
             None => {
                 let length = behind.find(|c| !is_domain(c)).unwrap_or(behind.len());
-                behind[..length].trim_end_matches(['.', '-'])
+                behind[..length].trim_end_matches(['.', '-', '_'])
             }
         };
         if start < at && (domain.contains('.') || domain.starts_with('[')) {
@@ -443,6 +490,7 @@ mod tests {
             "ana%2bx%2540example%2Eorg",
             "ana+x%25252540example.org",
             r"ana\u002bx\u0040example.org",
+            r"ana\\\u002bx\\\u0040example.org",
             "Ana+x@EXAMPLE.org",
         ] {
             let url = format!("https://x.org/100%/a?b=%C3%A9&e={encoded}&c=%26");
@@ -454,8 +502,51 @@ mod tests {
         let beside = hider.look("?a=%FF&e=ana%2Bx%40example.org");
         assert_eq!(beside, Look::Replaced(format!("?a=%FF&e={hash}")));
         assert_eq!(hider.look("ana%2Bx%40example.org"), Look::Address("ana+x@example.org".to_owned()));
-        for clean in ["100 %", "%", "%4", "%+4", r"\", r"\u00", r"\u00e9%40", "%zz@", "a%FF%40b", "@"] {
+        for clean in
+            ["100 %", "%", "%4", "%+4", r"\", r"\u00", r"\u00e9%40", r"\ud800@", "%zz@", "a%FF%40b", "@"]
+        {
             assert_eq!(hider.look(clean), Look::Clean, "{clean}");
+        }
+    }
+
+    #[test]
+    fn a_hash_within_a_text_is_that_of_the_address() {
+        let key = AddressKey::new("secret");
+        let payload = r#"["tom&jerry@example.org","bounces+1-ana=example.org@em.x.com"]"#;
+        let id = EventId::parse("e1").unwrap();
+        let email = Some("joe%20s@example.org");
+        let subject =
+            Subject { id: &id, payload: Some(Json::written(payload)), email, message_id: String::new() };
+        let hider = Hider::of(&subject, AddressPolicy::Hash, &key);
+        for (text, within) in [
+            ("https://x.org/?e=tom%26jerry%40example.org", "tom&jerry@example.org"),
+            (
+                "https://x.org/?b=bounces%2B1-ana%3Dexample.org%40em.x.com",
+                "bounces+1-ana=example.org@em.x.com",
+            ),
+            ("joe%20s@example.org", "joe%20s@example.org"),
+            ("ana@example.org.", "ana@example.org"),
+            ("'ana@example.org'", "ana@example.org"),
+            ("{ana@example.org}", "ana@example.org"),
+            ("ana@example.org/x", "ana@example.org"),
+            ("see _ana@example.org_ now", "ana@example.org"),
+            ("name=Ana&email=ana%40example.org&x=1", "ana@example.org"),
+            (r#"{"m":"550\nana@example.org"}"#, "ana@example.org"),
+            (r#"{"a":"{\"e\":\"ana\\u0040example.org\"}"}"#, "ana@example.org"),
+            (r"to ren\u00e9@example.org", "ren\u{e9}@example.org"),
+            (r"to tom\/j@example.org", "j@example.org"),
+        ] {
+            let hash = key.hash(within);
+            match hider.look(text) {
+                Look::Address(address) => assert_eq!(key.hash(&address), hash, "{text}"),
+                Look::Replaced(replaced) => {
+                    assert!(
+                        replaced.contains(&hash) && !replaced.contains("example.org"),
+                        "{text}: {replaced}"
+                    );
+                }
+                Look::Clean => panic!("{text}"),
+            }
         }
     }
 
@@ -497,7 +588,7 @@ mod tests {
     fn an_event_of_too_many_odd_addresses_takes_no_longer() {
         let odd = |number: usize| format!("{number},@a.b");
         let texts: Vec<String> = (0..9_000).map(odd).collect();
-        let text = "x@".repeat(64_000);
+        let text = r"x@\".repeat(40_000);
         let payload = serde_json::json!({ "texts": texts, "text": text, "plain": "a" }).to_string();
         let id = EventId::parse("e1").unwrap();
         let subject = Subject {

@@ -181,6 +181,9 @@ proptest! {
             let lower = message.to_lowercase();
             prop_assert_eq!(has_none_of(&message, &webhook), Ok(()));
             prop_assert!(!lower.contains(&encoded.to_lowercase()) && !lower.contains("bo%2b"), "{}", message);
+            let hash = AddressKey::new("secret").hash(&address);
+            let link = format!("https://example.org/?to={hash}&from={hash}\"");
+            prop_assert!(policy == "omit" || !message.contains("&from=") || message.contains(&link), "{}", message);
         }
         for message in to_segment {
             let message: Value = serde_json::from_str(&message).unwrap();
