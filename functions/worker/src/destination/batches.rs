@@ -38,7 +38,7 @@ pub async fn in_halves<'b, T, F: Future<Output = DeliveryOutcome>>(
                 DeliveryOutcome::NotStarted
                 | DeliveryOutcome::Retry(DeliveryError { held_back: Some(_), .. }),
                 Some(refusal),
-            ) => DeliveryOutcome::Retry(refusal.clone()),
+            ) => DeliveryOutcome::Retry(refusal.clone()).after(maybe_taken),
             (DeliveryOutcome::Rejected(error), _) if part.len() > 1 => {
                 let middle = part.start + part.len() / 2;
                 let maybe_taken = maybe_taken || error.maybe_taken;
@@ -47,10 +47,7 @@ pub async fn in_halves<'b, T, F: Future<Output = DeliveryOutcome>>(
                 refusal.get_or_insert(error);
                 continue;
             }
-            (DeliveryOutcome::Accepted { maybe_doubled, at }, _) => {
-                DeliveryOutcome::Accepted { maybe_doubled: maybe_doubled || maybe_taken, at }
-            }
-            (outcome, _) => outcome,
+            (outcome, _) => outcome.after(maybe_taken),
         };
         outcomes[part].fill(outcome);
     }

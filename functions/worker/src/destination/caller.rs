@@ -62,29 +62,26 @@ impl Caller {
             let outcome = outcome(send(context.timeout()).await, target, world::now());
             self.record(&outcome);
             let maybe_taken_before = owed.as_ref().is_some_and(|earlier| earlier.maybe_taken);
-            let with_earlier = |error: DeliveryError| DeliveryError {
-                maybe_taken: error.maybe_taken || maybe_taken_before,
-                ..error
-            };
             let error = match outcome {
                 DeliveryOutcome::Accepted { maybe_doubled: is_repeated, at } => {
-                    let maybe_doubled = maybe_taken_before || is_repeated && !self.drops_repeats;
-                    return DeliveryOutcome::Accepted { maybe_doubled, at };
+                    let maybe_doubled = is_repeated && !self.drops_repeats;
+                    let accepted = DeliveryOutcome::Accepted { maybe_doubled, at };
+                    return accepted.after(maybe_taken_before);
                 }
                 DeliveryOutcome::Misconfigured(error) => {
                     context.note(&error);
                     if matches!(error.status, Some(401 | 403)) {
                         context.count_unauthorized(part);
                     }
-                    return DeliveryOutcome::Misconfigured(with_earlier(error));
+                    return DeliveryOutcome::Misconfigured(error).after(maybe_taken_before);
                 }
-                DeliveryOutcome::Rejected(error) => return DeliveryOutcome::Rejected(with_earlier(error)),
                 DeliveryOutcome::Retry(error) => error,
-                decided => return decided,
+                decided => return decided.after(maybe_taken_before),
             };
             context.note(&error);
             let pause = error.retry_after.unwrap_or(SHORT_WAIT);
-            owed = Some(with_earlier(error));
+            let maybe_taken = error.maybe_taken || maybe_taken_before;
+            owed = Some(DeliveryError { maybe_taken, ..error });
             if pause > SHORT_WAIT || quick_try == QUICK_TRIES {
                 break;
             }
@@ -101,7 +98,7 @@ impl Caller {
             let last = health.last.clone().unwrap_or_else(|| DeliveryError::new("breaker_open"));
             let held_back = Some("breaker");
             // What the destination asked for began with its response, and not with this event.
-            let retry_after = last.retry_after.map(|_| health.breaker.remaining(now));
+            let retry_after = health.breaker.asked(now);
             let error = DeliveryError { maybe_taken: false, held_back, retry_after, ..last };
             return Some(DeliveryOutcome::Retry(error));
         }

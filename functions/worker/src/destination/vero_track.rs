@@ -74,8 +74,7 @@ impl VeroTrack {
         Ok(Item { request: Some(request), tags, order, tagged })
     }
 
-    /// What Vero has had already of the batch's events that are owed elsewhere: it may withdraw a consent that is
-    /// still owed.
+    /// What Vero is not owed any more of the batch's events: it may withdraw a consent that is still owed.
     fn settled(&self, context: &RunContext<'_>) -> Vec<Item> {
         let settled = context.events.iter().filter(|event| event.names(OWN) == Some(false));
         let item = |event: &Event<'_>| {
@@ -124,7 +123,7 @@ impl VeroTrack {
             | DeliveryOutcome::Retry(DeliveryError { held_back: Some(_), .. }) => {
                 DeliveryOutcome::Retry(refusal.clone())
             }
-            outcome => outcome,
+            outcome => outcome.after(refusal.maybe_taken),
         }
     }
 

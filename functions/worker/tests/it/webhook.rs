@@ -145,6 +145,17 @@ async fn events_of_a_refused_batch_that_it_may_have_count_as_doubled() {
     assert_eq!(setup.endpoint.count(), 4);
     let counts = setup.counts();
     assert_eq!((counts["WebhookAccepted"], counts["WebhookMaybeDoubled"]), (2, 2));
+    // Of a half that is still owed, too.
+    let setup = with_endpoint(json!({"max_events": 2})).await;
+    let second = |body: &Value| body.to_string().contains("\"e2\"");
+    let later = Behaviour::status(429).with_header("retry-after", "60");
+    setup.endpoint.behave(later, When::always().body(second));
+    setup.endpoint.behave(Behaviour::answer(409, "known"), When::always().body(both));
+    setup.endpoint.behave(Behaviour::status(503), When::first(1));
+    setup.deliver(&[sent("e1"), sent("e2")]).await;
+    assert_eq!(setup.endpoint.count(), 4);
+    let counts = setup.counts();
+    assert_eq!((counts["WebhookAccepted"], counts["WebhookOwed"], counts["WebhookMaybeDoubled"]), (1, 1, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,12 +33,15 @@ struct Pause {
     /// How long it lasts if the destination asks for nothing else.
     length: Duration,
     on_trial: bool,
+    /// By the destination.
+    is_asked: bool,
 }
 
 impl Pause {
-    /// A clock that was set back tells nothing, so that the pause is over.
-    fn is_over(&self, now: SystemTime) -> bool {
-        now.duration_since(self.since).map_or(true, |passed| passed >= self.lasts)
+    /// A clock that was set back tells nothing, so that nothing is left.
+    fn remaining(&self, now: SystemTime) -> Duration {
+        let passed = now.duration_since(self.since).unwrap_or(self.lasts);
+        self.lasts.saturating_sub(passed)
     }
 }
 
@@ -47,16 +50,14 @@ impl Breaker {
     pub fn peek(&self, now: SystemTime) -> Admission {
         match &self.pause {
             None => Admission::Open,
-            Some(pause) if pause.is_over(now) => Admission::Trial,
+            Some(pause) if pause.remaining(now).is_zero() => Admission::Trial,
             Some(_) => Admission::Paused,
         }
     }
 
-    /// How much of a pause is left; nothing where there is none.
-    pub fn remaining(&self, now: SystemTime) -> Duration {
-        let Some(pause) = &self.pause else { return Duration::ZERO };
-        let passed = now.duration_since(pause.since).unwrap_or(pause.lasts);
-        pause.lasts.saturating_sub(passed)
+    /// What is left of a pause that the destination itself asked for.
+    pub fn asked(&self, now: SystemTime) -> Option<Duration> {
+        self.pause.as_ref().filter(|pause| pause.is_asked).map(|pause| pause.remaining(now))
     }
 
     /// Admits a call or not. Of several calls at once only one is the trial; should it never report back, the
@@ -64,7 +65,8 @@ impl Breaker {
     pub fn admit(&mut self, now: SystemTime) -> Admission {
         let admission = self.peek(now);
         if let (Admission::Trial, Some(pause)) = (admission, &mut self.pause) {
-            *pause = Pause { since: now, lasts: pause.length, length: pause.length, on_trial: true };
+            let length = pause.length;
+            *pause = Pause { since: now, lasts: length, length, on_trial: true, is_asked: false };
         }
         admission
     }
@@ -79,13 +81,20 @@ impl Breaker {
         self.outages = self.outages.saturating_add(1);
         let length = match &self.pause {
             Some(pause) if pause.on_trial => (pause.length * 2).min(LONGEST_PAUSE),
-            // Calls that were under way when the pause began tell nothing new.
-            Some(_) => return,
+            // Calls that were under way when the pause began tell nothing new, but for a longer wait.
+            Some(pause) if retry_after.is_none_or(|asked| asked <= pause.remaining(now)) => return,
+            Some(pause) => pause.length,
             None if self.outages < THRESHOLD => return,
             None => FIRST_PAUSE,
         };
         let asked = retry_after.filter(|asked| !asked.is_zero());
-        self.pause = Some(Pause { since: now, lasts: asked.unwrap_or(length), length, on_trial: false });
+        self.pause = Some(Pause {
+            since: now,
+            lasts: asked.unwrap_or(length),
+            length,
+            on_trial: false,
+            is_asked: asked.is_some(),
+        });
     }
 }
 
@@ -105,11 +114,7 @@ mod tests {
         }
         (0..3).for_each(|_| breaker.failed(now, None));
         assert_eq!(breaker.admit(now + Duration::from_millis(9_999)), Admission::Paused);
-        assert_eq!(breaker.remaining(now + Duration::from_millis(9_999)), Duration::from_millis(1));
-        assert_eq!(breaker.remaining(now + Duration::from_secs(11)), Duration::ZERO);
-        // A clock that was set back ends the pause.
-        assert_eq!(breaker.remaining(now - Duration::from_secs(1)), Duration::ZERO);
-        assert_eq!(Breaker::default().remaining(now), Duration::ZERO);
+        assert_eq!(breaker.asked(now), None, "nobody asked for it");
         assert_eq!(breaker.admit(now + FIRST_PAUSE), Admission::Trial);
         breaker.succeeded();
         assert_eq!(breaker.admit(now), Admission::Open);
@@ -137,6 +142,27 @@ mod tests {
             assert_eq!(breaker.admit(now + Duration::from_secs(lasts - 1)), Admission::Paused);
             assert_eq!(breaker.admit(now + Duration::from_secs(lasts)), Admission::Trial);
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_wait_that_was_asked_for() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let seconds = Duration::from_secs;
+        let mut breaker = Breaker::default();
+        (0..3).for_each(|_| breaker.failed(now, None));
+        assert_eq!(breaker.asked(now), None);
+        // A call that was under way.
+        breaker.failed(now + seconds(1), Some(seconds(600)));
+        assert_eq!(breaker.asked(now + seconds(101)), Some(seconds(500)));
+        breaker.failed(now + seconds(102), Some(seconds(30)));
+        breaker.failed(now + seconds(102), None);
+        assert_eq!(breaker.asked(now + seconds(600)), Some(seconds(1)));
+        assert_eq!(breaker.peek(now + seconds(600)), Admission::Paused);
+        assert_eq!(breaker.asked(now + seconds(700)), Some(Duration::ZERO));
+        // A clock that was set back ends the pause.
+        assert_eq!(breaker.asked(now), Some(Duration::ZERO));
+        assert_eq!(breaker.admit(now + seconds(601)), Admission::Trial);
+        assert_eq!(breaker.asked(now + seconds(601)), None, "the trial is ours");
     }
 
     #[test]

@@ -34,6 +34,21 @@ impl DeliveryOutcome {
         DeliveryOutcome::Rejected(DeliveryError::new(reason))
     }
 
+    /// The same after an earlier try of which the destination may have taken the event.
+    #[must_use]
+    pub fn after(self, maybe_taken: bool) -> Self {
+        use DeliveryOutcome::{Accepted, Misconfigured, Rejected, Retry};
+        let with =
+            |error: DeliveryError| DeliveryError { maybe_taken: error.maybe_taken || maybe_taken, ..error };
+        match self {
+            Accepted { maybe_doubled, at } => Accepted { maybe_doubled: maybe_doubled || maybe_taken, at },
+            Retry(error) => Retry(with(error)),
+            Misconfigured(error) => Misconfigured(with(error)),
+            Rejected(error) => Rejected(with(error)),
+            other => other,
+        }
+    }
+
     /// Whether the destination is still to get the event.
     pub fn is_owed(&self) -> bool {
         match self {
@@ -95,5 +110,27 @@ impl DeliveryError {
 impl From<DeliveryError> for DeadLetterReason {
     fn from(DeliveryError { reason, status, excerpt, .. }: DeliveryError) -> Self {
         DeadLetterReason { reason, status, excerpt, truncated: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_taken_before_stays_so() {
+        use DeliveryOutcome::{Accepted, Misconfigured, NotStarted, Rejected, Retry};
+        let error = DeliveryError::new("x");
+        let at = SystemTime::UNIX_EPOCH;
+        let accepted = |maybe_doubled| Accepted { maybe_doubled, at };
+        let taken = || DeliveryError { maybe_taken: true, ..error.clone() };
+        assert_eq!(accepted(false).after(true), accepted(true));
+        assert_eq!(accepted(true).after(false), accepted(true));
+        for of in [Retry, Misconfigured, Rejected] {
+            assert_eq!(of(error.clone()).after(true), of(taken()));
+            assert_eq!(of(taken()).after(false), of(taken()));
+            assert_eq!(of(error.clone()).after(false), of(error.clone()));
+        }
+        assert_eq!(NotStarted.after(true), NotStarted);
     }
 }

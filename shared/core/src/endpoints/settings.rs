@@ -303,6 +303,10 @@ mod tests {
             Endpoints::parse(include_str!("../../../../events/endpoints.json"), Reach::Public).unwrap();
         assert!(sample.names().eq(["crm", "lake"]));
         assert!(!format!("{endpoints:?}").contains("example"));
+        assert_eq!(
+            format!("{endpoint:?} {:?}", endpoint.secrets[0]),
+            "Endpoint { form: Received, .. } SigningSecret"
+        );
     }
 
     #[test]
@@ -337,6 +341,8 @@ mod tests {
             (with(r#""headers":{"x":"hu\nsh"}"#), "crm.headers.x", "a character"),
             (with(r#""url":"hush""#), "crm.url", "is no URL"),
             (with(r#""url":"https://hush:a@example.com""#), "crm.url", "holds credentials"),
+            (with(r#""url":"https://hush@example.com""#), "crm.url", "holds credentials"),
+            (with(r#""url":"https://:hush@example.com""#), "crm.url", "holds credentials"),
             (with(r#""url":"https://example.com#hush""#), "crm.url", "fragment"),
             (with(r#""url":"http://example.com/hush""#), "crm.url", "is not https"),
             (with(r#""url":"data:hush""#), "crm.url", "names no host"),

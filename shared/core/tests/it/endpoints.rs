@@ -49,6 +49,11 @@ fn requests_to_an_endpoint_keep_to_its_limits_and_have_an_id() {
     assert_eq!(exactly.plan(&sizes[..2]), [2]);
     assert_eq!(exactly.body(&sizes[..2], "t").len(), 1_001);
     assert_eq!(with(r#""max_events":100,"max_bytes":1000"#).plan(&sizes[..2]), [1, 2]);
+    let in_segment_s_form =
+        |max_bytes: usize| with(&format!(r#""max_events":100,"max_bytes":{max_bytes},"payload":"segment""#));
+    let length = in_segment_s_form(9_000).body(&sizes[..2], "2026-11-21T05:04:03.123Z").len();
+    assert_eq!(in_segment_s_form(length).plan(&sizes[..2]), [2]);
+    assert_eq!(in_segment_s_form(length - 1).plan(&sizes[..2]), [1, 2]);
     assert_eq!(with(r#""max_events":1"#).body(&events[..1], "t"), "x".repeat(10));
     assert_eq!(with(r#""max_events":9"#).body(&events[..1], "t"), format!("[{}]", "x".repeat(10)));
     let batch = with(r#""max_events":9,"payload":"segment""#).body(&events[..2], "t");
