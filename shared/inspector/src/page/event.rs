@@ -545,6 +545,12 @@ mod tests {
         ] {
             assert!(page.contains(told), "{told}: {page}");
         }
+        let twice = r#"{"version":2,"webhooks":{"segment":{"omit":["/context/traits"],"address":"omit"}}}"#;
+        let page = ruled("vero", opened, twice);
+        assert!(
+            page.contains("Left out by <bdi>webhooks.segment.omit</bdi>: <bdi>/context/traits/email"),
+            "{page}"
+        );
         // At an endpoint no rule holds for a first-party event, but what comes after them.
         let track = r#"{"type":"track","event":"E","userId":"u","a":1,"properties":{"to":"a@example.org"}}"#;
         let document =

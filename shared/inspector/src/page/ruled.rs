@@ -22,6 +22,8 @@ pub(super) struct Ruled {
     plain: Requests,
     /// By the rules, but without one of the fields that hold after them.
     without: Vec<(AfterRules, Requests)>,
+    /// By the rules alone, without any of these fields.
+    without_all: Requests,
 }
 
 /// One request, of which the rules may have changed something.
@@ -40,9 +42,12 @@ impl Ruled {
         if by_part.is_empty() {
             return Ruled::default();
         }
-        let without = |field| (field, requests(envelope, stack, &blueprint.without(field)));
-        let plain = requests(envelope, stack, &Blueprint::default());
-        Ruled { by_part, plain, without: AfterRules::ALL.map(without).into() }
+        let by = |blueprint: &Blueprint| requests(envelope, stack, blueprint);
+        let without = AfterRules::ALL.map(|field| (field, by(&blueprint.without(field))));
+        let by_rules_alone =
+            AfterRules::ALL.into_iter().fold(blueprint.clone(), |rules, field| rules.without(field));
+        let plain = by(&Blueprint::default());
+        Ruled { by_part, plain, without: without.into(), without_all: by(&by_rules_alone) }
     }
 
     /// A request of a part that has rules.
@@ -62,9 +67,11 @@ impl RuledRequest<'_> {
         let restores = |requests: &Requests| {
             named(requests, self.name).is_some_and(|request| request.pointer(pointer) == plain)
         };
-        let field = self.ruled.without.iter().find(|(_, requests)| restores(requests));
-        Some(match field {
-            Some((field, _)) => format!("{}.{}", self.rules.destination, field.name()),
+        let one = self.ruled.without.iter().find(|(_, requests)| restores(requests)).map(|(field, _)| *field);
+        // Two of them may do the same to a field: it has gone by `omit`, else it is an address.
+        let two = || restores(&self.ruled.without_all).then_some(AfterRules::Omit);
+        Some(match one.or_else(two) {
+            Some(field) => format!("{}.{}", self.rules.destination, field.name()),
             None => self.rules.rule.clone(),
         })
     }
