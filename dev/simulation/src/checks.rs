@@ -54,7 +54,7 @@ fn check_poison(state: &mut State) {
 
 /// What the metrics say has happened, if no process died with its line unwritten.
 fn check_metrics(state: &mut State) {
-    if state.ledger.failures > 0 {
+    if state.ledger.broken_off > 0 {
         return;
     }
     let ledger = &state.ledger;
@@ -114,7 +114,7 @@ fn check_metrics(state: &mut State) {
 fn check_delivery_log(state: &mut State) {
     let is_kept = state.scenario.has_archive;
     if !is_kept
-        || state.ledger.failures > 0
+        || state.ledger.broken_off > 0
         || !state.scenario.is_calm(&[Place::Firehose, Place::Sqs], 0, u64::MAX)
     {
         return;

@@ -342,7 +342,7 @@ impl Lambda {
             let mut guard = self.simulation.lock();
             let state = &mut *guard;
             if response.is_none() {
-                state.ledger.count_failure();
+                state.ledger.count_failure(has_begun);
             }
             state.check_duration(began);
             for message in &batch {

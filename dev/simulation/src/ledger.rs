@@ -99,6 +99,8 @@ pub struct Ledger {
     pub replayed: usize,
     /// Invocations of the worker without a response.
     pub failures: u64,
+    /// Those among them that had begun: lines are missing in their logs.
+    pub broken_off: u64,
     /// By event: the id of the endpoint's requests with nothing else in them.
     request_ids: BTreeMap<String, String>,
     /// Requests to a destination.
@@ -299,8 +301,9 @@ impl Ledger {
     }
 
     /// An invocation of the worker had no response.
-    pub fn count_failure(&mut self) {
+    pub fn count_failure(&mut self, has_begun: bool) {
         self.failures += 1;
+        self.broken_off += u64::from(has_begun);
     }
 
     /// The event that a message brings.

@@ -182,8 +182,13 @@ impl State {
             let now = self.now;
             self.ledger.violation(now, format!("a good event is refused along with a bad one: {body}"));
         }
-        let is_final =
-            matches!(reason, "refused" | "stale_consent" | "malformed_tags") || body.contains("poison-");
+        let id = text(&letter["id"]);
+        let is_final = match reason {
+            "refused" => true,
+            "stale_consent" => self.ledger.is_stale(id, self.now),
+            "malformed_tags" => !self.ledger.has_tags(id),
+            _ => body.contains("poison-"),
+        };
         let is_last = letter["attempt"].as_u64() == Some(MAX_ATTEMPTS.into());
         if !is_final && !is_last {
             let now = self.now;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use relay_core::mapping::vero_track::Consent;
 
-use super::{ARCHIVE, Ledger, VERO};
+use super::{ARCHIVE, Event, Ledger, TAGS, VERO};
 use crate::scenario::{MINUTE, SECOND};
 use crate::state::EPOCH;
 
@@ -16,6 +16,9 @@ const REFUSALS: u32 = 4;
 
 /// A resubscribe of this age is not carried out, plus what clocks may be apart.
 const STALE: i64 = (16 * MINUTE) as i64;
+
+/// A younger one is not given up for its age: less what clocks may be apart.
+const NEARLY_STALE: i64 = (15 * MINUTE - SECOND) as i64;
 
 impl Ledger {
     /// A destination is asked to take what the mapping makes of events: which, and as what part.
@@ -88,6 +91,17 @@ impl Ledger {
             }
         }
         counts.into_keys().map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whether a resubscribe may be given up: it is old, or was seen together with a later withdrawal.
+    pub fn is_stale(&self, id: &str, now: u64) -> bool {
+        let is_old = |event: &Event| (EPOCH + now) as i64 - event.received_at > NEARLY_STALE;
+        self.events.get(id).is_some_and(|event| event.is_withdrawn || is_old(event))
+    }
+
+    /// Whether Vero is owed tags of an event.
+    pub fn has_tags(&self, id: &str) -> bool {
+        self.events.get(id).is_some_and(|event| event.owed.contains(TAGS))
     }
 
     /// The archive has a row.
