@@ -45,6 +45,8 @@ fn requests_to_an_endpoint_keep_to_its_limits_and_have_an_id() {
             begin = end;
         }
     }
+    let too_long_first = with(r#""max_events":100,"max_bytes":1048"#).plan(&sizes[3..]);
+    assert_eq!(too_long_first, [1, 2], "no request is empty");
     let exactly = with(r#""max_events":100,"max_bytes":1001"#);
     assert_eq!(exactly.plan(&sizes[..2]), [2]);
     assert_eq!(exactly.body(&sizes[..2], "t").len(), 1_001);
