@@ -1,5 +1,7 @@
 //! The published JSON Schemas of the blueprint and of webhook endpoints say what the worker says.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use relay_core::blueprint::Blueprint;
 use relay_core::endpoints::{Endpoints, Reach};
 use serde_json::{Value, json};
@@ -124,7 +126,13 @@ fn schema_and_worker_agree_about_endpoints() -> anyhow::Result<()> {
         crm.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         json!({"$schema": "x", "crm": crm})
     };
+    // So many bytes, which are as many letters in base64 as they need.
+    let secret_of = |bytes: usize| format!("whsec_{}", STANDARD.encode(vec![7; bytes]));
     let good = [
+        with(json!({"secrets": [secret_of(24), secret_of(25)]})),
+        with(json!({"secrets": [secret_of(26), secret_of(62)]})),
+        with(json!({"secrets": [secret_of(63), secret_of(64)]})),
+        with(json!({"url": "HTTPS://example.com"})),
         serde_json::from_str(ENDPOINTS)?,
         json!({}),
         with(json!({})),
@@ -145,6 +153,10 @@ fn schema_and_worker_agree_about_endpoints() -> anyhow::Result<()> {
         with(json!({"secrets": []})),
         with(json!({"secrets": [secret, secret, secret]})),
         with(json!({"secrets": ["whsec_short"]})),
+        with(json!({"secrets": [secret_of(23)]})),
+        with(json!({"secrets": [secret_of(65)]})),
+        with(json!({"secrets": [secret_of(66)]})),
+        with(json!({"secrets": [secret_of(64).trim_end_matches('=')]})),
         with(json!({"secrets": secret})),
         with(json!({"headers": {"Authorization": "x"}})),
         with(json!({"headers": {"webhook-id": "x"}})),
