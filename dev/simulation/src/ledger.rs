@@ -214,8 +214,9 @@ impl Ledger {
             })
             .collect();
         for (id, user, _, at) in consents.iter().filter(|(_, _, consent, _)| *consent == Consent::Given) {
+            // Of the same time either may be the later one, and the worker may fail safe.
             let takes_back = |(_, whose, what, when): &&(String, String, Consent, i64)| {
-                whose == user && *what == Consent::Withdrawn && when > at
+                whose == user && *what == Consent::Withdrawn && when >= at
             };
             if let (Some(_), Some(event)) = (consents.iter().find(takes_back), self.events.get_mut(id)) {
                 event.is_withdrawn = true;
