@@ -22,6 +22,7 @@ use relay_core::blueprint::Blueprint;
 use relay_core::envelope::{Envelope, Source};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::aws::{Cloud, REGION};
 use crate::deploy::{self, Outputs};
@@ -89,11 +90,12 @@ struct Message {
     is_received: bool,
 }
 
-/// Serves the page, and has it follow the stack; gives its URL.
-pub(crate) fn serve(port: Port, token: String, stack: Arc<Page>) -> String {
+/// Serves the page, and has it follow the stack for as long as the second value lives; the first one is its URL.
+pub(crate) fn serve(port: Port, token: String, stack: Arc<Page>) -> (String, JoinSet<()>) {
     let url = server::url(port.address, &token);
     let watching = Arc::clone(&stack);
-    tokio::spawn(async move {
+    let mut following = JoinSet::new();
+    following.spawn(async move {
         let mut last = String::new();
         loop {
             // A stack that is just being changed answers again soon.
@@ -108,7 +110,7 @@ pub(crate) fn serve(port: Port, token: String, stack: Arc<Page>) -> String {
         }
     });
     tokio::spawn(server::serve(port.listener, token, stack));
-    url
+    (url, following)
 }
 
 impl Page {

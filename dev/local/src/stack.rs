@@ -13,6 +13,7 @@ use hyper::Method;
 use inspector::feed::Feed;
 use relay_core::blueprint::Blueprint;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::aws::{Cloud, REGION};
 use crate::deploy::{self, Outputs};
@@ -79,6 +80,8 @@ pub struct Stack {
     inspector_url: String,
     secrets: Secrets,
     pub(crate) outputs: Outputs,
+    /// The inspector looks at the stack. Before MiniStack, so that it does not look at what is gone.
+    _following: JoinSet<()>,
     pub(crate) ministack: MiniStack,
     /// Where it says how it is reached.
     running: PathBuf,
@@ -155,7 +158,8 @@ impl Stack {
             stand_ins,
             Ingest { address, secrets: secrets.clone() },
         )?;
-        let inspector_url = page::serve(page_port, secrets.inspector_token.clone(), Arc::new(page));
+        let (inspector_url, following) =
+            page::serve(page_port, secrets.inspector_token.clone(), Arc::new(page));
         let running = project.state.join(RUNNING);
         let stack = Stack {
             journal,
@@ -166,6 +170,7 @@ impl Stack {
             inspector_url,
             secrets,
             outputs,
+            _following: following,
             ministack,
             running,
         };
