@@ -601,6 +601,20 @@ mod tests {
         let message: serde_json::Value = serde_json::from_str(&message).unwrap();
         assert_eq!((&message["text"], &message["plain"]), (&serde_json::Value::Null, &"a".into()));
         assert!(!message.to_string().contains('@'));
+        // Up to so many, each is found within a text.
+        for (many, look) in [
+            (MAX_ODD, Look::Replaced("to [address]".to_owned())),
+            (MAX_ODD + 1, Look::Address("to 7,@a.b".to_owned())),
+        ] {
+            let payload = serde_json::json!(texts[..many]).to_string();
+            let subject = Subject { payload: Some(Json::written(&payload)), ..subject_of(&id) };
+            let key = AddressKey::default();
+            assert_eq!(Hider::of(&subject, AddressPolicy::Omit, &key).look("to 7,@a.b"), look, "{many}");
+        }
+    }
+
+    fn subject_of(id: &EventId) -> Subject<'_> {
+        Subject { id, payload: None, email: None, message_id: String::new() }
     }
 
     #[test]
