@@ -347,10 +347,16 @@ fn percent_encoded(bytes: &[u8]) -> Option<u8> {
     u8::try_from(hexadecimal(digits)?).ok()
 }
 
+/// Before what is five times a text within a text. A longer run is none of JSON's, and must not be counted at each step.
+const MOST_SLASHES: usize = 31;
+
 /// The character that a text begins with as JSON writes it within a text, `\u0040` or `\n`, and how long that is. Each time
 /// that such a text is in another, there are more backslashes.
 fn escaped(bytes: &[u8]) -> Option<(char, usize)> {
-    let slashes = bytes.iter().take_while(|byte| **byte == b'\\').count();
+    let slashes = bytes.iter().take(MOST_SLASHES + 1).take_while(|byte| **byte == b'\\').count();
+    if slashes > MOST_SLASHES {
+        return None;
+    }
     let rest = &bytes[slashes..];
     match rest.first().filter(|_| slashes > 0)? {
         b'n' | b'r' | b't' => Some((' ', slashes + 1)),
@@ -507,6 +513,14 @@ mod tests {
         {
             assert_eq!(hider.look(clean), Look::Clean, "{clean}");
         }
+    }
+
+    #[test]
+    fn a_run_of_backslashes_is_counted_no_further_than_json_goes() {
+        let after = |slashes: usize| ["\\".repeat(slashes).as_bytes(), b"u0040"].concat();
+        assert_eq!(escaped(&after(MOST_SLASHES)), Some(('@', MOST_SLASHES + 5)));
+        assert_eq!(escaped(&after(MOST_SLASHES + 1)), None);
+        assert_eq!(escaped(b"u0040"), None);
     }
 
     #[test]
