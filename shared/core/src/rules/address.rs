@@ -9,6 +9,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use super::find_address::{Unescaped, addresses_in, is_address};
 use super::{AddressPolicy, RuledWebhook};
 use crate::envelope::{Envelope, EventId, Payload};
 use crate::first_party::FirstParty;
@@ -281,161 +282,6 @@ impl<'a> Iterator for TextsIter<'a> {
     }
 }
 
-/// A text without percent-encoding and without escapes of JSON, however often that was done, and where each of its bytes
-/// comes from.
-struct Unescaped {
-    text: String,
-    /// For each byte of `text` the range of the source. Empty: nothing was encoded.
-    sources: Vec<(usize, usize)>,
-}
-
-impl Unescaped {
-    /// Who encodes it more often hides it from everybody.
-    const MOST: usize = 5;
-
-    fn of(text: &str) -> Self {
-        let mut plain = Unescaped { text: text.to_owned(), sources: Vec::new() };
-        for _ in 0..Self::MOST {
-            if !plain.text.contains(['%', '\\']) {
-                break;
-            }
-            // Bytes that are no text stand for themselves; what is beside them is undone all the same.
-            let Some(undone) = plain.undone(false).or_else(|| plain.undone(true)) else { break };
-            if undone.text.len() == plain.text.len() {
-                break;
-            }
-            plain = undone;
-        }
-        plain
-    }
-
-    /// `None`: what comes out is no text.
-    fn undone(&self, is_ascii_alone: bool) -> Option<Self> {
-        let bytes = self.text.as_bytes();
-        let (mut text, mut sources) = (Vec::with_capacity(bytes.len()), Vec::with_capacity(bytes.len()));
-        let mut at = 0;
-        while at < bytes.len() {
-            let percent = percent_encoded(&bytes[at..]).filter(|byte| byte.is_ascii() || !is_ascii_alone);
-            let mut buffer = [0; 4];
-            let (part, length) = match (percent, escaped(&bytes[at..])) {
-                (Some(byte), _) => {
-                    buffer[0] = byte;
-                    (&buffer[..1], 3)
-                }
-                (None, Some((c, length))) => (c.encode_utf8(&mut buffer).as_bytes(), length),
-                (None, None) => (&bytes[at..=at], 1),
-            };
-            text.extend_from_slice(part);
-            sources.extend(part.iter().map(|_| self.source(at, at + length)));
-            at += length;
-        }
-        Some(Unescaped { text: String::from_utf8(text).ok()?, sources })
-    }
-
-    /// Where a part of the text comes from.
-    fn source(&self, start: usize, end: usize) -> (usize, usize) {
-        match (self.sources.get(start), self.sources.get(end - 1)) {
-            (Some((first, _)), Some((_, last))) => (*first, *last),
-            _ => (start, end),
-        }
-    }
-}
-
-/// The byte that a text begins with as `%40`.
-fn percent_encoded(bytes: &[u8]) -> Option<u8> {
-    let digits = bytes.strip_prefix(b"%")?.get(..2)?;
-    u8::try_from(hexadecimal(digits)?).ok()
-}
-
-/// Before what is five times a text within a text. A longer run is none of JSON's, and must not be counted at each step.
-const MOST_SLASHES: usize = 31;
-
-/// The character that a text begins with as JSON writes it within a text, `\u0040` or `\n`, and how long that is. Each time
-/// that such a text is in another, there are more backslashes.
-fn escaped(bytes: &[u8]) -> Option<(char, usize)> {
-    let slashes = bytes.iter().take(MOST_SLASHES + 1).take_while(|byte| **byte == b'\\').count();
-    if slashes > MOST_SLASHES {
-        return None;
-    }
-    let rest = &bytes[slashes..];
-    match rest.first().filter(|_| slashes > 0)? {
-        b'n' | b'r' | b't' => Some((' ', slashes + 1)),
-        mark @ (b'"' | b'/') => Some((char::from(*mark), slashes + 1)),
-        b'u' => {
-            // Half of a pair is a letter as any other here.
-            let c = hexadecimal(rest.get(1..5)?)?;
-            Some((char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER), slashes + 5))
-        }
-        _ => None,
-    }
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<u32> {
-    let digits = str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-    u32::from_str_radix(digits, 16).ok()
-}
-
-/// Whether a text is an address and no more. What may stand in one is a lot, so that a URL may pass for one.
-fn is_address(text: &str) -> bool {
-    let found = addresses_in(text);
-    let is_query = || text.contains('&') && text.contains('=');
-    let is_url = || text.contains(['?', ':']) || text.starts_with('/') || text.contains("/@") || is_query();
-    let is_atom = || !text.contains(['<', '>', '(', ')', '[', ']', ',', ';', '"', '\\']);
-    let ends_with_one = || found.last().is_some_and(|(_, end)| *end == text.len());
-    found == [(0, text.len())]
-        || identity::is_email(text) && !is_url() && (found.is_empty() || is_atom() && ends_with_one())
-}
-
-/// What looks like an address in a text: something before an `@`, and a domain with a dot behind it, or a number in
-/// brackets. Before the `@` stand letters, digits and marks (RFC 5322, 3.2.3: atext); in a URL some of these marks end
-/// what is before it.
-fn addresses_in(text: &str) -> Vec<(usize, usize)> {
-    const MARKS: &str = "!#$'*+^_~.-";
-    const MARKS_OF_URLS: &str = "&=%{|}`";
-    let is_mark = |c: char| MARKS.contains(c) || MARKS_OF_URLS.contains(c);
-    let is_other = |c: char| !c.is_ascii() && !c.is_whitespace();
-    let is_local = |c: char| c.is_ascii_alphanumeric() || MARKS.contains(c) || is_other(c);
-    let is_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || is_other(c);
-    let mut found = Vec::new();
-    let (mut seen, mut is_url) = (0, false);
-    // Of the fields of a query.
-    let (mut has_and, mut has_equals) = (false, false);
-    for (at, _) in text.match_indices('@') {
-        let (before, behind) = (&text[..at], &text[at + 1..]);
-        for c in text[seen..at].chars() {
-            let goes_on = !c.is_whitespace();
-            has_and = c == '&' || has_and && goes_on;
-            has_equals = c == '=' || has_equals && goes_on;
-            is_url = matches!(c, '/' | '?') || has_and && has_equals || is_url && goes_on;
-        }
-        seen = at;
-        let quoted = before.strip_suffix('"').and_then(|inner| inner.rfind('"'));
-        let start = quoted.unwrap_or_else(|| {
-            let in_url = before.trim_end_matches(is_local).len();
-            let start = match is_url && in_url < at {
-                true => in_url,
-                false => before.trim_end_matches(|c| is_local(c) || is_mark(c)).len(),
-            };
-            // An apostrophe before it is no part of it.
-            let local = before[start..].trim_start_matches(is_mark).len();
-            if local == 0 { start } else { at - local }
-        });
-        let in_brackets =
-            behind.strip_prefix('[').and_then(|inner| inner.bytes().take(64).position(|byte| byte == b']'));
-        let domain = match in_brackets {
-            Some(length) => &behind[..length + 2],
-            None => {
-                let length = behind.find(|c| !is_domain(c)).unwrap_or(behind.len());
-                behind[..length].trim_end_matches(['.', '-', '_'])
-            }
-        };
-        if start < at && (domain.contains('.') || domain.starts_with('[')) {
-            found.push((start, at + 1 + domain.len()));
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -453,35 +299,6 @@ mod tests {
     }
 
     const HASH: &str = "c8c402867f06a8d2aa62169e9593aad6ea877186936547c0df54c8aff6c4a57c";
-
-    #[test]
-    fn addresses_are_found_within_texts() {
-        let found = |text: &'static str| -> Vec<&str> {
-            addresses_in(text).into_iter().map(|(start, end)| &text[start..end]).collect()
-        };
-        assert_eq!(
-            found("550 <ana@example.org>: unknown; try bo.b+x@mail.example.co."),
-            ["ana@example.org", "bo.b+x@mail.example.co"]
-        );
-        assert_eq!(found("é.ö@exämple.org"), ["é.ö@exämple.org"]);
-        assert_eq!(found("User 'ana@example.org' *bo@example.org*"), ["ana@example.org", "bo@example.org"]);
-        assert_eq!(
-            found(r#"to "ana b"@example.org, bo@[10.0.0.1]"#),
-            [r#""ana b"@example.org"#, "bo@[10.0.0.1]"]
-        );
-        assert_eq!(
-            found("to {tom&jerry@example.org} or ana=@example.org, a%b|c@my_host.example.org"),
-            ["tom&jerry@example.org", "ana=@example.org", "a%b|c@my_host.example.org"]
-        );
-        assert_eq!(found("bounces+1-ana=example.org@em.x.com"), ["bounces+1-ana=example.org@em.x.com"]);
-        assert_eq!(found("x.org/u?a=b@c.org&e=d@e.org f=g@h.org"), ["b@c.org", "d@e.org", "f=g@h.org"]);
-        assert_eq!(found("https://x.org/?e=ana=@c.org"), ["e=ana=@c.org"]);
-        assert_eq!(found("=@example.org"), ["=@example.org"]);
-        for none in ["a @ b.c", "https://x.org/@ana.b", "@example.org", "a@localhost", "12 @ 3.50", "a@.", ""]
-        {
-            assert!(found(none).is_empty(), "{none}");
-        }
-    }
 
     #[test]
     fn encodings_are_undone_and_nothing_else_is_touched() {
@@ -513,14 +330,6 @@ mod tests {
         {
             assert_eq!(hider.look(clean), Look::Clean, "{clean}");
         }
-    }
-
-    #[test]
-    fn a_run_of_backslashes_is_counted_no_further_than_json_goes() {
-        let after = |slashes: usize| ["\\".repeat(slashes).as_bytes(), b"u0040"].concat();
-        assert_eq!(escaped(&after(MOST_SLASHES)), Some(('@', MOST_SLASHES + 5)));
-        assert_eq!(escaped(&after(MOST_SLASHES + 1)), None);
-        assert_eq!(escaped(b"u0040"), None);
     }
 
     #[test]
@@ -561,40 +370,6 @@ mod tests {
                 }
                 Look::Clean => panic!("{text}"),
             }
-        }
-    }
-
-    #[test]
-    fn a_text_that_is_an_address_and_no_more() {
-        for whole in [
-            "ana@example.org",
-            "tom&jerry@example.org",
-            "tom/jerry@example.org",
-            "bounces+1-ana=example.org@em.x.com",
-            "ana@exa$mple.org",
-            r#""ana b"@example.org"#,
-            "bo@[10.0.0.1]",
-        ] {
-            assert!(is_address(whole), "{whole}");
-        }
-        // What has one within: its hash must be that of the address.
-        for within in [
-            "<ana@example.org>",
-            "rfc822;ana@example.org",
-            "ana@example.org,",
-            "(ana@example.org)",
-            r#"["ana@example.org"]"#,
-            "mailto:ana@example.org",
-            "https://x.org/?e=ana@example.org",
-            "?e=ana@example.org",
-            "/u/ana@example.org",
-        ] {
-            assert!(!is_address(within), "{within}");
-            let [(start, end)] = addresses_in(within)[..] else { panic!("{within}") };
-            assert_eq!(&within[start..end], "ana@example.org");
-        }
-        for none in ["medium.com/@ana.b", "ana@localhost", "@example.org"] {
-            assert!(!is_address(none) && addresses_in(none).is_empty(), "{none}");
         }
     }
 

@@ -3,13 +3,15 @@
 //! - `document`: the part as a user writes it, and what is wrong with one.
 //! - `condition`: which webhooks a rule is for. `sample`: which share of them.
 //! - `shape`: properties that are picked, left out, renamed, copied and set.
-//! - `address`: addresses that are hashed or left out. `prefetcher`: opens by machines.
+//! - `address`: addresses that are hashed or left out. `find_address`: where they stand in a text.
+//! - `prefetcher`: opens by machines.
 //!
 //! A destination without rules is mapped as if this module did not exist.
 
 mod address;
 mod condition;
 mod document;
+mod find_address;
 mod prefetcher;
 mod sample;
 mod shape;

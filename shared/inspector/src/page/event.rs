@@ -354,7 +354,6 @@ mod tests {
     use crate::model::known::Known;
     use crate::model::log_line::LogLine;
     use crate::model::story::Delivery;
-    use relay_core::blueprint::Blueprint;
 
     #[test]
     fn a_copied_command_sends_the_body_and_nothing_else() {
@@ -475,92 +474,6 @@ mod tests {
             assert!(page(true).contains("&quot;traits&quot;:") && page(true).contains("What Segment sent"));
             assert!(!page(false).contains("traits") && page(false).contains("What Segment sent"));
         }
-    }
-
-    #[test]
-    fn a_field_that_a_rule_changed_names_the_rule() {
-        let envelope = r#"{"version":1,"id":"e1","source":"vero","received_at":"2026-11-21T05:04:03.123Z","payload":{"type":"opened","user":{"id":1,"email":"a@example.org"},"campaign":{"id":5,"channel":"email"}}}"#;
-        let document = r#"{"version":2,"webhooks":{"segment":{"address":"hash","rules":[
-            {"when":{"type":"sent"}},
-            {"when":{"type":"opened"},"note":"ours","properties":{"set":{"team":"growth"},"omit":["campaign_id"]}}]},
-            "vero_track":{"default":{"send":false}}}}"#;
-        let on = [("SegmentWriteKeyParameter", "/s"), ("VeroAuthTokenParameter", "/v")];
-        let parameters = on.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let stack = Stack { parameters, ..Stack::default() };
-        let feed = crate::feed::Feed::default();
-        feed.change("e1", |event| {
-            event.evidence.envelope = Some(envelope.to_owned());
-            event.evidence.blueprint = Blueprint::parse(document).unwrap();
-            true
-        });
-        let page = |shows_addresses| {
-            let view = View { stack: &stack, now: At::from_ms(0), shows_addresses, is_workbench: false };
-            whole(&feed.event("e1").unwrap(), &view).into_string()
-        };
-        let leaves: Vec<String> = page(true).split("data-path=").map(str::to_owned).collect();
-        let note = |path: &str| {
-            let leaf = leaves.iter().find(|leaf| leaf.starts_with(&format!("\"segment/0#{path}\""))).unwrap();
-            leaf.split("class=\"note\"").nth(1).map(str::to_owned).unwrap_or_default()
-        };
-        assert!(note("/properties/team").contains("by webhooks.segment.rules[1] (ours)"));
-        assert!(note("/context/traits/email").contains("by webhooks.segment.address"));
-        assert_eq!(note("/properties/campaign_channel"), "");
-        assert!(page(true).contains(
-            "Left out by <bdi>webhooks.segment.rules[1] (ours)</bdi>: <bdi>/properties/campaign_id"
-        ));
-        assert!(page(true).contains("Kept back by <bdi>webhooks.vero_track.default</bdi>"));
-        assert!(!page(false).contains("webhooks.segment"), "nothing of an event that may not be shown");
-    }
-
-    /// The page of an event that goes by a blueprint to Segment and to an endpoint.
-    fn ruled(source: &str, payload: &str, document: &str) -> String {
-        let envelope = format!(
-            r#"{{"version":1,"id":"e1","source":"{source}","through_segment":true,"received_at":"2026-11-21T05:04:03.123Z","payload":{payload}}}"#
-        );
-        let on = [("SegmentWriteKeyParameter", "/s"), ("WebhookEndpoints", "crm")];
-        let parameters = on.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let stack = Stack { parameters, ..Stack::default() };
-        let feed = crate::feed::Feed::default();
-        feed.change("e1", |event| {
-            event.evidence.envelope = Some(envelope);
-            event.evidence.blueprint = Blueprint::parse(document).unwrap();
-            true
-        });
-        let view = View { stack: &stack, now: At::from_ms(0), shows_addresses: true, is_workbench: false };
-        whole(&feed.event("e1").unwrap(), &view).into_string()
-    }
-
-    #[test]
-    fn what_holds_after_the_rules_is_told_from_them() {
-        let opened =
-            r#"{"type":"opened","user_agent":"Mozilla/5.0","user":{"id":1,"email":"a@example.org"}}"#;
-        let document = r#"{"version":2,"webhooks":{"segment":{"omit":["/context/userAgent"],"address":"omit",
-            "machine_open":true,"default":{"rename":"Mail Read"}}}}"#;
-        let page = ruled("vero", opened, document);
-        for told in [
-            "<bdi>webhooks.segment.default</bdi> renames it; otherwise it is <b><bdi>Email Opened</bdi></b>",
-            "Left out by <bdi>webhooks.segment.omit</bdi>: <bdi>/context/userAgent</bdi>",
-            "Left out by <bdi>webhooks.segment.address</bdi>: <bdi>/context/traits/email</bdi>",
-            "by webhooks.segment.machine_open",
-        ] {
-            assert!(page.contains(told), "{told}: {page}");
-        }
-        let twice = r#"{"version":2,"webhooks":{"segment":{"omit":["/context/traits"],"address":"omit"}}}"#;
-        let page = ruled("vero", opened, twice);
-        assert!(
-            page.contains("Left out by <bdi>webhooks.segment.omit</bdi>: <bdi>/context/traits/email"),
-            "{page}"
-        );
-        // At an endpoint no rule holds for a first-party event, but what comes after them.
-        let track = r#"{"type":"track","event":"E","userId":"u","a":1,"properties":{"to":"a@example.org"}}"#;
-        let document =
-            r#"{"version":2,"webhooks":{"webhook":{"crm":{"omit":["/payload/a"],"address":"hash"}}}}"#;
-        let page = ruled("segment", track, document);
-        assert!(
-            page.contains("Left out by <bdi>webhooks.webhook.crm.omit</bdi>: <bdi>/payload/a</bdi>"),
-            "{page}"
-        );
-        assert!(page.contains("by webhooks.webhook.crm.address"), "{page}");
     }
 
     #[test]
