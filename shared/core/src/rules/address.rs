@@ -152,8 +152,8 @@ impl<'h> Hider<'h> {
         }
         // In a URL fewer marks are taken for a part of an address.
         let is_odd = |address: &&String| {
-            let in_url = format!("?{address}");
-            addresses_in(address) != [(0, address.len())] || addresses_in(&in_url) != [(1, in_url.len())]
+            let in_url = format!("?a={address}");
+            addresses_in(address) != [(0, address.len())] || addresses_in(&in_url) != [(3, in_url.len())]
         };
         let odd = known.iter().filter(is_odd).take(MAX_ODD + 1).cloned().collect();
         Hider { known, odd, message_id, policy, key }
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_hash_within_a_text_is_that_of_the_address() {
         let key = AddressKey::new("secret");
-        let payload = r#"["tom&jerry@example.org","bounces+1-ana=example.org@em.x.com"]"#;
+        let payload = r#"["tom&jerry@example.org","bounces+1-ana=example.org@em.x.com","ana=@example.org"]"#;
         let id = EventId::parse("e1").unwrap();
         let email = Some("joe%20s@example.org");
         let subject =
@@ -347,6 +347,7 @@ mod tests {
                 "https://x.org/?b=bounces%2B1-ana%3Dexample.org%40em.x.com",
                 "bounces+1-ana=example.org@em.x.com",
             ),
+            ("https://x.org/?e=ana=%40example.org&f=x", "ana=@example.org"),
             ("joe%20s@example.org", "joe%20s@example.org"),
             ("ana@example.org.", "ana@example.org"),
             ("'ana@example.org'", "ana@example.org"),
