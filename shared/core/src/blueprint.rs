@@ -143,11 +143,15 @@ impl Blueprint {
     /// The first [`DocumentError`] in it.
     pub fn parse(json: &str) -> Result<Self, DocumentError> {
         let document = document::parse(json)?;
+        let has_webhooks = document.get("webhooks").is_some();
         let rules = document["events"].as_object().into_iter().flatten();
         let rules = rules.map(|(name, rule)| (format!("events.{name}"), rule));
         let all = [(".".to_owned(), &document)].into_iter().chain(rules).chain(webhook_objects(&document));
         document::require_objects(all)?;
         let mut blueprint: Blueprint = document::read(document)?;
+        if has_webhooks && blueprint.version == Version::One {
+            return Err(DocumentError::new("version", "must be 2 in a document with `webhooks`"));
+        }
         blueprint.check()?;
         for (name, preset) in Blueprint::default().events {
             let rule = blueprint.events.entry(name).or_default();
@@ -190,16 +194,12 @@ impl Blueprint {
         Blueprint { webhooks: self.webhooks.without(field), ..self.clone() }
     }
 
-    /// What is odd about the document, but no mistake: rules that are never reached, and types that nobody documents.
+    /// What is odd about the document, but no mistake: rules that no event meets, and types that nobody documents.
     pub fn oddities(&self) -> Vec<DocumentError> {
         self.webhooks.oddities()
     }
 
     fn check(&self) -> Result<(), DocumentError> {
-        if self.version == Version::One && !self.webhooks.is_empty() {
-            let problem = "must be 2 in a document with rules for webhooks";
-            return Err(DocumentError::new("version", problem));
-        }
         self.webhooks.check()?;
         let mistake = |path: String, problem: &str| Err(DocumentError::new(path, problem));
         let is_call =
@@ -339,7 +339,7 @@ mod tests {
         };
         assert_eq!(
             odd(r#"{"rules":[{"when":{"type":"sent"}},{"send":false}],"default":{"rename":"A"}}"#),
-            ["webhooks.segment.default is never reached: rules[1] takes all webhooks"]
+            ["webhooks.segment.default is never reached: rules[1] takes all events"]
         );
         assert!(odd(r#"{"rules":[{"send":false}],"default":{}}"#).is_empty());
         assert!(odd(r#"{"rules":[{"when":{"type":"sent"}}],"default":{"send":false}}"#).is_empty());
@@ -379,6 +379,42 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_never_hold_are_told() {
+        let told = |destination: &str, when: &str| {
+            let rules = format!(r#"{{"rules":[{{"when":{when}}}]}}"#);
+            let document = match destination {
+                "webhook" => format!(r#"{{"version":2,"webhooks":{{"webhook":{{"crm":{rules}}}}}}}"#),
+                destination => format!(r#"{{"version":2,"webhooks":{{"{destination}":{rules}}}}}"#),
+            };
+            let oddities = Blueprint::parse(&document).unwrap().oddities();
+            oddities.iter().map(|odd| format!("{} {}", odd.path, odd.problem)).collect::<Vec<_>>()
+        };
+        let never = ["webhooks.segment.rules[0] never holds: an event of this type has no campaign"];
+        assert_eq!(told("segment", r#"{"type":["user_created","user_updated"],"channel":"sms"}"#), never);
+        assert_eq!(told("segment", r#"{"type":"user_created","campaign_id":{"exists":true}}"#), never);
+        let blank = "webhooks.segment.rules[0] never holds: a value has no blank at its start";
+        assert_eq!(told("segment", r#"{"campaign_name":{"prefix":" EU"}}"#), [blank]);
+        let unknown = ["webhooks.segment.rules[0].when.type names a type that Vero does not document"];
+        assert_eq!(told("segment", r#"{"type":"track"}"#)[..1], unknown);
+        assert_eq!(told("segment", r#"{"type":"snoozed","channel":"sms"}"#), unknown);
+        let at_endpoint =
+            ["webhooks.webhook.crm.rules[0] never holds: an event of this type has no campaign"];
+        assert_eq!(told("webhook", r#"{"type":["track","page"],"campaign_tag":"x"}"#), at_endpoint);
+        assert_eq!(told("webhook", r#"{"type":"Track"}"#).len(), 1);
+        for (destination, when) in [
+            ("segment", r#"{"type":"user_created","user_id":"1"}"#),
+            ("segment", r#"{"type":"user_created","channel":{"exists":false}}"#),
+            ("segment", r#"{"type":["user_created","sent"],"channel":"sms"}"#),
+            ("segment", r#"{"type":{"prefix":"user"},"channel":"sms"}"#),
+            ("segment", r#"{"channel":"sms","campaign_name":{"prefix":"EU "}}"#),
+            ("webhook", r#"{"type":["track","sent"]}"#),
+            ("webhook", r#"{"source":"segment","/event":"A"}"#),
+        ] {
+            assert_eq!(told(destination, when), [""; 0], "{when}");
+        }
+    }
+
+    #[test]
     fn a_mistake_has_its_place() {
         let segment = |fields: &str| format!(r#"{{"version":2,"webhooks":{{"segment":{{{fields}}}}}}}"#);
         let rule = |fields: &str| segment(&format!(r#""rules":[{{{fields}}}]"#));
@@ -411,6 +447,7 @@ mod tests {
             (r#"{"consent":"x"}"#, "consent", "expected a list"),
             (r#"{"version":3}"#, "version", "expected 1 or 2"),
             (r#"{"webhooks":{"segment":{"machine_open":true}}}"#, "version", "must be 2"),
+            (r#"{"version":1,"webhooks":{}}"#, "version", "must be 2"),
             (
                 r#"{"version":2,"webhooks":{"segmnt":{}}}"#,
                 "webhooks.segmnt",
@@ -459,6 +496,16 @@ mod tests {
                 &rule(r#""when":{"channel":{"prefix":"s","exists":true}}"#),
                 "webhooks.segment.rules[0].when.channel",
                 "expected a text",
+            ),
+            (
+                &rule(r#""consent":["ads"]"#),
+                "webhooks.segment.rules[0].consent",
+                "says nothing about consent",
+            ),
+            (
+                r#"{"version":2,"webhooks":{"vero_track":{"default":{"consent":["ads"]}}}}"#,
+                "webhooks.vero_track.default.consent",
+                "name its path in `when`",
             ),
             (&rule(r#""sample":"20%""#), "webhooks.segment.rules[0].sample", "from 0 to 1"),
             (&rule(r#""sample":1.5"#), "webhooks.segment.rules[0].sample", "from 0 to 1"),

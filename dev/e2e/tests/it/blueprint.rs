@@ -1,5 +1,6 @@
 //! The published JSON Schemas of the blueprint and of webhook endpoints say what the worker says.
 
+use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_core::blueprint::Blueprint;
@@ -39,7 +40,8 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
         webhook(
             json!({"properties": {"pick": ["a"], "omit": ["b"], "rename": {"a": "c"}, "copy": {"d": "/e"}}}),
         ),
-        webhook(json!({"properties": {"set": {"a": [{}]}}})),
+        webhook(json!({"properties": {"set": {"a": [{}]}}, "consent": []})),
+        endpoint(json!({"rules": [{"when": {"source": "segment"}, "consent": ["ads"]}]})),
         endpoint(
             json!({"address": "hash", "omit": ["/payload/ip", "/traits/phone"], "rules": [{"send": false}]}),
         ),
@@ -69,6 +71,8 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
         json!({"version": 3}),
         json!({"webhooks": {"segment": {"machine_open": true}}}),
         json!({"version": 1, "webhooks": {"segment": {"machine_open": true}}}),
+        json!({"webhooks": {"segment": {"rules": []}}}),
+        json!({"version": 1, "webhooks": {}}),
         json!({"version": 2, "webhooks": []}),
         json!({"version": 2, "webhooks": {"webhook": []}}),
         json!({"version": 2, "webhooks": {"webhook": {"Crm": {}}}}),
@@ -95,6 +99,8 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
         webhook(json!({"when": {"channel": {"prefix": "a", "exists": true}}})),
         webhook(json!({"rename": "Identified"})),
         webhook(json!({"sample": 1.01})),
+        webhook(json!({"consent": ["ads"]})),
+        vero(json!({"default": {"consent": ["ads"]}})),
         webhook(json!({"sample_by": "message"})),
         webhook(json!({"properties": {"copy": {"a": "b"}}})),
         webhook(json!({"properties": {"set": {"webhook_id": 1}}})),
@@ -114,6 +120,30 @@ fn schema_and_worker_agree() -> anyhow::Result<()> {
             assert!(schema.is_valid(&document), "{}", path.display());
         }
     }
+    Ok(())
+}
+
+#[test]
+fn each_wish_in_the_docs_is_its_file() -> anyhow::Result<()> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let docs = std::fs::read_to_string(format!("{root}/docs/rules.md"))?;
+    let wishes = docs.split("\n### ").filter(|wish| wish.contains("](../events/rules-"));
+    let mut count = 0;
+    for wish in wishes {
+        let (_, after) = wish.split_once("](../").context("no link")?;
+        let (file, rest) = after.split_once(')').context("no end of the link")?;
+        let block =
+            rest.split("```").nth(1).and_then(|block| block.strip_prefix("json")).context("no block")?;
+        let file: Value = serde_json::from_str(&std::fs::read_to_string(format!("{root}/{file}"))?)?;
+        let mut shown: Value = serde_json::from_str(block)?;
+        shown
+            .as_object_mut()
+            .context("no object")?
+            .extend(file.get("$schema").map(|s| ("$schema".to_owned(), s.clone())));
+        assert_eq!(shown, file);
+        count += 1;
+    }
+    assert_eq!(count, 10);
     Ok(())
 }
 

@@ -6,9 +6,8 @@ use relay_core::archive::{About, row};
 use relay_core::endpoints::Form;
 use relay_core::envelope::{Envelope, Payload, Source};
 use relay_core::first_party::FirstParty;
-use relay_core::mapping::endpoint::EndpointEvent;
 use relay_core::mapping::vero_track::{Consent, Tags, VeroRequest, from_event};
-use relay_core::rules::RuledWebhook;
+use relay_core::rules::{RuledEvent, RuledWebhook};
 use relay_core::webhook::Webhook;
 
 use super::{ARCHIVE, CRM, ENDPOINT, Event, Ledger, SEGMENT, TAGS, VERO, endpoint_key, message_id};
@@ -34,11 +33,7 @@ impl Ledger {
                     self.ours.extend(message_id(&message));
                     self.requests.insert(message, (id.to_owned(), SEGMENT));
                 }
-                let of_webhook =
-                    |form: Form| form.of_webhook(CRM, ruled, &rules, &self.naming, &self.address_key).ok();
-                if let Some(at_endpoint) = self.endpoint.and_then(of_webhook) {
-                    self.expect_at_endpoint(&mut event, id, &at_endpoint);
-                }
+                self.expect_at_endpoint(&mut event, ruled.into());
                 if let Ok(request) = rules.to_vero(ruled, &self.naming) {
                     event.owed.insert(VERO);
                     self.expect(id, VERO, &request);
@@ -50,16 +45,9 @@ impl Ledger {
                     // No event: a dead letter and nothing else.
                     event.owed.clear();
                 }
-                if let Ok(read) = &read {
-                    let (naming, key) = (&self.naming, &self.address_key);
-                    let of_event =
-                        |form: Form| form.of_first_party(CRM, envelope, read, &rules, naming, key).ok();
-                    if let Some(at_endpoint) = self.endpoint.and_then(of_event) {
-                        self.expect_at_endpoint(&mut event, id, &at_endpoint);
-                    }
-                }
                 let mut is_ours = false;
                 if let Ok(read) = &read {
+                    self.expect_at_endpoint(&mut event, RuledEvent::FirstParty { envelope, event: read });
                     self.rows.insert(row(envelope, &About::from(read)));
                 }
                 if let Some(message_id) = read.as_ref().ok().and_then(|read| read.message_id.clone()) {
@@ -91,10 +79,14 @@ impl Ledger {
         self.events.entry(id.to_owned()).or_insert(event);
     }
 
-    fn expect_at_endpoint(&mut self, event: &mut Event, id: &str, at_endpoint: &EndpointEvent) {
-        event.owed.insert(ENDPOINT);
-        event.messages.insert(ENDPOINT, at_endpoint.messages.len());
+    fn expect_at_endpoint(&mut self, entry: &mut Event, event: RuledEvent<'_, '_>) {
+        let (rules, naming, key) = (self.rules.blueprint.webhooks(), &self.naming, &self.address_key);
+        let of_event = |form: Form| form.of_event(CRM, event, rules, naming, key).ok();
+        let Some(at_endpoint) = self.endpoint.and_then(of_event) else { return };
+        entry.owed.insert(ENDPOINT);
+        entry.messages.insert(ENDPOINT, at_endpoint.messages.len());
         let keys = at_endpoint.messages.iter().map(|message| endpoint_key(message));
+        let id = event.envelope().id.as_str();
         self.requests.extend(keys.map(|key| (key, (id.to_owned(), ENDPOINT))));
     }
 

@@ -8,7 +8,7 @@ use relay_core::destinations::{self, DestinationRow};
 use relay_core::endpoints::Endpoint;
 use relay_core::mapping::endpoint::{EndpointEvent, request_id};
 use relay_core::names::Naming;
-use relay_core::rules::RuledWebhook;
+use relay_core::rules::{RuledEvent, RuledWebhook};
 use relay_core::timestamp::Timestamp;
 use relay_platform::world;
 
@@ -93,15 +93,13 @@ impl Destination for Webhook {
     ) -> Result<EndpointEvent, Outcomes> {
         let (name, rules, key) = (&self.endpoint, secrets.rules.blueprint.webhooks(), &secrets.address_key);
         let envelope = &event.envelope;
-        let mapped = self.settings(secrets).and_then(|endpoint| match &event.payload {
-            _ if !endpoint.takes(envelope.source) => Err(DeliveryOutcome::Skipped("other_source")),
-            ParsedPayload::Webhook(webhook) => {
-                let event = RuledWebhook { envelope, webhook };
-                endpoint.form.of_webhook(name, event, rules, &self.naming, key)
-            }
-            ParsedPayload::FirstParty(event) => {
-                endpoint.form.of_first_party(name, envelope, event, rules, &self.naming, key)
-            }
+        let event = match &event.payload {
+            ParsedPayload::Webhook(webhook) => RuledEvent::Webhook(RuledWebhook { envelope, webhook }),
+            ParsedPayload::FirstParty(event) => RuledEvent::FirstParty { envelope, event },
+        };
+        let mapped = self.settings(secrets).and_then(|endpoint| match endpoint.takes(envelope.source) {
+            true => endpoint.form.of_event(name, event, rules, &self.naming, key),
+            false => Err(DeliveryOutcome::Skipped("other_source")),
         });
         mapped.map_err(|outcome| vec![(self.name, outcome)])
     }

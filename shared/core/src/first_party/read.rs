@@ -93,6 +93,12 @@ impl<'a> FirstParty<'a> {
             && !matches!(self.integration, Integration::On { tags: Some(_) })
     }
 
+    /// Whether it goes only with the user's consent. Who wants no messages, or wants to be forgotten, needs to agree to
+    /// nothing.
+    pub fn needs_consent(&self) -> bool {
+        !matches!(self.call, Call::Unsubscribe | Call::Delete)
+    }
+
     /// Whether the user has agreed to each of these categories. No word of one is no consent.
     pub fn has_consent(&self, categories: &[String]) -> bool {
         let given = self.consent.and_then(Object::parse).unwrap_or_default();

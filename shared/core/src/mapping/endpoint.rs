@@ -5,12 +5,11 @@ use sha2::{Digest, Sha256};
 use crate::delivery::DeliveryOutcome;
 use crate::endpoints::{Endpoint, Form};
 use crate::envelope::Envelope;
-use crate::first_party::FirstParty;
 use crate::json::{Json, Object, ObjectWriter};
 use crate::mapping::segment::{BATCH_FRAME, batch_body};
 use crate::mapping::vero_track::Skip;
 use crate::names::Naming;
-use crate::rules::{AddressKey, RuledWebhook, WebhookRules};
+use crate::rules::{AddressKey, RuledEvent, WebhookRules};
 
 /// An event as an endpoint gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,54 +27,38 @@ impl EndpointEvent {
 }
 
 impl Form {
-    /// What an endpoint gets of a webhook, by the rules that there are for it under `name`.
-    ///
-    /// # Errors
-    /// What becomes of the webhook when nothing is sent.
-    pub fn of_webhook(
-        self,
-        name: &str,
-        event: RuledWebhook<'_, '_>,
-        rules: &WebhookRules,
-        naming: &Naming,
-        key: &AddressKey,
-    ) -> Result<EndpointEvent, DeliveryOutcome> {
-        let messages = match self {
-            Form::Received => {
-                let Envelope { id, payload, .. } = event.envelope;
-                let message = received(event.envelope, id.as_str(), payload.text());
-                vec![rules.received_at_endpoint(name, event, message, key)?]
-            }
-            Form::Segment => rules.segment_at_endpoint(name, event, naming, key)?,
-        };
-        Ok(EndpointEvent { id: event.envelope.id.as_str().to_owned(), messages })
-    }
-
-    /// What an endpoint gets of a first-party event. Of the rules under `name` those about addresses and fields that never
-    /// go count.
+    /// What an endpoint gets of an event, by the rules that there are for it under `name`.
     ///
     /// # Errors
     /// What becomes of the event when nothing is sent.
-    pub fn of_first_party(
+    pub fn of_event(
         self,
         name: &str,
-        envelope: &Envelope<'_>,
-        event: &FirstParty<'_>,
+        event: RuledEvent<'_, '_>,
         rules: &WebhookRules,
         naming: &Naming,
         key: &AddressKey,
     ) -> Result<EndpointEvent, DeliveryOutcome> {
-        if naming.looks_for_loops() && event.came_from_vero {
+        if let RuledEvent::FirstParty { event, .. } = event
+            && naming.looks_for_loops()
+            && event.came_from_vero
+        {
             // The endpoint has it as a webhook.
             return Err(Skip::Loop.into());
         }
-        let payload = rules.first_party_at_endpoint(name, envelope, event, self == Form::Received, key);
-        let id = id_of_first_party(envelope, &payload);
-        let message = match self {
-            Form::Received => received(envelope, &id, &payload),
-            Form::Segment => payload,
+        let mut messages = match self {
+            Form::Received => vec![rules.received_at_endpoint(name, event, key)?],
+            Form::Segment => rules.segment_at_endpoint(name, event, naming, key)?,
         };
-        Ok(EndpointEvent { id, messages: vec![message] })
+        let envelope = event.envelope();
+        let id = match event {
+            RuledEvent::Webhook(_) => envelope.id.as_str().to_owned(),
+            RuledEvent::FirstParty { .. } => id_of_first_party(envelope, &messages.concat()),
+        };
+        if self == Form::Received {
+            messages.iter_mut().for_each(|payload| *payload = received(envelope, &id, payload));
+        }
+        Ok(EndpointEvent { id, messages })
     }
 }
 

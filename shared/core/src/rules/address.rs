@@ -10,9 +10,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::find_address::{Unescaped, addresses_in, is_address};
-use super::{AddressPolicy, RuledWebhook};
-use crate::envelope::{Envelope, EventId, Payload};
-use crate::first_party::FirstParty;
+use super::{AddressPolicy, RuledEvent};
+use crate::envelope::EventId;
 use crate::identity;
 use crate::json::{Json, Kind, Object, quote};
 
@@ -66,26 +65,18 @@ pub struct Subject<'e> {
     message_id: String,
 }
 
-impl<'e> From<RuledWebhook<'e, 'e>> for Subject<'e> {
-    fn from(event: RuledWebhook<'e, 'e>) -> Self {
-        Subject {
-            id: &event.envelope.id,
-            payload: event.payload(),
-            email: event.webhook.user.email.as_deref(),
-            message_id: event.webhook.message_id().unwrap_or_default().trim().to_owned(),
-        }
-    }
-}
-
-impl<'e> Subject<'e> {
-    /// Of a first-party event.
-    pub fn of_first_party(envelope: &'e Envelope<'_>, event: &'e FirstParty<'_>) -> Self {
-        let payload = match envelope.payload {
-            Payload::Object(payload) => Some(payload),
-            Payload::Base64(_) => None,
+impl<'e> From<RuledEvent<'e, 'e>> for Subject<'e> {
+    fn from(event: RuledEvent<'e, 'e>) -> Self {
+        let message_id = match event {
+            RuledEvent::Webhook(event) => event.webhook.message_id().unwrap_or_default().trim().to_owned(),
+            RuledEvent::FirstParty { .. } => String::new(),
         };
-        let email = event.user.email.as_deref();
-        Subject { id: &envelope.id, payload, email, message_id: String::new() }
+        Subject {
+            id: &event.envelope().id,
+            payload: event.payload(),
+            email: event.user().email.as_deref(),
+            message_id,
+        }
     }
 }
 

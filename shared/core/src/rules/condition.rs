@@ -1,20 +1,21 @@
-//! Which webhooks a rule is for.
+//! Which events a rule is for.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::RuledWebhook;
+use super::RuledEvent;
 use crate::json::{Json, Kind, Object};
-use crate::names::documented;
 
-/// What of a webhook is looked at.
+/// What of an event is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Field {
-    /// The webhook's type.
+    /// The event's type.
     Type,
+    /// Whence it came, as its envelope says.
+    Source,
     /// The user's id.
     UserId,
     /// A property, by its name at Segment.
@@ -39,6 +40,7 @@ impl TryFrom<String> for Field {
     fn try_from(name: String) -> Result<Self, String> {
         match &*name {
             "type" => Ok(Field::Type),
+            "source" => Ok(Field::Source),
             "user_id" => Ok(Field::UserId),
             _ if name.starts_with('/') => Ok(Field::Path(Path::try_from(name)?)),
             _ => match NAMED.iter().find(|(known, _)| *known == name) {
@@ -46,7 +48,7 @@ impl TryFrom<String> for Field {
                 None => {
                     let names = NAMED.map(|(name, _)| format!("`{name}`")).join(", ");
                     Err(format!(
-                        "an unknown field, expected one of `type`, `user_id`, {names}, or a path such as `/campaign/locale`"
+                        "an unknown field, expected one of `type`, `source`, `user_id`, {names}, or a path such as `/campaign/locale`"
                     ))
                 }
             },
@@ -157,9 +159,18 @@ impl Test {
         }
     }
 
-    /// Whether it looks for a type that is not documented.
-    pub fn names_unknown_type(&self) -> bool {
-        matches!(self, Test::OneOf(types) if types.iter().any(|kind| documented(kind).is_none()))
+    /// The texts of which it is one; none for other tests.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let texts = match self {
+            Test::OneOf(texts) => &texts[..],
+            Test::Prefix(_) | Test::Exists(_) => &[],
+        };
+        texts.iter().map(String::as_str)
+    }
+
+    /// Whether no value passes it: they have no white space around them.
+    pub fn never_holds(&self) -> bool {
+        matches!(self, Test::Prefix(prefix) if prefix.trim_start() != prefix)
     }
 
     /// Whether it holds wherever the other one does.
@@ -184,11 +195,11 @@ fn text(value: Json<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Whether a test holds of a webhook. The payload is taken apart when a path is looked at, once.
+/// Whether a test holds of an event. The payload is taken apart when a path is looked at, once.
 pub fn holds<'a>(
     field: &Field,
     test: &Test,
-    event: RuledWebhook<'_, 'a>,
+    event: RuledEvent<'_, 'a>,
     payload: &mut Option<Object<'a>>,
 ) -> bool {
     let of_text = |text: Option<&str>| match text {
@@ -196,9 +207,10 @@ pub fn holds<'a>(
         None => *test == Test::Exists(false),
     };
     match field {
-        Field::Type => of_text(event.webhook.kind.as_deref()),
-        Field::UserId => of_text(event.webhook.user.id.as_deref()),
-        Field::Property(name) => test.holds(event.webhook.property_json(name)),
+        Field::Type => of_text(event.kind()),
+        Field::Source => test.holds_of(event.envelope().source.as_str()),
+        Field::UserId => of_text(event.user().id.as_deref()),
+        Field::Property(name) => test.holds(event.property(name)),
         Field::Path(path) => {
             let parse = || event.payload().and_then(Object::parse).unwrap_or_default();
             test.holds(path.find(payload.get_or_insert_with(parse)))

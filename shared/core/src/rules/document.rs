@@ -11,6 +11,8 @@ use super::shape::{OWN, Shape};
 use crate::blueprint::mistake_in_name;
 use crate::destinations::is_endpoint_name;
 use crate::document::DocumentError;
+use crate::first_party::CallType;
+use crate::names::{Layout, documented};
 
 /// What is done with webhooks, at each destination.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -32,7 +34,7 @@ fn unless_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Des
     Ok((rules != DestinationRules::default()).then_some(rules))
 }
 
-/// What is done with webhooks at one destination.
+/// What is done with events at one destination.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DestinationRules {
@@ -44,7 +46,7 @@ pub struct DestinationRules {
     pub(super) machine_open: bool,
     /// The first whose conditions hold is the one.
     pub(super) rules: Vec<Rule>,
-    /// For webhooks that no rule is for.
+    /// For events that no rule is for.
     pub(super) default: Rule,
 }
 
@@ -61,7 +63,7 @@ pub enum AddressPolicy {
     Omit,
 }
 
-/// One rule: which webhooks it is for, and what is done with them.
+/// One rule: which events it is for, and what is done with them.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
@@ -73,6 +75,8 @@ pub struct Rule {
     pub(super) rename: Option<String>,
     /// The form of its properties.
     pub(super) properties: Shape,
+    /// Categories of consent that a first-party event needs.
+    pub(super) consent: Vec<String>,
     /// Which share is sent.
     pub(super) sample: Option<Sample>,
     /// Of what that is a share.
@@ -88,6 +92,7 @@ impl Default for Rule {
             send: true,
             rename: None,
             properties: Shape::default(),
+            consent: Vec::new(),
             sample: None,
             sample_by: SampleBy::default(),
             note: None,
@@ -104,6 +109,8 @@ struct Scope {
     takes_scalars_alone: bool,
     /// It knows its users by them.
     needs_addresses: bool,
+    /// It gets first-party events, too; what goes to Vero goes by the blueprint's rows.
+    takes_first_party: bool,
 }
 
 const SEGMENT: Scope = Scope {
@@ -111,12 +118,14 @@ const SEGMENT: Scope = Scope {
     contents: &["properties", "traits", "context"],
     takes_scalars_alone: false,
     needs_addresses: false,
+    takes_first_party: false,
 };
 const VERO_TRACK: Scope = Scope {
     name: Cow::Borrowed("vero_track"),
     contents: &["data"],
     takes_scalars_alone: true,
     needs_addresses: true,
+    takes_first_party: false,
 };
 
 /// An endpoint gets either form.
@@ -126,16 +135,12 @@ const ENDPOINT_CONTENTS: [&str; 4] = ["payload", "properties", "traits", "contex
 const MARKS: [&str; 2] = ["library", "integration"];
 
 impl WebhookRules {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.segment.is_none() && self.vero_track.is_none() && self.webhook.is_empty()
-    }
-
     fn destinations(&self) -> impl Iterator<Item = (Scope, &DestinationRules)> {
         let all = [(SEGMENT, &self.segment), (VERO_TRACK, &self.vero_track)];
         let all = all.into_iter().filter_map(|(scope, rules)| Some((scope, rules.as_ref()?)));
         all.chain(self.webhook.iter().map(|(name, rules)| {
             let name = format!("webhook.{name}").into();
-            let scope = Scope { name, contents: &ENDPOINT_CONTENTS, ..SEGMENT };
+            let scope = Scope { name, contents: &ENDPOINT_CONTENTS, takes_first_party: true, ..SEGMENT };
             (scope, rules)
         }))
     }
@@ -167,21 +172,23 @@ impl WebhookRules {
         hashing.map(|(scope, _)| format!("webhooks.{}.address", scope.name))
     }
 
-    /// What is odd, but no mistake: rules that no webhook ever meets, and types that Vero does not document.
+    /// What is odd, but no mistake: rules that no event ever meets, and types that nobody documents.
     pub(crate) fn oddities(&self) -> Vec<DocumentError> {
         let mut found = self.unreachable();
         for (scope, DestinationRules { rules, .. }) in self.destinations() {
-            let is_unknown = |rule: &Rule| rule.when.get(&Field::Type).is_some_and(Test::names_unknown_type);
-            let unknown = rules.iter().enumerate().filter(|(_, rule)| is_unknown(rule));
-            found.extend(unknown.map(|(place, _)| {
-                let path = format!("webhooks.{}.rules[{place}].when.type", scope.name);
-                DocumentError::new(path, "names a type that Vero does not document")
-            }));
+            for (place, rule) in rules.iter().enumerate() {
+                let top = format!("webhooks.{}.rules[{place}]", scope.name);
+                if rule.names_unknown_type(&scope) {
+                    let problem = "names a type that Vero does not document";
+                    found.push(DocumentError::new(format!("{top}.when.type"), problem));
+                }
+                found.extend(rule.never_holds().map(|problem| DocumentError::new(top, problem)));
+            }
         }
         found
     }
 
-    /// Rules that no webhook ever meets, and why.
+    /// Rules that no event ever meets because of those before, and why.
     fn unreachable(&self) -> Vec<DocumentError> {
         let mut found = Vec::new();
         for (scope, DestinationRules { rules, default, .. }) in self.destinations() {
@@ -198,7 +205,7 @@ impl WebhookRules {
             {
                 found.push(DocumentError::new(
                     format!("webhooks.{}.default", scope.name),
-                    format!("is never reached: rules[{all}] takes all webhooks"),
+                    format!("is never reached: rules[{all}] takes all events"),
                 ));
             }
         }
@@ -246,7 +253,37 @@ impl Rule {
             .all(|(field, test)| other.when.get(field).is_some_and(|narrower| test.follows_from(narrower)))
     }
 
+    /// The types that its conditions name; none where they name none.
+    fn types(&self) -> impl Iterator<Item = &str> {
+        self.when.get(&Field::Type).into_iter().flat_map(Test::texts)
+    }
+
+    fn names_unknown_type(&self, scope: &Scope) -> bool {
+        let is_call = |kind| scope.takes_first_party && CallType::is_spelled(kind);
+        self.types().any(|kind| documented(kind).is_none() && !is_call(kind))
+    }
+
+    /// Why its conditions hold of no event, if that is so.
+    fn never_holds(&self) -> Option<&'static str> {
+        if self.when.values().any(Test::never_holds) {
+            return Some("never holds: a value has no blank at its start");
+        }
+        let has_campaign = |kind: &str| match documented(kind) {
+            Some(row) => row.layout == Layout::Message,
+            None => !CallType::is_spelled(kind),
+        };
+        let needs_campaign = { self.when.iter() }
+            .any(|(field, test)| matches!(field, Field::Property(_)) && *test != Test::Exists(false));
+        (needs_campaign && self.types().next().is_some() && !self.types().any(has_campaign))
+            .then_some("never holds: an event of this type has no campaign")
+    }
+
     fn check(&self, scope: &Scope, top: &str) -> Result<(), DocumentError> {
+        if !scope.takes_first_party && !self.consent.is_empty() {
+            let problem = "has no place here: a webhook says nothing about consent. If your own event that set it off \
+                carries it, name its path in `when`";
+            return mistake(format!("{top}.consent"), problem);
+        }
         if let Some(problem) = self.rename.as_deref().and_then(mistake_in_name) {
             return mistake(format!("{top}.rename"), problem);
         }

@@ -1,7 +1,8 @@
-//! Rules: which webhooks go to which destination, and in what form. They are a part of the blueprint.
+//! Rules: which webhooks go to which destination, and in what form; at webhook endpoints first-party events, too. They are a
+//! part of the blueprint.
 //!
 //! - `document`: the part as a user writes it, and what is wrong with one.
-//! - `condition`: which webhooks a rule is for. `sample`: which share of them.
+//! - `condition`: which events a rule is for. `sample`: which share of them.
 //! - `shape`: properties that are picked, left out, renamed, copied and set.
 //! - `address`: addresses that are hashed or left out. `find_address`: where they stand in a text.
 //! - `prefetcher`: opens by machines.
@@ -18,7 +19,8 @@ mod shape;
 
 use crate::delivery::DeliveryOutcome;
 use crate::envelope::{Envelope, Payload};
-use crate::first_party::FirstParty;
+use crate::first_party::{CallType, FirstParty};
+use crate::identity::User;
 use crate::json::{Json, Object, quote};
 use crate::mapping::segment::{TooLarge, changed_messages, messages};
 use crate::mapping::vero_track::{Skip, VeroRequest, from_webhook};
@@ -39,7 +41,21 @@ pub struct RuledWebhook<'e, 'a> {
     pub webhook: &'e Webhook<'a>,
 }
 
-/// What of the document holds for a webhook at a destination.
+/// An event that rules are applied to.
+#[derive(Debug, Clone, Copy)]
+pub enum RuledEvent<'e, 'a> {
+    /// A webhook.
+    Webhook(RuledWebhook<'e, 'a>),
+    /// A first-party event, for which endpoints alone have rules.
+    FirstParty {
+        /// Its envelope, with the payload as it was received.
+        envelope: &'e Envelope<'a>,
+        /// The payload, read.
+        event: &'e FirstParty<'a>,
+    },
+}
+
+/// What of the document holds for an event at a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding<'r> {
     /// The destination's part: `webhooks.segment`.
@@ -75,11 +91,65 @@ impl AfterRules {
     }
 }
 
-impl<'a> RuledWebhook<'_, 'a> {
-    fn payload(&self) -> Option<Json<'a>> {
-        match self.envelope.payload {
+impl<'e, 'a> From<RuledWebhook<'e, 'a>> for RuledEvent<'e, 'a> {
+    fn from(webhook: RuledWebhook<'e, 'a>) -> Self {
+        RuledEvent::Webhook(webhook)
+    }
+}
+
+impl<'e, 'a> RuledEvent<'e, 'a> {
+    /// Its envelope.
+    pub fn envelope(self) -> &'e Envelope<'a> {
+        match self {
+            RuledEvent::Webhook(RuledWebhook { envelope, .. }) | RuledEvent::FirstParty { envelope, .. } => {
+                envelope
+            }
+        }
+    }
+
+    fn payload(self) -> Option<Json<'a>> {
+        match self.envelope().payload {
             Payload::Object(payload) => Some(payload),
             Payload::Base64(_) => None,
+        }
+    }
+
+    /// The value of its `type`.
+    fn kind(self) -> Option<&'e str> {
+        match self {
+            RuledEvent::Webhook(RuledWebhook { webhook, .. }) => webhook.kind.as_deref(),
+            RuledEvent::FirstParty { event, .. } => Some(event.kind.as_str()),
+        }
+    }
+
+    fn user(self) -> &'e User {
+        match self {
+            RuledEvent::Webhook(RuledWebhook { webhook, .. }) => &webhook.user,
+            RuledEvent::FirstParty { event, .. } => &event.user,
+        }
+    }
+
+    /// A property, by its name at Segment; of a webhook alone.
+    fn property(self, name: &str) -> Option<Json<'e>> {
+        match self {
+            RuledEvent::Webhook(RuledWebhook { webhook, .. }) => webhook.property_json(name),
+            RuledEvent::FirstParty { .. } => None,
+        }
+    }
+
+    /// Whether an event of this type has a name of its own: a profile's changed tags keep theirs.
+    fn is_renamed(self) -> bool {
+        match self {
+            RuledEvent::Webhook(RuledWebhook { webhook, .. }) => webhook.is_event(),
+            RuledEvent::FirstParty { .. } => true,
+        }
+    }
+
+    /// Whether the user has agreed to these categories, or need not. A webhook says nothing of it.
+    fn has_consent(self, categories: &[String]) -> bool {
+        match self {
+            RuledEvent::Webhook(_) => true,
+            RuledEvent::FirstParty { event, .. } => !event.needs_consent() || event.has_consent(categories),
         }
     }
 }
@@ -112,11 +182,11 @@ impl WebhookRules {
         if !naming.is_tracked(event.webhook.kind.as_deref()) {
             return Err(Skip::TypeNotTracked.into());
         }
+        let webhook = event.webhook;
+        let event = RuledEvent::from(event);
         let rule = rules.admit(event)?;
         let request = mapped()?;
-        if naming.looks_for_loops()
-            && event.webhook.trigger_event().is_some_and(|name| rules.sends_under(&name))
-        {
+        if naming.looks_for_loops() && webhook.trigger_event().is_some_and(|name| rules.sends_under(&name)) {
             return Err(Skip::Loop.into());
         }
         if !rules.changes(rule, event) {
@@ -128,21 +198,16 @@ impl WebhookRules {
             if let Some(name) = &name {
                 fields.set("event_name", Json::written(name));
             }
-            rules.change(rule, event, &mut fields, "data");
+            rules.change(rule, event, &mut fields, Some("data"));
             fields.rest().unwrap_or_default()
         }))
     }
 
-    /// The part of the document for a destination, named as envelopes name it: `webhooks.segment`; `None`: there is none.
-    pub fn scope(&self, destination: &str) -> Option<String> {
+    /// What of the document holds for an event at a destination, named as envelopes name it; `None`: nothing.
+    pub fn holding(&self, destination: &str, event: RuledEvent<'_, '_>) -> Option<Holding<'_>> {
         let name = destination.replace(':', ".");
-        self.named(&name).map(|_| format!("webhooks.{name}"))
-    }
-
-    /// What of the document holds for a webhook at a destination, named as envelopes name it; `None`: nothing.
-    pub fn holding(&self, destination: &str, event: RuledWebhook<'_, '_>) -> Option<Holding<'_>> {
-        let rules = self.named(&destination.replace(':', "."))?;
-        let destination = self.scope(destination)?;
+        let rules = self.named(&name)?;
+        let destination = format!("webhooks.{name}");
         let (rule, path) = match rules.rule_for(event) {
             Some(place) => (&rules.rules[place], format!("{destination}.rules[{place}]")),
             None => (&rules.default, format!("{destination}.default")),
@@ -168,61 +233,52 @@ impl WebhookRules {
         self.segment.as_ref().is_some_and(|rules| rules.address != AddressPolicy::Keep)
     }
 
-    /// The messages in Segment's form that an endpoint is sent, by the rules for it.
+    /// The messages in Segment's form that an endpoint is sent, by the rules for it: one of a first-party event.
     ///
     /// # Errors
-    /// What becomes of the webhook when nothing is sent.
+    /// What becomes of the event when nothing is sent.
     pub(crate) fn segment_at_endpoint(
         &self,
         endpoint: &str,
-        event: RuledWebhook<'_, '_>,
+        event: RuledEvent<'_, '_>,
         naming: &Naming,
         key: &AddressKey,
     ) -> Result<Vec<String>, DeliveryOutcome> {
-        in_segment_s_form(self.webhook.get(endpoint), event, naming, key)
+        let rules = self.webhook.get(endpoint);
+        match event {
+            RuledEvent::Webhook(webhook) => in_segment_s_form(rules, webhook, naming, key),
+            RuledEvent::FirstParty { envelope, .. } => {
+                let message = envelope.payload.text().to_owned();
+                let Some(rules) = rules else { return Ok(vec![message]) };
+                let rule = rules.admit(event)?;
+                Ok(vec![rules.segment_message(rule, event, message, key)])
+            }
+        }
     }
 
-    /// A webhook as an endpoint is sent it, by the rules for it; `message` has it as `payload`.
+    /// The payload of an event as an endpoint is sent it, by the rules for it; their paths call it `payload`.
     ///
     /// # Errors
-    /// What becomes of the webhook when nothing is sent.
+    /// What becomes of the event when nothing is sent.
     pub(crate) fn received_at_endpoint(
         &self,
         endpoint: &str,
-        event: RuledWebhook<'_, '_>,
-        message: String,
+        event: RuledEvent<'_, '_>,
         key: &AddressKey,
     ) -> Result<String, DeliveryOutcome> {
-        let Some(rules) = self.webhook.get(endpoint) else { return Ok(message) };
+        let payload = event.envelope().payload.text();
+        let Some(rules) = self.webhook.get(endpoint) else { return Ok(payload.to_owned()) };
         let rule = rules.admit(event)?;
-        let message = match Object::parse(Json::written(&message)) {
-            Some(mut fields) if rules.changes(rule, event) => {
-                rules.change(rule, event, &mut fields, "payload");
-                // A receiver finds it there, also when nothing of it is left.
-                if fields.open(&["payload"]).is_none_or(|payload| payload.rest().is_none()) {
-                    fields.set("payload", Json::written("{}"));
-                }
-                fields.rest().unwrap_or_default()
-            }
-            _ => message,
+        let payload = if rules.changes(rule, event) {
+            let whole = ["{\"payload\":", payload, "}"].concat();
+            let mut fields = Object::parse(Json::written(&whole)).unwrap_or_default();
+            rules.change(rule, event, &mut fields, Some("payload"));
+            // A receiver finds it there, also when nothing of it is left.
+            fields.open(&["payload"]).and_then(|payload| payload.rest()).unwrap_or_else(|| "{}".to_owned())
+        } else {
+            payload.to_owned()
         };
-        Ok(rules.without_addresses(message, &Subject::from(event), key))
-    }
-
-    /// The payload of a first-party event as an endpoint is sent it: of the rules for it those about addresses and about fields
-    /// that never go hold. `is_within`: it stands in a field `payload`, by which paths call it.
-    pub(crate) fn first_party_at_endpoint(
-        &self,
-        endpoint: &str,
-        envelope: &Envelope<'_>,
-        event: &FirstParty<'_>,
-        is_within: bool,
-        key: &AddressKey,
-    ) -> String {
-        let payload = envelope.payload.text().to_owned();
-        let Some(rules) = self.webhook.get(endpoint) else { return payload };
-        let payload = if rules.omit.is_empty() { payload } else { rules.without_fields(payload, is_within) };
-        rules.without_addresses(payload, &Subject::of_first_party(envelope, event), key)
+        Ok(rules.without_addresses(payload, &Subject::from(event), key))
     }
 }
 
@@ -236,6 +292,7 @@ fn in_segment_s_form(
     let messages = match rules {
         None => messages(id, webhook, naming),
         Some(rules) => {
+            let event = RuledEvent::from(event);
             let rule = rules.admit(event)?;
             changed_messages(id, webhook, naming, &|message| rules.segment_message(rule, event, message, key))
         }
@@ -244,11 +301,14 @@ fn in_segment_s_form(
 }
 
 impl DestinationRules {
-    /// The rule for a webhook, if it is sent at all.
-    fn admit(&self, event: RuledWebhook<'_, '_>) -> Result<&Rule, DeliveryOutcome> {
+    /// The rule for an event, if it is sent at all.
+    fn admit(&self, event: RuledEvent<'_, '_>) -> Result<&Rule, DeliveryOutcome> {
         let rule = self.rule_for(event).map_or(&self.default, |at| &self.rules[at]);
         if !rule.send {
             return Err(Skip::Dropped.into());
+        }
+        if !event.has_consent(&rule.consent) {
+            return Err(Skip::NoConsent.into());
         }
         match &rule.sample {
             Some(sample) if !sample.has(rule.sample_by, event) => Err(Skip::NotSampled.into()),
@@ -256,8 +316,8 @@ impl DestinationRules {
         }
     }
 
-    /// The place of the first rule that a webhook meets; `None`: the default holds.
-    fn rule_for(&self, event: RuledWebhook<'_, '_>) -> Option<usize> {
+    /// The place of the first rule that an event meets; `None`: the default holds.
+    fn rule_for(&self, event: RuledEvent<'_, '_>) -> Option<usize> {
         let mut payload = None;
         self.rules.iter().position(|rule| {
             rule.when.iter().all(|(field, test)| condition::holds(field, test, event, &mut payload))
@@ -272,11 +332,14 @@ impl DestinationRules {
             .any(|rule| rule.send && rule.rename.as_deref().is_some_and(|rename| normalised(rename) == name))
     }
 
-    fn is_hinted(&self, event: RuledWebhook<'_, '_>) -> bool {
-        self.machine_open && prefetcher::opened(event.webhook)
+    fn is_hinted(&self, event: RuledEvent<'_, '_>) -> bool {
+        match event {
+            RuledEvent::Webhook(event) => self.machine_open && prefetcher::opened(event.webhook),
+            RuledEvent::FirstParty { .. } => false,
+        }
     }
 
-    fn changes(&self, rule: &Rule, event: RuledWebhook<'_, '_>) -> bool {
+    fn changes(&self, rule: &Rule, event: RuledEvent<'_, '_>) -> bool {
         let keeps = rule.rename.is_none() && rule.properties.is_empty() && self.omit.is_empty();
         !keeps || self.is_hinted(event)
     }
@@ -284,12 +347,12 @@ impl DestinationRules {
     fn change<'a>(
         &'a self,
         rule: &'a Rule,
-        event: RuledWebhook<'_, 'a>,
+        event: RuledEvent<'_, 'a>,
         message: &mut Object<'a>,
-        content_name: &str,
+        content_name: Option<&str>,
     ) {
-        if let Some(content) = message.open(&[content_name]) {
-            rule.properties.apply(content, event.payload(), content_name == "data");
+        if let Some(content) = content_name.and_then(|name| message.open(&[name])) {
+            rule.properties.apply(content, event.payload(), content_name == Some("data"));
             if self.is_hinted(event) {
                 content.set("machine_open", Json::written("true"));
             }
@@ -302,22 +365,12 @@ impl DestinationRules {
     fn segment_message(
         &self,
         rule: &Rule,
-        event: RuledWebhook<'_, '_>,
+        event: RuledEvent<'_, '_>,
         message: String,
         key: &AddressKey,
     ) -> String {
         let message = if self.changes(rule, event) { self.reshaped(rule, event, &message) } else { message };
         self.without_addresses(message, &Subject::from(event), key)
-    }
-
-    fn without_fields(&self, payload: String, is_within: bool) -> String {
-        let whole = if is_within { ["{\"payload\":", &payload, "}"].concat() } else { payload };
-        let Some(mut fields) = Object::parse(Json::written(&whole)) else { return whole };
-        for path in &self.omit {
-            path.take_from(&mut fields);
-        }
-        let payload = if is_within { fields.open(&["payload"]) } else { Some(&mut fields) };
-        payload.and_then(|payload| payload.rest()).unwrap_or_else(|| "{}".to_owned())
     }
 
     fn without_addresses(&self, message: String, subject: &Subject<'_>, key: &AddressKey) -> String {
@@ -327,15 +380,24 @@ impl DestinationRules {
         }
     }
 
-    fn reshaped(&self, rule: &Rule, event: RuledWebhook<'_, '_>, message: &str) -> String {
-        // It is of our own making, and so an object.
+    fn reshaped(&self, rule: &Rule, event: RuledEvent<'_, '_>, message: &str) -> String {
+        // It is an object: of our own making, or a first-party event.
         let Some(mut fields) = Object::parse(Json::written(message)) else { return message.to_owned() };
+        let kind = fields.get("type").and_then(|kind| CallType::named(kind.as_str()?.trim()));
         let name = rule.rename.as_deref().map(quote);
-        let is_event = event.webhook.is_event() && fields.get("event").is_some();
-        if let Some(name) = name.as_deref().filter(|_| is_event) {
+        if let Some(name) = name.as_deref().filter(|_| kind == Some(CallType::Track) && event.is_renamed()) {
             fields.set("event", Json::written(name));
         }
-        let content = if fields.get("traits").is_some() { "traits" } else { "properties" };
+        let content = match kind {
+            Some(CallType::Identify | CallType::Group) => Some("traits"),
+            Some(CallType::Track | CallType::Page | CallType::Screen) => Some("properties"),
+            Some(CallType::Alias | CallType::Delete) | None => None,
+        };
+        if let Some(content) =
+            content.filter(|content| rule.properties.adds() && fields.get(content).is_none())
+        {
+            fields.set(content, Json::written("{}"));
+        }
         self.change(rule, event, &mut fields, content);
         fields.rest().unwrap_or_default()
     }

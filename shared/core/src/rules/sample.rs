@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::RuledWebhook;
+use super::RuledEvent;
 
 /// How much is sent, as a bound on 64 bits of a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -17,7 +17,7 @@ pub struct Sample {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SampleBy {
-    /// All webhooks about a user, or none.
+    /// All events of a user, or none.
     #[default]
     User,
     /// Each event on its own.
@@ -46,8 +46,8 @@ impl TryFrom<f64> for Sample {
 }
 
 impl Sample {
-    pub fn has(self, by: SampleBy, event: RuledWebhook<'_, '_>) -> bool {
-        let (user, id) = (&event.webhook.user, event.envelope.id.as_str());
+    pub fn has(self, by: SampleBy, event: RuledEvent<'_, '_>) -> bool {
+        let (user, id) = (event.user(), event.envelope().id.as_str());
         match by {
             SampleBy::Event => self.has_key(id),
             // Who is known by an address alone has it in any case.

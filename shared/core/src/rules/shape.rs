@@ -49,6 +49,11 @@ impl Shape {
         *self == Shape::default()
     }
 
+    /// Whether it gives properties that an event may not have.
+    pub fn adds(&self) -> bool {
+        !self.copy.is_empty() || !self.set.is_empty()
+    }
+
     /// Every name that a property is given, and where in the document.
     pub fn names(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let renamed = self.rename.values().map(|name| ("rename", name.as_str()));

@@ -7,7 +7,7 @@ use relay_core::envelope::Source;
 use relay_core::first_party::FirstParty;
 use relay_core::mapping::endpoint::{EndpointEvent, request_id};
 use relay_core::names::{EventNames, Naming, TrackTypes};
-use relay_core::rules::AddressKey;
+use relay_core::rules::{AddressKey, RuledEvent};
 use serde_json::{Value, json};
 
 use crate::properties::received_at;
@@ -73,7 +73,8 @@ fn the_id_of_a_first_party_event_says_nothing_that_the_endpoint_does_not_get() {
         let envelope = envelope(payload, Source::Segment);
         let event = FirstParty::read(serde_json::from_str(payload).unwrap(), received_at(), true).unwrap();
         let rules = blueprint.webhooks();
-        let sent = Form::Received.of_first_party("own", &envelope, &event, rules, &naming(), &key).unwrap();
+        let event = RuledEvent::FirstParty { envelope: &envelope, event: &event };
+        let sent = Form::Received.of_event("own", event, rules, &naming(), &key).unwrap();
         let message: Value = serde_json::from_str(&sent.messages[0]).unwrap();
         assert_eq!(message["id"], sent.id.as_str());
         sent.id
@@ -97,7 +98,8 @@ fn an_endpoint_gets_no_event_that_came_back() {
     let event = FirstParty::read(serde_json::from_str(payload).unwrap(), received_at(), true).unwrap();
     let sent = |naming: &Naming| {
         let (blueprint, key) = (Blueprint::default(), AddressKey::default());
-        Form::Received.of_first_party("own", &envelope, &event, blueprint.webhooks(), naming, &key)
+        let event = RuledEvent::FirstParty { envelope: &envelope, event: &event };
+        Form::Received.of_event("own", event, blueprint.webhooks(), naming, &key)
     };
     assert_eq!(sent(&Naming::default()).unwrap_err(), DeliveryOutcome::Skipped("loop"));
     assert!(sent(&Naming::new(EventNames::default(), TrackTypes::default(), false)).is_ok());

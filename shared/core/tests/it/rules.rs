@@ -9,7 +9,7 @@ use relay_core::envelope::{Envelope, EventId, Payload, Source};
 use relay_core::first_party::FirstParty;
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
-use relay_core::rules::{AddressKey, RuledWebhook};
+use relay_core::rules::{AddressKey, RuledEvent, RuledWebhook};
 use relay_core::webhook::Webhook;
 use serde_json::{Value, json};
 
@@ -40,24 +40,20 @@ pub fn envelope(payload: &str, source: Source) -> Envelope<'_> {
 fn as_track(payload: &str) -> String {
     let mut payload: Value = serde_json::from_str(payload).unwrap();
     payload["type"] = "track".into();
-    payload["event"] = "E".into();
+    payload["set_off_by"] = std::mem::replace(&mut payload["event"], "E".into());
     payload.to_string()
 }
 
 /// What the endpoint `own` is sent of a payload, as a webhook and as a first-party event, in either form.
 pub fn sent_to_endpoint(payload: &str, blueprint: &Blueprint) -> Vec<String> {
     let (rules, key) = (blueprint.webhooks(), AddressKey::new("secret"));
-    let (ours, theirs) = (envelope(payload, Source::Vero), envelope(payload, Source::Segment));
+    let ours = envelope(payload, Source::Vero);
     let webhook = Webhook::read(serde_json::from_str(payload).unwrap(), received_at());
     let event = RuledWebhook { envelope: &ours, webhook: &webhook };
-    let in_form = |form: Form| {
-        let of_webhook = form.of_webhook("own", event, rules, &naming(), &key).map(|event| event.messages);
-        let track = as_track(payload);
-        let read = FirstParty::read(serde_json::from_str(&track).unwrap(), received_at(), true);
-        let of_event = form.of_first_party("own", &theirs, &read.unwrap(), rules, &naming(), &key);
-        of_webhook.into_iter().flatten().chain(of_event.unwrap().messages)
-    };
-    [Form::Received, Form::Segment].into_iter().flat_map(in_form).collect()
+    let in_form =
+        |form: Form| form.of_event("own", event.into(), rules, &naming(), &key).map(|event| event.messages);
+    let of_webhook = [Form::Received, Form::Segment].into_iter().flat_map(in_form).flatten();
+    of_webhook.chain(first_party_at_endpoint(&as_track(payload), blueprint)).collect()
 }
 
 /// What the endpoint `own` is sent of a first-party event, in either form.
@@ -66,9 +62,9 @@ pub fn first_party_at_endpoint(payload: &str, blueprint: &Blueprint) -> Vec<Stri
     let envelope = envelope(payload, Source::Segment);
     let event = FirstParty::read(serde_json::from_str(payload).unwrap(), received_at(), true);
     let (Ok(event), false) = (event, payload.contains("vero-relay")) else { return Vec::new() };
-    let sent = [Form::Received, Form::Segment]
-        .map(|form| form.of_first_party("own", &envelope, &event, rules, &naming(), &key).unwrap().messages);
-    sent.concat()
+    let event = RuledEvent::FirstParty { envelope: &envelope, event: &event };
+    let in_form = |form: Form| form.of_event("own", event, rules, &naming(), &key);
+    [Form::Received, Form::Segment].into_iter().flat_map(in_form).flat_map(|event| event.messages).collect()
 }
 
 /// What both destinations are sent of a webhook, or why they are sent nothing.
@@ -355,7 +351,7 @@ fn an_endpoint_has_rules_of_its_own() {
         json!({"type": "opened", "ip": 1, "to": 2, "campaign": {"id": 5, "sent_to": "a@example.org"}});
     let text = payload.to_string();
     let all = sent_to_endpoint(&text, &blueprint);
-    let [received, first_party, in_segment_s_form, raw] = &all[..] else { panic!("{all:?}") };
+    let [received, in_segment_s_form, first_party, renamed] = &all[..] else { panic!("{all:?}") };
     let received: Value = serde_json::from_str(received).unwrap();
     assert_eq!(received["payload"], json!({"type": "opened", "to": 2, "team": "growth"}));
     assert_eq!((&received["id"], &received["source"]), (&json!("e1"), &json!("vero")));
@@ -365,12 +361,73 @@ fn an_endpoint_has_rules_of_its_own() {
         document(&json!({"webhook": {"own": {"default": {"properties": {"pick": ["none"]}}}}}));
     let bare: Value = serde_json::from_str(&sent_to_endpoint(&text, &nothing_left)[0]).unwrap();
     assert_eq!(bare["payload"], json!({}));
-    // Of a first-party event no rule but `omit` and `address` holds.
     let first_party: Value = serde_json::from_str(first_party).unwrap();
-    let without_ip = json!({"type": "opened", "to": 2, "campaign": {"id": 5, "sent_to": "a@example.org"}});
-    assert_eq!(first_party["payload"], without_ip);
-    assert_eq!(*raw, text);
+    assert_eq!(first_party["payload"], json!({"type": "track", "to": 2, "team": "growth"}));
+    assert_eq!(serde_json::from_str::<Value>(renamed).unwrap()["event"], "Read");
     assert_eq!(sent_to_endpoint(r#"{"type":"sent"}"#, &blueprint).len(), 2, "no webhook");
+}
+
+#[test]
+fn rules_of_an_endpoint_hold_for_first_party_events() {
+    let payload = r#"{"type":"Track","event":"Order Completed","userId":"u1","properties":{"total":5},
+        "context":{"consent":{"categoryPreferences":{"marketing":true,"ads":false}}}}"#;
+    let by = |rule: Value| document(&json!({"webhook": {"own": {"rules": [rule]}}}));
+    for (when, holds) in [
+        (json!({"type": "track"}), true),
+        (json!({"type": "Track"}), false),
+        (json!({"source": "segment"}), true),
+        (json!({"source": ["vero"]}), false),
+        (json!({"source": {"exists": true}}), true),
+        (json!({"user_id": {"prefix": "u"}}), true),
+        (json!({"/event": "Order Completed", "/properties/total": 5}), true),
+        (json!({"channel": {"exists": false}}), true),
+        (json!({"campaign_id": {"exists": true}}), false),
+    ] {
+        let sent = first_party_at_endpoint(payload, &by(json!({"when": when, "send": false})));
+        assert_eq!(sent.is_empty(), holds, "{when}");
+    }
+    for (rule, goes) in [
+        (json!({"consent": ["marketing"]}), true),
+        (json!({"consent": ["marketing", "ads"]}), false),
+        (json!({"sample": 0}), false),
+        (json!({"sample": 1}), true),
+    ] {
+        assert_eq!(!first_party_at_endpoint(payload, &by(rule.clone())).is_empty(), goes, "{rule}");
+    }
+    // Whoever wants no messages, or to be forgotten, need not agree to it.
+    for wish in
+        [r#"{"type":"track","event":"unsubscribe","userId":"u"}"#, r#"{"type":"delete","userId":"u"}"#]
+    {
+        assert_eq!(first_party_at_endpoint(wish, &by(json!({"consent": ["ads"]}))).len(), 2, "{wish}");
+    }
+    // A webhook says nothing of it, and goes.
+    let webhook = r#"{"type":"sent","user":{"id":"u1"}}"#;
+    assert_eq!(sent_to_endpoint(webhook, &by(json!({"consent": ["ads"]}))).len(), 2);
+}
+
+#[test]
+fn the_content_of_a_first_party_event_is_what_its_type_says() {
+    let blueprint = document(&json!({"webhook": {"own": {"default": {
+        "rename": "N", "properties": {"omit": ["plan"], "set": {"team": "growth"}},
+    }}}}));
+    let in_segment_s_form = |payload: Value| -> Value {
+        serde_json::from_str(&first_party_at_endpoint(&payload.to_string(), &blueprint)[1]).unwrap()
+    };
+    for (call, content) in [("identify", "traits"), ("group", "traits"), ("page", "properties")] {
+        let sent = in_segment_s_form(json!({"type": call, "userId": "u", content: {"plan": 1, "a": 2}}));
+        let expected = json!({"type": call, "userId": "u", content: {"a": 2, "team": "growth"}});
+        assert_eq!(sent, expected);
+    }
+    // What is not there is made for a constant, but not for calls that have neither.
+    for (payload, expected) in [
+        (
+            json!({"type": "track", "event": "E"}),
+            json!({"type": "track", "event": "N", "properties": {"team": "growth"}}),
+        ),
+        (json!({"type": "delete", "userId": "u"}), json!({"type": "delete", "userId": "u"})),
+    ] {
+        assert_eq!(in_segment_s_form(payload), expected);
+    }
 }
 
 #[test]

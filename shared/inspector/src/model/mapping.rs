@@ -12,7 +12,7 @@ use relay_core::first_party::FirstParty;
 use relay_core::mapping::endpoint::EndpointEvent;
 use relay_core::mapping::vero_track::{FirstPartySettings, Tags, VeroRequest, from_event};
 use relay_core::names::{EventNames, Naming, TrackTypes};
-use relay_core::rules::{AddressKey, Holding, RuledWebhook};
+use relay_core::rules::{AddressKey, Holding, RuledEvent, RuledWebhook};
 use relay_core::webhook::Webhook;
 use serde_json::Value;
 
@@ -81,32 +81,35 @@ fn map_for(
 ) -> BTreeMap<String, Mapping> {
     let mut all = BTreeMap::new();
     let Payload::Object(payload) = envelope.payload else { return all };
+    let naming = naming(stack);
+    // Nobody but the worker has the secret that addresses are hashed with.
+    let (rules, key) = (blueprint.webhooks(), AddressKey::default());
+    let at_endpoints = |event: RuledEvent<'_, '_>| {
+        let at_endpoint = |name: &String| {
+            let form = form(settings, name, envelope.source);
+            let mapped = form.and_then(|form| form.of_event(name, event, rules, &naming, &key));
+            let mapped = mapped.map_or_else(|why| Mapping::nothing(&why), |event| Mapping::endpoint(&event));
+            (ENDPOINTS.endpoint(name), mapped)
+        };
+        endpoints.iter().map(at_endpoint).collect::<Vec<_>>()
+    };
     match envelope.source {
         Source::Vero => {
-            let naming = naming(stack);
             let webhook = Webhook::read(payload, envelope.received_at);
             let event = RuledWebhook { envelope, webhook: &webhook };
-            // Nobody but the worker has the secret that addresses are hashed with.
-            let to_segment = match blueprint.webhooks().to_segment(event, &naming, &AddressKey::default()) {
+            let to_segment = match rules.to_segment(event, &naming, &key) {
                 Ok(messages) => {
                     Mapping::Requests(messages.iter().map(|message| of_segment(message)).collect())
                 }
                 Err(outcome) => Mapping::nothing(&outcome),
             };
             all.insert("segment".to_owned(), to_segment);
-            let to_vero = match blueprint.webhooks().to_vero(event, &naming) {
+            let to_vero = match rules.to_vero(event, &naming) {
                 Ok(request) => Mapping::vero(&[&request]),
                 Err(outcome) => Mapping::nothing(&outcome),
             };
             all.insert("vero_track".to_owned(), to_vero);
-            for name in endpoints {
-                let (rules, key) = (blueprint.webhooks(), AddressKey::default());
-                let mapped = form(settings, name, Source::Vero)
-                    .and_then(|form| form.of_webhook(name, event, rules, &naming, &key));
-                let to_endpoint =
-                    mapped.map_or_else(|why| Mapping::nothing(&why), |event| Mapping::endpoint(&event));
-                all.insert(ENDPOINTS.endpoint(name), to_endpoint);
-            }
+            all.extend(at_endpoints(event.into()));
         }
         Source::Segment => {
             let of_blueprint = FirstPartySettings {
@@ -116,15 +119,7 @@ fn map_for(
             let Ok(event) = FirstParty::read(payload, envelope.received_at, envelope.through_segment) else {
                 return all;
             };
-            let naming = naming(stack);
-            for name in endpoints {
-                let (rules, key) = (blueprint.webhooks(), AddressKey::default());
-                let mapped = form(settings, name, Source::Segment)
-                    .and_then(|form| form.of_first_party(name, envelope, &event, rules, &naming, &key));
-                let to_endpoint =
-                    mapped.map_or_else(|why| Mapping::nothing(&why), |event| Mapping::endpoint(&event));
-                all.insert(ENDPOINTS.endpoint(name), to_endpoint);
-            }
+            all.extend(at_endpoints(RuledEvent::FirstParty { envelope, event: &event }));
             match from_event(&envelope.id, &event, &of_blueprint, Duration::ZERO) {
                 Ok(requests) => {
                     all.insert("vero_track".to_owned(), Mapping::vero(&[&requests.request]));
@@ -151,7 +146,7 @@ pub fn requests(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -
     requests.collect()
 }
 
-/// What of the blueprint holds for a webhook, by the parts that have rules.
+/// What of the blueprint's rules holds for an event, by the parts that have rules.
 pub struct Rules {
     /// Where the part's rules are: `webhooks.segment`.
     pub destination: String,
@@ -159,28 +154,28 @@ pub struct Rules {
     pub rule: String,
 }
 
-/// What of the rules for webhooks holds for an event, by the parts that have rules. For a first-party event no rule does at
-/// endpoints, but what holds after them.
+/// What of the rules holds for an event, by the parts that have rules. Of a first-party event these are endpoints alone.
 pub fn rules(envelope: &Envelope<'_>, stack: &Stack, blueprint: &Blueprint) -> BTreeMap<String, Rules> {
     let Payload::Object(payload) = envelope.payload else { return BTreeMap::new() };
-    let named = endpoints(stack, [blueprint]).into_iter().map(|name| ENDPOINTS.endpoint(&name));
-    if envelope.source == Source::Segment {
-        let with_rules = named.filter(|part| blueprint.webhooks().scope(part).is_some());
+    let holding = |event: RuledEvent<'_, '_>, parts: &[&str]| {
+        let named = endpoints(stack, [blueprint]).into_iter().map(|name| ENDPOINTS.endpoint(&name));
         let of_part = |part: String| {
-            let destination = blueprint.webhooks().scope(&part).unwrap_or_default();
-            (part, Rules { rule: destination.clone(), destination })
+            let Holding { destination, rule, note } = blueprint.webhooks().holding(&part, event)?;
+            let rule = note.map_or(rule.clone(), |note| format!("{rule} ({note})"));
+            Some((part, Rules { destination, rule }))
         };
-        return with_rules.map(of_part).collect();
+        parts.iter().map(|part| (*part).to_owned()).chain(named).filter_map(of_part).collect()
+    };
+    match envelope.source {
+        Source::Vero => {
+            let webhook = Webhook::read(payload, envelope.received_at);
+            holding(RuledWebhook { envelope, webhook: &webhook }.into(), &["segment", "vero_track"])
+        }
+        Source::Segment => match FirstParty::read(payload, envelope.received_at, envelope.through_segment) {
+            Ok(event) => holding(RuledEvent::FirstParty { envelope, event: &event }, &[]),
+            Err(_) => BTreeMap::new(),
+        },
     }
-    let webhook = Webhook::read(payload, envelope.received_at);
-    let event = RuledWebhook { envelope, webhook: &webhook };
-    let parts = ["segment", "vero_track"].map(str::to_owned).into_iter().chain(named);
-    let of_parts = parts.filter_map(|part| {
-        let Holding { destination, rule, note } = blueprint.webhooks().holding(&part, event)?;
-        let rule = note.map_or(rule.clone(), |note| format!("{rule} ({note})"));
-        Some((part, Rules { destination, rule }))
-    });
-    of_parts.collect()
 }
 
 /// What is tried: another blueprint in the place of the one that holds, for a stack with endpoints of these settings, as far

@@ -175,13 +175,16 @@ mod tests {
             page.contains("Left out by <bdi>webhooks.segment.omit</bdi>: <bdi>/context/traits/email"),
             "{page}"
         );
-        // At an endpoint no rule holds for a first-party event, but what comes after them.
         let track = r#"{"type":"track","event":"E","userId":"u","a":1,"properties":{"to":"a@example.org"}}"#;
-        let document =
-            r#"{"version":2,"webhooks":{"webhook":{"crm":{"omit":["/payload/a"],"address":"hash"}}}}"#;
+        let document = r#"{"version":2,"webhooks":{"webhook":{"crm":{"omit":["/payload/a"],"address":"hash","rules":[
+                {"when":{"type":"track"},"properties":{"omit":["event"]}}]}}}}"#;
         let page = ruled("segment", track, document);
         assert!(
             page.contains("Left out by <bdi>webhooks.webhook.crm.omit</bdi>: <bdi>/payload/a</bdi>"),
+            "{page}"
+        );
+        assert!(
+            page.contains("Left out by <bdi>webhooks.webhook.crm.rules[0]</bdi>: <bdi>/payload/event</bdi>"),
             "{page}"
         );
         assert!(page.contains("by webhooks.webhook.crm.address"), "{page}");

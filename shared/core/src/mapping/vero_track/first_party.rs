@@ -86,9 +86,7 @@ fn admit<'a>(event: &FirstParty<'a>, blueprint: &Blueprint) -> Result<Option<Jso
         return Err(Skip::Loop);
     }
     let Integration::On { tags } = event.integration else { return Err(Skip::IntegrationOff) };
-    // Who wants no messages needs to agree to nothing.
-    let needs_consent = !matches!(event.call, Call::Unsubscribe);
-    if needs_consent && !event.has_consent(blueprint.consent()) {
+    if event.needs_consent() && !event.has_consent(blueprint.consent()) {
         return Err(Skip::NoConsent);
     }
     Ok(tags)
