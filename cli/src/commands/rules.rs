@@ -95,9 +95,7 @@ pub(super) async fn try_on_archive(cloud: &Cloud, console: Console, options: &Ru
     let found = console.wait("Athena runs the query", cloud.query(&stack, &sql)).await?;
     let limit = options.limit as usize;
     if found.rows.len() > limit {
-        console.say(format!(
-            "More than {limit} events came in that time. Try them all with --limit."
-        ));
+        console.say(format!("More than {limit} events came in that time. Try them all with --limit."));
     }
     let events = found.rows.iter().take(limit).filter_map(|row| {
         let cell = |column| found.cell(row, column);

@@ -9,7 +9,7 @@ use relay_core::envelope::{Envelope, EventId, Payload, Source};
 use relay_core::first_party::FirstParty;
 use relay_core::mapping::{segment, vero_track};
 use relay_core::names::{EventNames, Naming, TrackTypes, WEBHOOK_TYPES};
-use relay_core::rules::{AddressKey, RuledEvent, RuledWebhook};
+use relay_core::rules::{AddressKey, AfterRules, RuledEvent, RuledWebhook};
 use relay_core::webhook::Webhook;
 use serde_json::{Value, json};
 
@@ -365,6 +365,55 @@ fn an_endpoint_has_rules_of_its_own() {
     assert_eq!(first_party["payload"], json!({"type": "track", "to": 2, "team": "growth"}));
     assert_eq!(serde_json::from_str::<Value>(renamed).unwrap()["event"], "Read");
     assert_eq!(sent_to_endpoint(r#"{"type":"sent"}"#, &blueprint).len(), 2, "no webhook");
+}
+
+#[test]
+fn a_document_tells_what_of_it_holds_for_an_event() {
+    let blueprint = document(&json!({
+        "segment": {"rules": [{"when": {"type": "sent"}}, {"when": {"type": "opened"}, "note": "why"}]},
+        "webhook": {"own": {"rules": [{"when": {"source": "segment"}, "note": "ours"}]}},
+    }));
+    let rules = blueprint.webhooks();
+    let held = |destination: &str, event: RuledEvent<'_, '_>| {
+        let holding = rules.holding(destination, event)?;
+        Some((holding.destination, holding.rule, holding.note.map(str::to_owned)))
+    };
+    let told = |destination: &str, rule: &str, note: Option<&str>| {
+        Some((destination.to_owned(), format!("{destination}.{rule}"), note.map(str::to_owned)))
+    };
+    for (kind, rule, note) in
+        [("sent", "rules[0]", None), ("opened", "rules[1]", Some("why")), ("failed", "default", None)]
+    {
+        let payload = json!({"type": kind}).to_string();
+        let envelope = envelope(&payload, Source::Vero);
+        let webhook = Webhook::read(serde_json::from_str(&payload).unwrap(), received_at());
+        let event = RuledWebhook { envelope: &envelope, webhook: &webhook }.into();
+        assert_eq!(held("segment", event), told("webhooks.segment", rule, note));
+        assert_eq!(held("webhook:own", event), told("webhooks.webhook.own", "default", None));
+        assert_eq!((held("vero_track", event), held("webhook:other", event)), (None, None));
+    }
+    let payload = r#"{"type":"page","userId":"u"}"#;
+    let envelope = envelope(payload, Source::Segment);
+    let event = FirstParty::read(serde_json::from_str(payload).unwrap(), received_at(), true).unwrap();
+    let event = RuledEvent::FirstParty { envelope: &envelope, event: &event };
+    assert_eq!(held("webhook:own", event), told("webhooks.webhook.own", "rules[0]", Some("ours")));
+}
+
+#[test]
+fn a_document_can_be_had_without_what_holds_after_the_rules() {
+    let all = json!({"machine_open": true, "address": "omit", "omit": ["/context/userAgent"],
+        "default": {"rename": "Read"}});
+    let blueprint = document(&json!({"segment": all}));
+    let opened = r#"{"type":"opened","user_agent":"Mozilla/5.0","user":{"id":1,"email":"a@example.org"}}"#;
+    let message = |blueprint: &Blueprint| sent(opened, blueprint).0.unwrap().concat();
+    for field in AfterRules::ALL {
+        let without = message(&blueprint.without(field));
+        assert_eq!(without.contains("machine_open"), field != AfterRules::MachineOpen, "{field:?}");
+        assert_eq!(without.contains("a@example.org"), field == AfterRules::Address, "{field:?}");
+        assert_eq!(without.contains("userAgent"), field == AfterRules::Omit, "{field:?}");
+        assert!(without.contains(r#""event":"Read""#), "{field:?}");
+    }
+    assert_eq!(AfterRules::ALL.map(AfterRules::name), ["address", "omit", "machine_open"]);
 }
 
 #[test]
