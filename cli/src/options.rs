@@ -387,7 +387,7 @@ pub enum KeyName {
 
 #[derive(Debug, Subcommand)]
 pub enum Rules {
-    /// Check a file: mistakes, and rules that are never reached
+    /// Check a file: mistakes, and what is odd, such as a rule that never holds
     #[command(after_help = "Example:\n  relay rules check events/rules-hash-addresses.json")]
     Check(RulesFile),
     /// Show what a file changes of what is sent, event by event

@@ -1,5 +1,5 @@
-//! The blueprint: how first-party events are named at Vero, and which of them go there at all; and by [`crate::rules`] the
-//! same of webhooks.
+//! The blueprint: how first-party events are named at Vero, and which of them go there at all; and the [`crate::rules`] for
+//! webhooks, and for all that goes to endpoints.
 //!
 //! A user's document stands over the default preset: what it does not say of an event holds on. Its JSON Schema is `events/blueprint.schema.json`.
 
@@ -380,8 +380,8 @@ mod tests {
 
     #[test]
     fn rules_that_never_hold_are_told() {
-        let told = |destination: &str, when: &str| {
-            let rules = format!(r#"{{"rules":[{{"when":{when}}}]}}"#);
+        let told = |destination: &str, when: &str, more: &str| {
+            let rules = format!(r#"{{"rules":[{{"when":{when}{more}}}]}}"#);
             let document = match destination {
                 "webhook" => format!(r#"{{"version":2,"webhooks":{{"webhook":{{"crm":{rules}}}}}}}"#),
                 destination => format!(r#"{{"version":2,"webhooks":{{"{destination}":{rules}}}}}"#),
@@ -389,28 +389,49 @@ mod tests {
             let oddities = Blueprint::parse(&document).unwrap().oddities();
             oddities.iter().map(|odd| format!("{} {}", odd.path, odd.problem)).collect::<Vec<_>>()
         };
-        let never = ["webhooks.segment.rules[0] never holds: an event of this type has no campaign"];
-        assert_eq!(told("segment", r#"{"type":["user_created","user_updated"],"channel":"sms"}"#), never);
-        assert_eq!(told("segment", r#"{"type":"user_created","campaign_id":{"exists":true}}"#), never);
-        let blank = "webhooks.segment.rules[0] never holds: a value has no blank at its start";
-        assert_eq!(told("segment", r#"{"campaign_name":{"prefix":" EU"}}"#), [blank]);
-        let unknown = ["webhooks.segment.rules[0].when.type names a type that Vero does not document"];
-        assert_eq!(told("segment", r#"{"type":"track"}"#)[..1], unknown);
-        assert_eq!(told("segment", r#"{"type":"snoozed","channel":"sms"}"#), unknown);
-        let at_endpoint =
-            ["webhooks.webhook.crm.rules[0] never holds: an event of this type has no campaign"];
-        assert_eq!(told("webhook", r#"{"type":["track","page"],"campaign_tag":"x"}"#), at_endpoint);
-        assert_eq!(told("webhook", r#"{"type":"Track"}"#).len(), 1);
-        for (destination, when) in [
-            ("segment", r#"{"type":"user_created","user_id":"1"}"#),
-            ("segment", r#"{"type":"user_created","channel":{"exists":false}}"#),
-            ("segment", r#"{"type":["user_created","sent"],"channel":"sms"}"#),
-            ("segment", r#"{"type":{"prefix":"user"},"channel":"sms"}"#),
-            ("segment", r#"{"channel":"sms","campaign_name":{"prefix":"EU "}}"#),
-            ("webhook", r#"{"type":["track","sent"]}"#),
-            ("webhook", r#"{"source":"segment","/event":"A"}"#),
+        let never = |destination: &str| {
+            [format!("webhooks.{destination}.rules[0].when never holds: no event meets all of it")]
+        };
+        for (destination, scope, when) in [
+            ("segment", "segment", r#"{"type":["user_created","user_updated"],"channel":"sms"}"#),
+            ("segment", "segment", r#"{"type":"user_created","campaign_id":{"exists":true}}"#),
+            ("segment", "segment", r#"{"campaign_name":{"prefix":" EU"}}"#),
+            ("segment", "segment", r#"{"source":"segment"}"#),
+            ("segment", "segment", r#"{"source":"Vero"}"#),
+            ("webhook", "webhook.crm", r#"{"type":["track","page"],"campaign_tag":"x"}"#),
+            ("webhook", "webhook.crm", r#"{"source":"vero","type":"track"}"#),
+            ("webhook", "webhook.crm", r#"{"source":"segment","type":"sent"}"#),
+            ("webhook", "webhook.crm", r#"{"source":"segment","channel":"sms"}"#),
+            ("webhook", "webhook.crm", r#"{"source":["sdk","segmnt"]}"#),
         ] {
-            assert_eq!(told(destination, when), [""; 0], "{when}");
+            assert_eq!(told(destination, when, ""), never(scope), "{when}");
+        }
+        for (destination, when, problem) in [
+            ("segment", r#"{"type":"track","channel":"sms"}"#, "Vero does not document"),
+            ("segment", r#"{"type":"snoozed","channel":"sms"}"#, "Vero does not document"),
+            ("webhook", r#"{"type":"snoozed","channel":"sms"}"#, "neither Vero nor Segment's spec"),
+            ("webhook", r#"{"type":["Track","track"]}"#, "in lower case"),
+        ] {
+            let told = told(destination, when, "");
+            assert!(told.len() == 1 && told[0].contains(problem), "{when}: {told:?}");
+        }
+        let consent = r#","consent":["ads"]"#;
+        for when in [r#"{"type":"opened"}"#, r#"{"source":"vero"}"#, r#"{"channel":"sms"}"#] {
+            let idle = "webhooks.webhook.crm.rules[0].consent does nothing: a webhook says nothing about consent, and goes";
+            assert_eq!(told("webhook", when, consent), [idle]);
+        }
+        for (destination, when, consent) in [
+            ("segment", r#"{"type":"user_created","user_id":"1"}"#, ""),
+            ("segment", r#"{"type":"user_created","channel":{"exists":false}}"#, ""),
+            ("segment", r#"{"type":["user_created","sent"],"channel":"sms"}"#, ""),
+            ("segment", r#"{"type":{"prefix":"user"},"channel":"sms"}"#, ""),
+            ("segment", r#"{"source":"vero","campaign_name":{"prefix":"EU "}}"#, ""),
+            ("webhook", r#"{"type":["track","sent"]}"#, consent),
+            ("webhook", r#"{"source":"segment","/event":"A"}"#, consent),
+            ("webhook", r#"{"source":{"prefix":"se"}}"#, consent),
+            ("webhook", "{}", consent),
+        ] {
+            assert_eq!(told(destination, when, consent), [""; 0], "{when}");
         }
     }
 

@@ -47,11 +47,6 @@ impl CallType {
         Self::NAMED.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, kind)| *kind)
     }
 
-    /// Whether it is a value of `type` to the letter.
-    pub fn is_spelled(name: &str) -> bool {
-        Self::NAMED.iter().any(|(known, _)| *known == name)
-    }
-
     /// The value of `type`, as Segment's spec has it.
     pub fn as_str(self) -> &'static str {
         Self::NAMED.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)

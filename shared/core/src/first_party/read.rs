@@ -93,10 +93,9 @@ impl<'a> FirstParty<'a> {
             && !matches!(self.integration, Integration::On { tags: Some(_) })
     }
 
-    /// Whether it goes only with the user's consent. Who wants no messages, or wants to be forgotten, needs to agree to
-    /// nothing.
-    pub fn needs_consent(&self) -> bool {
-        !matches!(self.call, Call::Unsubscribe | Call::Delete)
+    /// Whether the user wants no messages, or to be forgotten: who does need not agree to anything.
+    pub fn is_withdrawal(&self) -> bool {
+        matches!(self.call, Call::Unsubscribe | Call::Delete)
     }
 
     /// Whether the user has agreed to each of these categories. No word of one is no consent.

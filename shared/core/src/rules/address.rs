@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::find_address::{Unescaped, addresses_in, is_address};
-use super::{AddressPolicy, RuledEvent};
+use super::{AddressPolicy, RuledEvent, call_type};
 use crate::envelope::EventId;
 use crate::identity;
 use crate::json::{Json, Kind, Object, quote};
@@ -83,10 +83,10 @@ impl<'e> From<RuledEvent<'e, 'e>> for Subject<'e> {
 /// A message without addresses.
 pub fn hidden(message: &str, subject: &Subject<'_>, policy: AddressPolicy, key: &AddressKey) -> String {
     let hider = Hider::of(subject, policy, key);
-    if policy == AddressPolicy::Hash {
+    let fields = Object::parse(Json::written(message)).filter(|_| policy == AddressPolicy::Omit);
+    let Some(mut fields) = fields.filter(|fields| call_type(fields).is_some()) else {
         return hider.rewritten(message);
-    }
-    let mut fields = Object::parse(Json::written(message)).unwrap_or_default();
+    };
     let id = quote(subject.id.as_str());
     let is_address = |value: Json<'_>| value.as_str().is_some_and(|text| hider.look(&text) != Look::Clean);
     let ids = ["userId", "anonymousId"];
@@ -103,7 +103,7 @@ pub fn hidden(message: &str, subject: &Subject<'_>, policy: AddressPolicy, key: 
             fields.take(path);
         }
     }
-    hider.rewritten(&fields.rest().unwrap_or_default())
+    hider.rewritten(&fields.rest().unwrap_or_else(|| "{}".to_owned()))
 }
 
 struct Hider<'h> {

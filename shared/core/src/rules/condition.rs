@@ -138,7 +138,8 @@ impl TryFrom<Value> for Test {
 }
 
 impl Test {
-    fn holds_of(&self, text: &str) -> bool {
+    /// Whether it holds of a text.
+    pub fn holds_of(&self, text: &str) -> bool {
         match self {
             Test::OneOf(texts) => texts.iter().any(|one| one == text),
             Test::Prefix(prefix) => text.starts_with(prefix.as_str()),

@@ -1,4 +1,4 @@
-//! The part of a blueprint that is about webhooks, as a user writes it.
+//! The part of a blueprint with the rules for webhooks and for endpoints, as a user writes it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use super::shape::{OWN, Shape};
 use crate::blueprint::mistake_in_name;
 use crate::destinations::is_endpoint_name;
 use crate::document::DocumentError;
+use crate::envelope::Source;
 use crate::first_party::CallType;
 use crate::names::{Layout, documented};
 
@@ -109,8 +110,19 @@ struct Scope {
     takes_scalars_alone: bool,
     /// It knows its users by them.
     needs_addresses: bool,
-    /// It gets first-party events, too; what goes to Vero goes by the blueprint's rows.
+    /// Its rules hold for first-party events, too. On their way to Vero these go by the blueprint's `events`.
     takes_first_party: bool,
+}
+
+impl Scope {
+    fn takes(&self, source: Source) -> bool {
+        source == Source::Vero || self.takes_first_party
+    }
+
+    /// Whether this is the type of a call that goes there, as conditions spell it.
+    fn has_call(&self, kind: &str) -> bool {
+        self.takes_first_party && CallType::named(kind).is_some_and(|call| call.as_str() == kind)
+    }
 }
 
 const SEGMENT: Scope = Scope {
@@ -177,12 +189,10 @@ impl WebhookRules {
         let mut found = self.unreachable();
         for (scope, DestinationRules { rules, .. }) in self.destinations() {
             for (place, rule) in rules.iter().enumerate() {
-                let top = format!("webhooks.{}.rules[{place}]", scope.name);
-                if rule.names_unknown_type(&scope) {
-                    let problem = "names a type that Vero does not document";
-                    found.push(DocumentError::new(format!("{top}.when.type"), problem));
-                }
-                found.extend(rule.never_holds().map(|problem| DocumentError::new(top, problem)));
+                let told = rule.oddities(&scope).map(|(field, problem)| {
+                    DocumentError::new(format!("webhooks.{}.rules[{place}]{field}", scope.name), problem)
+                });
+                found.extend(told);
             }
         }
         found
@@ -253,35 +263,48 @@ impl Rule {
             .all(|(field, test)| other.when.get(field).is_some_and(|narrower| test.follows_from(narrower)))
     }
 
+    /// What is odd about it: the field, and what.
+    fn oddities(&self, scope: &Scope) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let meets = |source| scope.takes(source) && self.may_meet(source, scope);
+        let is_unknown = |kind| documented(kind).is_none() && !scope.has_call(kind);
+        let [of_vero, of_segment] = [Source::Vero, Source::Segment].map(meets);
+        let unknown = self.types().any(is_unknown).then_some(match scope.takes_first_party {
+            true => (".when.type", "names a type that neither Vero nor Segment's spec has, in lower case"),
+            false => (".when.type", "names a type that Vero does not document"),
+        });
+        let never = (!of_vero && !of_segment).then_some((".when", "never holds: no event meets all of it"));
+        let idle = of_vero && !of_segment && !self.consent.is_empty();
+        let idle =
+            idle.then_some((".consent", "does nothing: a webhook says nothing about consent, and goes"));
+        [unknown, never, idle].into_iter().flatten()
+    }
+
     /// The types that its conditions name; none where they name none.
     fn types(&self) -> impl Iterator<Item = &str> {
         self.when.get(&Field::Type).into_iter().flat_map(Test::texts)
     }
 
-    fn names_unknown_type(&self, scope: &Scope) -> bool {
-        let is_call = |kind| scope.takes_first_party && CallType::is_spelled(kind);
-        self.types().any(|kind| documented(kind).is_none() && !is_call(kind))
-    }
-
-    /// Why its conditions hold of no event, if that is so.
-    fn never_holds(&self) -> Option<&'static str> {
-        if self.when.values().any(Test::never_holds) {
-            return Some("never holds: a value has no blank at its start");
-        }
-        let has_campaign = |kind: &str| match documented(kind) {
-            Some(row) => row.layout == Layout::Message,
-            None => !CallType::is_spelled(kind),
-        };
+    /// Whether an event that came so can meet all conditions.
+    fn may_meet(&self, source: Source, scope: &Scope) -> bool {
         let needs_campaign = { self.when.iter() }
             .any(|(field, test)| matches!(field, Field::Property(_)) && *test != Test::Exists(false));
-        (needs_campaign && self.types().next().is_some() && !self.types().any(has_campaign))
-            .then_some("never holds: an event of this type has no campaign")
+        let may_be = |kind| match (source, documented(kind)) {
+            (Source::Segment, _) => scope.has_call(kind),
+            (Source::Vero, Some(row)) => row.layout == Layout::Message || !needs_campaign,
+            // Vero may have it one day.
+            (Source::Vero, None) => !scope.has_call(kind),
+        };
+        let is_source = |test: &Test| test.holds_of(source.as_str());
+        self.when.get(&Field::Source).is_none_or(is_source)
+            && !(needs_campaign && source == Source::Segment)
+            && (self.types().next().is_none() || self.types().any(may_be))
+            && !self.when.values().any(Test::never_holds)
     }
 
     fn check(&self, scope: &Scope, top: &str) -> Result<(), DocumentError> {
         if !scope.takes_first_party && !self.consent.is_empty() {
             let problem = "has no place here: a webhook says nothing about consent. If your own event that set it off \
-                carries it, name its path in `when`";
+                carries it, name its path in `when`. The `consent` of first-party events stands at the document's top";
             return mistake(format!("{top}.consent"), problem);
         }
         if let Some(problem) = self.rename.as_deref().and_then(mistake_in_name) {

@@ -19,8 +19,8 @@ mod shape;
 
 use crate::delivery::DeliveryOutcome;
 use crate::envelope::{Envelope, Payload};
-use crate::first_party::{CallType, FirstParty};
-use crate::identity::User;
+use crate::first_party::{Call, CallType, FirstParty};
+use crate::identity::{self, User};
 use crate::json::{Json, Object, quote};
 use crate::mapping::segment::{TooLarge, changed_messages, messages};
 use crate::mapping::vero_track::{Skip, VeroRequest, from_webhook};
@@ -114,7 +114,7 @@ impl<'e, 'a> RuledEvent<'e, 'a> {
         }
     }
 
-    /// The value of its `type`.
+    /// Its type: a first-party event's as Segment's spec spells it.
     fn kind(self) -> Option<&'e str> {
         match self {
             RuledEvent::Webhook(RuledWebhook { webhook, .. }) => webhook.kind.as_deref(),
@@ -129,6 +129,11 @@ impl<'e, 'a> RuledEvent<'e, 'a> {
         }
     }
 
+    /// The id of the device that an event of nobody comes from.
+    fn anonymous_id(self) -> Option<String> {
+        Object::parse(self.payload()?)?.get("anonymousId").and_then(identity::id)
+    }
+
     /// A property, by its name at Segment; of a webhook alone.
     fn property(self, name: &str) -> Option<Json<'e>> {
         match self {
@@ -137,19 +142,27 @@ impl<'e, 'a> RuledEvent<'e, 'a> {
         }
     }
 
-    /// Whether an event of this type has a name of its own: a profile's changed tags keep theirs.
+    /// Whether it has a name that can be another: not a profile's changed tags, and not a call such as `unsubscribe`.
     fn is_renamed(self) -> bool {
         match self {
             RuledEvent::Webhook(RuledWebhook { webhook, .. }) => webhook.is_event(),
-            RuledEvent::FirstParty { .. } => true,
+            RuledEvent::FirstParty { event, .. } => matches!(event.call, Call::Track { .. }),
         }
     }
 
-    /// Whether the user has agreed to these categories, or need not. A webhook says nothing of it.
+    /// Whether neither a lack of consent nor a share keeps it back. A webhook is none: Vero says nothing of consent.
+    fn is_withdrawal(self) -> bool {
+        match self {
+            RuledEvent::Webhook(_) => false,
+            RuledEvent::FirstParty { event, .. } => event.is_withdrawal(),
+        }
+    }
+
+    /// Whether the user has agreed to these categories. A webhook says nothing of it, and goes.
     fn has_consent(self, categories: &[String]) -> bool {
         match self {
             RuledEvent::Webhook(_) => true,
-            RuledEvent::FirstParty { event, .. } => !event.needs_consent() || event.has_consent(categories),
+            RuledEvent::FirstParty { event, .. } => event.has_consent(categories),
         }
     }
 }
@@ -198,7 +211,10 @@ impl WebhookRules {
             if let Some(name) = &name {
                 fields.set("event_name", Json::written(name));
             }
-            rules.change(rule, event, &mut fields, Some("data"));
+            if let Some(data) = fields.open(&["data"]) {
+                rules.shape(rule, event, data, true);
+            }
+            rules.leave_out(&mut fields);
             fields.rest().unwrap_or_default()
         }))
     }
@@ -248,10 +264,12 @@ impl WebhookRules {
         match event {
             RuledEvent::Webhook(webhook) => in_segment_s_form(rules, webhook, naming, key),
             RuledEvent::FirstParty { envelope, .. } => {
+                let rule = rules.map(|rules| rules.admit(event).map(|rule| (rules, rule))).transpose()?;
                 let message = envelope.payload.text().to_owned();
-                let Some(rules) = rules else { return Ok(vec![message]) };
-                let rule = rules.admit(event)?;
-                Ok(vec![rules.segment_message(rule, event, message, key)])
+                Ok(vec![match rule {
+                    Some((rules, rule)) => rules.segment_message(rule, event, message, key),
+                    None => message,
+                }])
             }
         }
     }
@@ -271,8 +289,16 @@ impl WebhookRules {
         let rule = rules.admit(event)?;
         let payload = if rules.changes(rule, event) {
             let whole = ["{\"payload\":", payload, "}"].concat();
+            let name = rule.rename.as_deref().map(quote);
             let mut fields = Object::parse(Json::written(&whole)).unwrap_or_default();
-            rules.change(rule, event, &mut fields, Some("payload"));
+            match (event, fields.open(&["payload"])) {
+                (RuledEvent::FirstParty { .. }, Some(call)) => {
+                    rules.reshape(rule, event, name.as_deref(), call)
+                }
+                (RuledEvent::Webhook(_), Some(payload)) => rules.shape(rule, event, payload, false),
+                (_, None) => (),
+            }
+            rules.leave_out(&mut fields);
             // A receiver finds it there, also when nothing of it is left.
             fields.open(&["payload"]).and_then(|payload| payload.rest()).unwrap_or_else(|| "{}".to_owned())
         } else {
@@ -300,12 +326,20 @@ fn in_segment_s_form(
     messages.map_err(|TooLarge| DeliveryOutcome::rejected("too_large"))
 }
 
+/// What call of Segment's spec a message is, if it is one.
+fn call_type(message: &Object<'_>) -> Option<CallType> {
+    message.get("type").and_then(|kind| CallType::named(kind.as_str()?.trim()))
+}
+
 impl DestinationRules {
     /// The rule for an event, if it is sent at all.
     fn admit(&self, event: RuledEvent<'_, '_>) -> Result<&Rule, DeliveryOutcome> {
         let rule = self.rule_for(event).map_or(&self.default, |at| &self.rules[at]);
         if !rule.send {
             return Err(Skip::Dropped.into());
+        }
+        if event.is_withdrawal() {
+            return Ok(rule);
         }
         if !event.has_consent(&rule.consent) {
             return Err(Skip::NoConsent.into());
@@ -344,22 +378,22 @@ impl DestinationRules {
         !keeps || self.is_hinted(event)
     }
 
-    fn change<'a>(
-        &'a self,
+    /// Gives the properties, the traits or the data of an event the form that a rule says.
+    fn shape<'a>(
+        &self,
         rule: &'a Rule,
         event: RuledEvent<'_, 'a>,
-        message: &mut Object<'a>,
-        content_name: Option<&str>,
+        content: &mut Object<'a>,
+        takes_scalars_alone: bool,
     ) {
-        if let Some(content) = content_name.and_then(|name| message.open(&[name])) {
-            rule.properties.apply(content, event.payload(), content_name == Some("data"));
-            if self.is_hinted(event) {
-                content.set("machine_open", Json::written("true"));
-            }
+        rule.properties.apply(content, event.payload(), takes_scalars_alone);
+        if self.is_hinted(event) {
+            content.set("machine_open", Json::written("true"));
         }
-        for path in &self.omit {
-            path.take_from(message);
-        }
+    }
+
+    fn leave_out(&self, message: &mut Object<'_>) {
+        self.omit.iter().for_each(|path| path.take_from(message));
     }
 
     fn segment_message(
@@ -381,24 +415,44 @@ impl DestinationRules {
     }
 
     fn reshaped(&self, rule: &Rule, event: RuledEvent<'_, '_>, message: &str) -> String {
+        let name = rule.rename.as_deref().map(quote);
         // It is an object: of our own making, or a first-party event.
         let Some(mut fields) = Object::parse(Json::written(message)) else { return message.to_owned() };
-        let kind = fields.get("type").and_then(|kind| CallType::named(kind.as_str()?.trim()));
-        let name = rule.rename.as_deref().map(quote);
-        if let Some(name) = name.as_deref().filter(|_| kind == Some(CallType::Track) && event.is_renamed()) {
-            fields.set("event", Json::written(name));
-        }
-        let content = match kind {
-            Some(CallType::Identify | CallType::Group) => Some("traits"),
-            Some(CallType::Track | CallType::Page | CallType::Screen) => Some("properties"),
-            Some(CallType::Alias | CallType::Delete) | None => None,
-        };
-        if let Some(content) =
-            content.filter(|content| rule.properties.adds() && fields.get(content).is_none())
-        {
-            fields.set(content, Json::written("{}"));
-        }
-        self.change(rule, event, &mut fields, content);
+        self.reshape(rule, event, name.as_deref(), &mut fields);
+        self.leave_out(&mut fields);
         fields.rest().unwrap_or_default()
+    }
+
+    /// Gives a call of Segment's spec the form that a rule says; `name` is the rule's, as JSON.
+    fn reshape<'a>(
+        &self,
+        rule: &'a Rule,
+        event: RuledEvent<'_, 'a>,
+        name: Option<&'a str>,
+        call: &mut Object<'a>,
+    ) {
+        if let Some(name) = name.filter(|_| event.is_renamed() && call.get("event").is_some()) {
+            call.keep_last("event");
+            call.set("event", Json::written(name));
+        }
+        let content = match call_type(call) {
+            Some(CallType::Identify | CallType::Group) => "traits",
+            Some(CallType::Track | CallType::Page | CallType::Screen) => "properties",
+            Some(CallType::Alias | CallType::Delete) | None => return,
+        };
+        if rule.properties.is_empty() && !self.is_hinted(event) {
+            return;
+        }
+        call.keep_last(content);
+        // What is no object is none to whoever reads it. An identify's traits may stand in its context instead.
+        if call.open(&[content]).is_none() {
+            call.take(&[content]);
+            if content == "properties" && rule.properties.adds() {
+                call.set(content, Json::written("{}"));
+            }
+        }
+        if let Some(content) = call.open(&[content]) {
+            self.shape(rule, event, content, false);
+        }
     }
 }

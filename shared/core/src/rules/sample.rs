@@ -54,7 +54,7 @@ impl Sample {
             SampleBy::User => match (&user.id, &user.email) {
                 (Some(user_id), _) => self.has_key(user_id),
                 (None, Some(email)) => self.has_key(&email.to_lowercase()),
-                (None, None) => self.has_key(id),
+                (None, None) => self.has_key(event.anonymous_id().as_deref().unwrap_or(id)),
             },
         }
     }

@@ -217,3 +217,35 @@ fn what_stands_for_an_address_is_its_hash_or_nothing() {
     assert_eq!(message(alone.clone(), "hash")["anonymousId"], json!(ana));
     assert_eq!(message(alone, "omit")["anonymousId"], "e1");
 }
+
+#[test]
+fn of_a_payload_without_its_address_an_object_is_left() {
+    let picks = |policy| {
+        let rules = json!({"address": policy, "default": {"properties": {"pick": ["traits"]}}});
+        document(&json!({"webhook": {"own": rules}}))
+    };
+    let webhook = r#"{"type":"sent","traits":{"email":"ana@example.org"},"x":1}"#;
+    let sent =
+        |policy| -> Value { serde_json::from_str(&sent_to_endpoint(webhook, &picks(policy))[0]).unwrap() };
+    let hash = AddressKey::new("secret").hash("ana@example.org");
+    assert_eq!(sent("hash")["payload"], json!({"traits": {"email": hash}}));
+    assert_eq!(sent("omit")["payload"], json!({"traits": {"email": null}}));
+    let bare = document(
+        &json!({"webhook": {"own": {"address": "omit", "omit": ["/payload/type", "/payload/event", "/payload/userId"]}}}),
+    );
+    let track =
+        r#"{"type":"track","event":"E","userId":"u","context":{"traits":{"email":"ana@example.org"}}}"#;
+    let received: Value = serde_json::from_str(&first_party_at_endpoint(track, &bare)[0]).unwrap();
+    assert_eq!(received["payload"], json!({"context": {"traits": {"email": null}}}));
+}
+
+#[test]
+fn a_webhook_at_an_endpoint_has_nothing_that_is_segment_s() {
+    let payload =
+        r#"{"type" : "sent","userId":"ana@example.org","properties":{"sent_to":"ana@example.org"}}"#;
+    let sent = &sent_to_endpoint(payload, &hiding("omit"))[0];
+    assert!(
+        sent.contains(r#""payload":{"type" : "sent","userId":null,"properties":{"sent_to":null}}"#),
+        "{sent}"
+    );
+}

@@ -1,4 +1,4 @@
-//! What a webhook endpoint gets: its requests, and by which ids.
+//! What a webhook endpoint gets: its requests, by which ids, and by which rules.
 
 use relay_core::blueprint::Blueprint;
 use relay_core::delivery::DeliveryOutcome;
@@ -11,7 +11,7 @@ use relay_core::rules::{AddressKey, RuledEvent};
 use serde_json::{Value, json};
 
 use crate::properties::received_at;
-use crate::rules::{document, envelope, naming};
+use crate::rules::{document, envelope, first_party_at_endpoint, naming, sent_to_endpoint};
 
 #[test]
 fn requests_to_an_endpoint_keep_to_its_limits_and_have_an_id() {
@@ -103,4 +103,211 @@ fn an_endpoint_gets_no_event_that_came_back() {
     };
     assert_eq!(sent(&Naming::default()).unwrap_err(), DeliveryOutcome::Skipped("loop"));
     assert!(sent(&Naming::new(EventNames::default(), TrackTypes::default(), false)).is_ok());
+}
+
+#[test]
+fn an_endpoint_has_rules_of_its_own() {
+    let blueprint = document(&json!({"webhook": {"own": {
+        "omit": ["/payload/ip", "/properties/sent_to"],
+        "rules": [{"when": {"type": "sent"}, "send": false}],
+        "default": {"rename": "Read", "properties": {"set": {"team": "growth"}, "pick": ["type", "ip", "to"]}},
+    }}}));
+    let payload =
+        json!({"type": "opened", "ip": 1, "to": 2, "campaign": {"id": 5, "sent_to": "a@example.org"}});
+    let text = payload.to_string();
+    let all = sent_to_endpoint(&text, &blueprint);
+    let [received, in_segment_s_form, first_party, renamed] = &all[..] else { panic!("{all:?}") };
+    let received: Value = serde_json::from_str(received).unwrap();
+    assert_eq!(received["payload"], json!({"type": "opened", "to": 2, "team": "growth"}));
+    assert_eq!((&received["id"], &received["source"]), (&json!("e1"), &json!("vero")));
+    let message: Value = serde_json::from_str(in_segment_s_form).unwrap();
+    assert_eq!((&message["event"], &message["properties"]), (&json!("Read"), &json!({"team": "growth"})));
+    let nothing_left =
+        document(&json!({"webhook": {"own": {"default": {"properties": {"pick": ["none"]}}}}}));
+    let bare: Value = serde_json::from_str(&sent_to_endpoint(&text, &nothing_left)[0]).unwrap();
+    assert_eq!(bare["payload"], json!({}));
+    let first_party: Value = serde_json::from_str(first_party).unwrap();
+    let of_call = |call: &Value| (call["event"].clone(), call["properties"].clone(), call["ip"].clone());
+    assert_eq!(of_call(&first_party["payload"]), (json!("Read"), json!({"team": "growth"}), Value::Null));
+    let in_segment_s_form: Value = serde_json::from_str(renamed).unwrap();
+    assert_eq!(of_call(&in_segment_s_form), (json!("Read"), json!({"team": "growth"}), json!(1)));
+    assert_eq!(sent_to_endpoint(r#"{"type":"sent"}"#, &blueprint).len(), 2, "no webhook");
+}
+
+/// Rules of the endpoint `own`: one rule.
+fn one_rule(rule: &Value) -> Blueprint {
+    document(&json!({"webhook": {"own": {"rules": [rule]}}}))
+}
+
+#[test]
+fn rules_of_an_endpoint_hold_for_first_party_events() {
+    let payload = r#"{"type":"Track","event":"Order Completed","userId":"u1","properties":{"total":5}}"#;
+    for (when, goes) in [
+        (json!({"type": "track"}), 0),
+        (json!({"type": "Track"}), 2),
+        (json!({"source": "segment"}), 0),
+        (json!({"source": ["vero"]}), 2),
+        (json!({"source": {"exists": true}}), 0),
+        (json!({"user_id": {"prefix": "u"}}), 0),
+        (json!({"/event": "Order Completed", "/properties/total": 5}), 0),
+        (json!({"channel": {"exists": false}}), 0),
+        (json!({"campaign_id": {"exists": true}}), 2),
+    ] {
+        let blueprint = one_rule(&json!({"when": when, "send": false}));
+        assert_eq!(first_party_at_endpoint(payload, &blueprint).len(), goes, "{when}");
+    }
+}
+
+#[test]
+fn a_first_party_event_needs_the_consent_and_is_in_the_share_of_its_rule() {
+    let track = |user: &str| {
+        format!(
+            r#"{{"type":"track","event":"E",{user},"context":{{"consent":{{"categoryPreferences":{{"marketing":true,"ads":false}}}}}}}}"#
+        )
+    };
+    // Of user 9 the hash is in a tenth, of 10 it is not.
+    let (nine, ten, device) =
+        (track(r#""userId":"9""#), track(r#""userId":10"#), track(r#""anonymousId":"9""#));
+    let [unsubscribe, resubscribe] = ["unsubscribe", "Resubscribe"]
+        .map(|name| format!(r#"{{"type":"track","event":"{name}","userId":"10"}}"#));
+    let delete = r#"{"type":"delete","userId":"10"}"#.to_owned();
+    let alias = r#"{"type":"alias","userId":"10","previousId":"9"}"#.to_owned();
+    let (consent, ads) = (json!({"consent": ["marketing"]}), json!({"consent": ["marketing", "ads"]}));
+    let (tenth, none) = (json!({"sample": 0.1}), json!({"sample": 0, "sample_by": "event"}));
+    for (rule, payload, goes) in [
+        (&consent, &nine, true),
+        (&ads, &nine, false),
+        (&ads, &resubscribe, false),
+        (&ads, &alias, false),
+        (&tenth, &nine, true),
+        (&tenth, &ten, false),
+        (&tenth, &device, true),
+        (&none, &nine, false),
+        // Whoever wants no messages, or to be forgotten, need not agree to it, and is in every share.
+        (&ads, &unsubscribe, true),
+        (&ads, &delete, true),
+        (&none, &unsubscribe, true),
+        (&none, &delete, true),
+    ] {
+        let sent = first_party_at_endpoint(payload, &one_rule(rule));
+        assert_eq!(sent.len(), if goes { 2 } else { 0 }, "{rule} {payload}");
+    }
+    // A webhook says nothing of consent, and goes; its user is the same one.
+    let webhook = |user: u32| json!({"type": "sent", "user": {"id": user}}).to_string();
+    let of_webhook = |user: u32, rule: &Value| {
+        let sent = sent_to_endpoint(&webhook(user), &one_rule(rule));
+        sent.iter().filter(|message| message.contains("\"sent\"") || message.contains("Email Sent")).count()
+    };
+    assert_eq!((of_webhook(9, &ads), of_webhook(9, &tenth), of_webhook(10, &tenth)), (2, 2, 0));
+}
+
+#[test]
+fn a_rule_changes_of_a_first_party_event_what_its_type_says() {
+    let rule = |rule: Value| one_rule(&rule);
+    let usual = rule(json!({"rename": "N", "properties": {"omit": ["plan"], "set": {"team": "growth"}}}));
+    let copies = rule(json!({"properties": {"copy": {"who": "/userId"}}}));
+    let omits = rule(json!({"properties": {"omit": ["plan"]}}));
+    let picks = rule(json!({"properties": {"pick": ["a"]}}));
+    for (blueprint, payload, expected) in [
+        (
+            &usual,
+            r#"{"type":"identify","traits":{"plan":1,"a":2}}"#,
+            json!({"type": "identify", "traits": {"a": 2, "team": "growth"}}),
+        ),
+        (
+            &usual,
+            r#"{"type":"group","traits":{"plan":1}}"#,
+            json!({"type": "group", "traits": {"team": "growth"}}),
+        ),
+        (
+            &usual,
+            r#"{"type":"page","properties":{"plan":1}}"#,
+            json!({"type": "page", "properties": {"team": "growth"}}),
+        ),
+        (
+            &usual,
+            r#"{"type":"screen","properties":{}}"#,
+            json!({"type": "screen", "properties": {"team": "growth"}}),
+        ),
+        (
+            &usual,
+            r#"{"type":" Track ","event":"E"}"#,
+            json!({"type": " Track ", "event": "N", "properties": {"team": "growth"}}),
+        ),
+        (
+            &usual,
+            r#"{"type":"track","event":"E","properties":null}"#,
+            json!({"type": "track", "event": "N", "properties": {"team": "growth"}}),
+        ),
+        (
+            &copies,
+            r#"{"type":"page","userId":"u"}"#,
+            json!({"type": "page", "userId": "u", "properties": {"who": "u"}}),
+        ),
+        (&omits, r#"{"type":"page","userId":"u"}"#, json!({"type": "page", "userId": "u"})),
+        // Of equal keys the last counts, and the other does not go by the rule's back.
+        (
+            &picks,
+            r#"{"type":"page","properties":{"ssn":1},"properties":{"a":2}}"#,
+            json!({"type": "page", "properties": {"a": 2}}),
+        ),
+        (&picks, r#"{"type":"page","properties":["ssn"]}"#, json!({"type": "page"})),
+        (
+            &picks,
+            r#"{"type":"identify","userId":"u","traits":"ssn"}"#,
+            json!({"type": "identify", "userId": "u"}),
+        ),
+        // RudderStack's SDK has the traits of an identify in its context: none of ours may stand in their way.
+        (
+            &usual,
+            r#"{"type":"identify","context":{"traits":{"plan":1}}}"#,
+            json!({"type": "identify", "context": {"traits": {"plan": 1}}}),
+        ),
+        (
+            &usual,
+            r#"{"type":"alias","previousId":"a","userId":"b"}"#,
+            json!({"type": "alias", "previousId": "a", "userId": "b"}),
+        ),
+        (&usual, r#"{"type":"delete","userId":"u"}"#, json!({"type": "delete", "userId": "u"})),
+        // Calls of their own, which no rule renames.
+        (
+            &usual,
+            r#"{"type":"track","event":"Unsubscribe","properties":{}}"#,
+            json!({"type": "track", "event": "Unsubscribe", "properties": {"team": "growth"}}),
+        ),
+    ] {
+        let [received, in_segment_s_form] = &first_party_at_endpoint(payload, blueprint)[..] else {
+            panic!("{payload}")
+        };
+        let received: Value = serde_json::from_str(received).unwrap();
+        assert_eq!(received["payload"], expected, "{payload}");
+        assert_eq!(serde_json::from_str::<Value>(in_segment_s_form).unwrap(), expected, "{payload}");
+    }
+    let twice = r#"{"type":"track","event":"A","event":"B","userId":"u"}"#;
+    for message in first_party_at_endpoint(twice, &usual) {
+        assert!(!message.contains(r#""A""#) && message.contains(r#""event":"N""#), "{message}");
+    }
+}
+
+#[test]
+fn a_first_party_event_goes_to_an_endpoint_to_the_letter() {
+    let payload = r#"{"type" : "track","event":"E", "n":1.50}"#;
+    for blueprint in [Blueprint::default(), document(&json!({"webhook": {"other": {"address": "hash"}}}))] {
+        let [received, in_segment_s_form] = &first_party_at_endpoint(payload, &blueprint)[..] else {
+            panic!()
+        };
+        assert!(received.contains(&format!(r#""payload":{payload}}}"#)), "{received}");
+        assert_eq!(in_segment_s_form, payload);
+    }
+}
+
+#[test]
+fn what_never_goes_does_not_go_by_a_second_key_of_the_same_name() {
+    let omits =
+        document(&json!({"webhook": {"own": {"omit": ["/payload/context/page/ip", "/context/page/ip"]}}}));
+    let payload = r#"{"type":"track","event":"E","userId":"u",
+        "context":{"page":{"ip":"1.2.3.4"}},"context":{"page":{"ip":"1.2.3.4"},"page":{"a":1}}}"#;
+    for message in first_party_at_endpoint(payload, &omits) {
+        assert!(!message.contains("1.2.3.4") && message.contains(r#""page":{"a":1}"#), "{message}");
+    }
 }

@@ -93,6 +93,8 @@ fn rule() -> impl Strategy<Value = Value> {
     let shape = prop_oneof![
         Just(json!({})),
         Just(json!({"pick": ["email_id", "campaign_id"], "rename": {"email_id": "id"}})),
+        Just(json!({"pick": ["traits", "user"]})),
+        Just(json!({"pick": []})),
         Just(json!({"omit": ["sent_to", "vero"], "copy": {"whole": "/campaign"}})),
         Just(json!({"set": {"a": 1, "b": "é"}, "copy": {"kind": "/type"}})),
     ];
@@ -157,6 +159,13 @@ proptest! {
             let body: Value = serde_json::from_str(&body).unwrap();
             prop_assert_eq!(&body["data"]["webhook_id"], "e1");
             prop_assert!(body["event_name"].as_str().is_some_and(|name| !name.is_empty()), "{body}");
+        }
+        for policy in ["keep", "hash", "omit"] {
+            let at_endpoint = document(&json!({"webhook": {"own": {"address": policy, "rules": rules}}}));
+            for message in sent_to_endpoint(&payload, &at_endpoint) {
+                let message: Result<Value, _> = serde_json::from_str(&message);
+                prop_assert!(message.is_ok_and(|message| message.is_object()));
+            }
         }
     }
 
@@ -341,33 +350,6 @@ fn rules_come_before_whatever_else_would_be_said_of_a_webhook() {
 }
 
 #[test]
-fn an_endpoint_has_rules_of_its_own() {
-    let blueprint = document(&json!({"webhook": {"own": {
-        "omit": ["/payload/ip", "/properties/sent_to"],
-        "rules": [{"when": {"type": "sent"}, "send": false}],
-        "default": {"rename": "Read", "properties": {"set": {"team": "growth"}, "pick": ["type", "ip", "to"]}},
-    }}}));
-    let payload =
-        json!({"type": "opened", "ip": 1, "to": 2, "campaign": {"id": 5, "sent_to": "a@example.org"}});
-    let text = payload.to_string();
-    let all = sent_to_endpoint(&text, &blueprint);
-    let [received, in_segment_s_form, first_party, renamed] = &all[..] else { panic!("{all:?}") };
-    let received: Value = serde_json::from_str(received).unwrap();
-    assert_eq!(received["payload"], json!({"type": "opened", "to": 2, "team": "growth"}));
-    assert_eq!((&received["id"], &received["source"]), (&json!("e1"), &json!("vero")));
-    let message: Value = serde_json::from_str(in_segment_s_form).unwrap();
-    assert_eq!((&message["event"], &message["properties"]), (&json!("Read"), &json!({"team": "growth"})));
-    let nothing_left =
-        document(&json!({"webhook": {"own": {"default": {"properties": {"pick": ["none"]}}}}}));
-    let bare: Value = serde_json::from_str(&sent_to_endpoint(&text, &nothing_left)[0]).unwrap();
-    assert_eq!(bare["payload"], json!({}));
-    let first_party: Value = serde_json::from_str(first_party).unwrap();
-    assert_eq!(first_party["payload"], json!({"type": "track", "to": 2, "team": "growth"}));
-    assert_eq!(serde_json::from_str::<Value>(renamed).unwrap()["event"], "Read");
-    assert_eq!(sent_to_endpoint(r#"{"type":"sent"}"#, &blueprint).len(), 2, "no webhook");
-}
-
-#[test]
 fn a_document_tells_what_of_it_holds_for_an_event() {
     let blueprint = document(&json!({
         "segment": {"rules": [{"when": {"type": "sent"}}, {"when": {"type": "opened"}, "note": "why"}]},
@@ -414,80 +396,6 @@ fn a_document_can_be_had_without_what_holds_after_the_rules() {
         assert!(without.contains(r#""event":"Read""#), "{field:?}");
     }
     assert_eq!(AfterRules::ALL.map(AfterRules::name), ["address", "omit", "machine_open"]);
-}
-
-#[test]
-fn rules_of_an_endpoint_hold_for_first_party_events() {
-    let payload = r#"{"type":"Track","event":"Order Completed","userId":"u1","properties":{"total":5},
-        "context":{"consent":{"categoryPreferences":{"marketing":true,"ads":false}}}}"#;
-    let by = |rule: Value| document(&json!({"webhook": {"own": {"rules": [rule]}}}));
-    for (when, holds) in [
-        (json!({"type": "track"}), true),
-        (json!({"type": "Track"}), false),
-        (json!({"source": "segment"}), true),
-        (json!({"source": ["vero"]}), false),
-        (json!({"source": {"exists": true}}), true),
-        (json!({"user_id": {"prefix": "u"}}), true),
-        (json!({"/event": "Order Completed", "/properties/total": 5}), true),
-        (json!({"channel": {"exists": false}}), true),
-        (json!({"campaign_id": {"exists": true}}), false),
-    ] {
-        let sent = first_party_at_endpoint(payload, &by(json!({"when": when, "send": false})));
-        assert_eq!(sent.is_empty(), holds, "{when}");
-    }
-    for (rule, goes) in [
-        (json!({"consent": ["marketing"]}), true),
-        (json!({"consent": ["marketing", "ads"]}), false),
-        (json!({"sample": 0}), false),
-        (json!({"sample": 1}), true),
-    ] {
-        assert_eq!(!first_party_at_endpoint(payload, &by(rule.clone())).is_empty(), goes, "{rule}");
-    }
-    // Whoever wants no messages, or to be forgotten, need not agree to it.
-    for wish in
-        [r#"{"type":"track","event":"unsubscribe","userId":"u"}"#, r#"{"type":"delete","userId":"u"}"#]
-    {
-        assert_eq!(first_party_at_endpoint(wish, &by(json!({"consent": ["ads"]}))).len(), 2, "{wish}");
-    }
-    // A webhook says nothing of it, and goes.
-    let webhook = r#"{"type":"sent","user":{"id":"u1"}}"#;
-    assert_eq!(sent_to_endpoint(webhook, &by(json!({"consent": ["ads"]}))).len(), 2);
-}
-
-#[test]
-fn the_content_of_a_first_party_event_is_what_its_type_says() {
-    let blueprint = document(&json!({"webhook": {"own": {"default": {
-        "rename": "N", "properties": {"omit": ["plan"], "set": {"team": "growth"}},
-    }}}}));
-    let in_segment_s_form = |payload: Value| -> Value {
-        serde_json::from_str(&first_party_at_endpoint(&payload.to_string(), &blueprint)[1]).unwrap()
-    };
-    for (call, content) in [("identify", "traits"), ("group", "traits"), ("page", "properties")] {
-        let sent = in_segment_s_form(json!({"type": call, "userId": "u", content: {"plan": 1, "a": 2}}));
-        let expected = json!({"type": call, "userId": "u", content: {"a": 2, "team": "growth"}});
-        assert_eq!(sent, expected);
-    }
-    // What is not there is made for a constant, but not for calls that have neither.
-    for (payload, expected) in [
-        (
-            json!({"type": "track", "event": "E"}),
-            json!({"type": "track", "event": "N", "properties": {"team": "growth"}}),
-        ),
-        (json!({"type": "delete", "userId": "u"}), json!({"type": "delete", "userId": "u"})),
-    ] {
-        assert_eq!(in_segment_s_form(payload), expected);
-    }
-}
-
-#[test]
-fn what_never_goes_does_not_go_by_a_second_key_of_the_same_name() {
-    let omits =
-        document(&json!({"webhook": {"own": {"omit": ["/payload/context/page/ip", "/context/page/ip"]}}}));
-    let payload = r#"{"type":"track","event":"E","userId":"u",
-        "context":{"page":{"ip":"1.2.3.4"}},"context":{"page":{"ip":"1.2.3.4"},"page":{"a":1}}}"#;
-    for message in first_party_at_endpoint(payload, &omits) {
-        assert!(!message.contains("1.2.3.4") && message.contains(r#""page":{"a":1}"#), "{message}");
-    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::model::time::{At, for_people};
 /// A body that is no JSON, or too deep, is shown up to here.
 const RAW: usize = 64 * 1024;
 
-/// What keeps an event from Vero, by the reasons of a skip: the parameter, or the part of the blueprint.
+/// What keeps an event from a destination, by the reasons of a skip: the parameter, or the part of the blueprint.
 const RULES: [(&str, &str); 8] = [
     ("type_not_tracked", "VeroTrackTypes does not have this type"),
     ("loop", "SuppressLoops: it was at Vero before, or an event of ours set it off"),
@@ -35,7 +35,7 @@ const RULES: [(&str, &str); 8] = [
 ];
 
 /// The reasons of a skip that are a rule's doing.
-const BY_RULES: [&str; 2] = ["dropped", "not_sampled"];
+const BY_RULES: [&str; 3] = ["dropped", "not_sampled", "no_consent"];
 
 /// What the breaker does.
 pub(super) const BREAKER: &str = "After three failures in a row the worker makes no request for 10 to 60 s, or for as long as Retry-After asks. What the destination is owed waits meanwhile. Then one request tries whether the destination is back.";

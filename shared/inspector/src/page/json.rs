@@ -26,7 +26,7 @@ pub(crate) enum Before<'a> {
     Unknown,
     /// Of a first-party event: without a blueprint.
     WithoutBlueprint(&'a Value),
-    /// Of what rules for webhooks hold for.
+    /// Of what rules hold for.
     WithoutRules(RuledRequest<'a>),
 }
 

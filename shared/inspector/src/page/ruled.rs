@@ -175,16 +175,19 @@ mod tests {
             page.contains("Left out by <bdi>webhooks.segment.omit</bdi>: <bdi>/context/traits/email"),
             "{page}"
         );
-        let track = r#"{"type":"track","event":"E","userId":"u","a":1,"properties":{"to":"a@example.org"}}"#;
+        let track =
+            r#"{"type":"track","event":"E","userId":"u","a":1,"properties":{"to":"a@example.org","plan":1}}"#;
         let document = r#"{"version":2,"webhooks":{"webhook":{"crm":{"omit":["/payload/a"],"address":"hash","rules":[
-                {"when":{"type":"track"},"properties":{"omit":["event"]}}]}}}}"#;
+                {"when":{"type":"track"},"properties":{"omit":["plan"]}}]}}}}"#;
         let page = ruled("segment", track, document);
         assert!(
             page.contains("Left out by <bdi>webhooks.webhook.crm.omit</bdi>: <bdi>/payload/a</bdi>"),
             "{page}"
         );
         assert!(
-            page.contains("Left out by <bdi>webhooks.webhook.crm.rules[0]</bdi>: <bdi>/payload/event</bdi>"),
+            page.contains(
+                "Left out by <bdi>webhooks.webhook.crm.rules[0]</bdi>: <bdi>/payload/properties/plan</bdi>"
+            ),
             "{page}"
         );
         assert!(page.contains("by webhooks.webhook.crm.address"), "{page}");

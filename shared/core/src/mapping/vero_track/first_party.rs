@@ -86,7 +86,7 @@ fn admit<'a>(event: &FirstParty<'a>, blueprint: &Blueprint) -> Result<Option<Jso
         return Err(Skip::Loop);
     }
     let Integration::On { tags } = event.integration else { return Err(Skip::IntegrationOff) };
-    if event.needs_consent() && !event.has_consent(blueprint.consent()) {
+    if !event.is_withdrawal() && !event.has_consent(blueprint.consent()) {
         return Err(Skip::NoConsent);
     }
     Ok(tags)
