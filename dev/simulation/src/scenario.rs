@@ -135,7 +135,8 @@ pub const RULES: [&str; 8] = [
     include_str!("../../../events/rules-sample-opens.json"),
     r#"{"version":2,"webhooks":{"webhook":{"crm":{"address":"hash","omit":["/payload/context"],
         "rules":[{"when":{"type":["sent","identify"]},"send":false},{"when":{"source":"segment"},"sample":0.5}],"default":{"rename":"Mail","properties":{"set":{"team":"a"}}}}}}}"#,
-    r#"{"version":2,"webhooks":{"webhook":{"crm":{"address":"omit","default":{"sample":0.5}}}}}"#,
+    r#"{"version":2,"webhooks":{"webhook":{"crm":{"address":"omit",
+        "rules":[{"when":{"/event":"Order Completed"},"consent":["marketing"]}],"default":{"sample":0.5}}}}}"#,
 ];
 
 /// What addresses are hashed with.
