@@ -9,8 +9,9 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use super::AddressPolicy;
+use super::event::{RuledEvent, call_type};
 use super::find_address::{Unescaped, addresses_in, is_address};
-use super::{AddressPolicy, RuledEvent, call_type};
 use crate::envelope::EventId;
 use crate::identity;
 use crate::json::{Json, Kind, Object, quote};

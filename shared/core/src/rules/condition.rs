@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::RuledEvent;
+use super::event::RuledEvent;
 use crate::json::{Json, Kind, Object};
 
 /// What of an event is looked at.

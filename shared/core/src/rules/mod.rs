@@ -2,7 +2,7 @@
 //! part of the blueprint.
 //!
 //! - `document`: the part as a user writes it, and what is wrong with one.
-//! - `condition`: which events a rule is for. `sample`: which share of them.
+//! - `event`: what rules look at. `condition`: which events a rule is for. `sample`: which share of them.
 //! - `shape`: properties that are picked, left out, renamed, copied and set.
 //! - `address`: addresses that are hashed or left out. `find_address`: where they stand in a text.
 //! - `prefetcher`: opens by machines.
@@ -12,48 +12,25 @@
 mod address;
 mod condition;
 mod document;
+mod event;
 mod find_address;
 mod prefetcher;
 mod sample;
 mod shape;
 
 use crate::delivery::DeliveryOutcome;
-use crate::envelope::{Envelope, Payload};
-use crate::first_party::{Call, CallType, FirstParty};
-use crate::identity::{self, User};
+use crate::first_party::CallType;
 use crate::json::{Json, Object, quote};
 use crate::mapping::segment::{TooLarge, changed_messages, messages};
 use crate::mapping::vero_track::{Skip, VeroRequest, from_webhook};
 use crate::names::{Naming, normalised};
-use crate::webhook::Webhook;
 
 use address::Subject;
+use event::call_type;
 
 pub use address::AddressKey;
 pub use document::{AddressPolicy, DestinationRules, Rule, WebhookRules};
-
-/// A webhook that rules are applied to.
-#[derive(Debug, Clone, Copy)]
-pub struct RuledWebhook<'e, 'a> {
-    /// Its envelope, with the payload as it was received.
-    pub envelope: &'e Envelope<'a>,
-    /// The payload, read.
-    pub webhook: &'e Webhook<'a>,
-}
-
-/// An event that rules are applied to.
-#[derive(Debug, Clone, Copy)]
-pub enum RuledEvent<'e, 'a> {
-    /// A webhook.
-    Webhook(RuledWebhook<'e, 'a>),
-    /// A first-party event, for which endpoints alone have rules.
-    FirstParty {
-        /// Its envelope, with the payload as it was received.
-        envelope: &'e Envelope<'a>,
-        /// The payload, read.
-        event: &'e FirstParty<'a>,
-    },
-}
+pub use event::{RuledEvent, RuledWebhook};
 
 /// What of the document holds for an event at a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,82 +64,6 @@ impl AfterRules {
             AfterRules::Address => "address",
             AfterRules::Omit => "omit",
             AfterRules::MachineOpen => "machine_open",
-        }
-    }
-}
-
-impl<'e, 'a> From<RuledWebhook<'e, 'a>> for RuledEvent<'e, 'a> {
-    fn from(webhook: RuledWebhook<'e, 'a>) -> Self {
-        RuledEvent::Webhook(webhook)
-    }
-}
-
-impl<'e, 'a> RuledEvent<'e, 'a> {
-    /// Its envelope.
-    pub fn envelope(self) -> &'e Envelope<'a> {
-        match self {
-            RuledEvent::Webhook(RuledWebhook { envelope, .. }) | RuledEvent::FirstParty { envelope, .. } => {
-                envelope
-            }
-        }
-    }
-
-    fn payload(self) -> Option<Json<'a>> {
-        match self.envelope().payload {
-            Payload::Object(payload) => Some(payload),
-            Payload::Base64(_) => None,
-        }
-    }
-
-    /// Its type: a first-party event's as Segment's spec spells it.
-    fn kind(self) -> Option<&'e str> {
-        match self {
-            RuledEvent::Webhook(RuledWebhook { webhook, .. }) => webhook.kind.as_deref(),
-            RuledEvent::FirstParty { event, .. } => Some(event.kind.as_str()),
-        }
-    }
-
-    fn user(self) -> &'e User {
-        match self {
-            RuledEvent::Webhook(RuledWebhook { webhook, .. }) => &webhook.user,
-            RuledEvent::FirstParty { event, .. } => &event.user,
-        }
-    }
-
-    /// The id of the device that an event of nobody comes from.
-    fn anonymous_id(self) -> Option<String> {
-        Object::parse(self.payload()?)?.get("anonymousId").and_then(identity::id)
-    }
-
-    /// A property, by its name at Segment; of a webhook alone.
-    fn property(self, name: &str) -> Option<Json<'e>> {
-        match self {
-            RuledEvent::Webhook(RuledWebhook { webhook, .. }) => webhook.property_json(name),
-            RuledEvent::FirstParty { .. } => None,
-        }
-    }
-
-    /// Whether it has a name that can be another: not a profile's changed tags, and not a call such as `unsubscribe`.
-    fn is_renamed(self) -> bool {
-        match self {
-            RuledEvent::Webhook(RuledWebhook { webhook, .. }) => webhook.is_event(),
-            RuledEvent::FirstParty { event, .. } => matches!(event.call, Call::Track { .. }),
-        }
-    }
-
-    /// Whether neither a lack of consent nor a share keeps it back. A webhook is none: Vero says nothing of consent.
-    fn is_withdrawal(self) -> bool {
-        match self {
-            RuledEvent::Webhook(_) => false,
-            RuledEvent::FirstParty { event, .. } => event.is_withdrawal(),
-        }
-    }
-
-    /// Whether the user has agreed to these categories. A webhook says nothing of it, and goes.
-    fn has_consent(self, categories: &[String]) -> bool {
-        match self {
-            RuledEvent::Webhook(_) => true,
-            RuledEvent::FirstParty { event, .. } => event.has_consent(categories),
         }
     }
 }
@@ -324,11 +225,6 @@ fn in_segment_s_form(
         }
     };
     messages.map_err(|TooLarge| DeliveryOutcome::rejected("too_large"))
-}
-
-/// What call of Segment's spec a message is, if it is one.
-fn call_type(message: &Object<'_>) -> Option<CallType> {
-    message.get("type").and_then(|kind| CallType::named(kind.as_str()?.trim()))
 }
 
 impl DestinationRules {

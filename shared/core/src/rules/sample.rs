@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::RuledEvent;
+use super::event::RuledEvent;
 
 /// How much is sent, as a bound on 64 bits of a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
