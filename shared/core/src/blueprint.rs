@@ -403,6 +403,8 @@ mod tests {
             ("webhook", "webhook.crm", r#"{"source":"segment","type":"sent"}"#),
             ("webhook", "webhook.crm", r#"{"source":"segment","channel":"sms"}"#),
             ("webhook", "webhook.crm", r#"{"source":["sdk","segmnt"]}"#),
+            ("webhook", "webhook.crm", r#"{"source":"segment","type":{"prefix":"open"}}"#),
+            ("webhook", "webhook.crm", r#"{"source":"segment","type":{"exists":false}}"#),
         ] {
             assert_eq!(told(destination, when, ""), never(scope), "{when}");
         }
@@ -416,7 +418,12 @@ mod tests {
             assert!(told.len() == 1 && told[0].contains(problem), "{when}: {told:?}");
         }
         let consent = r#","consent":["ads"]"#;
-        for when in [r#"{"type":"opened"}"#, r#"{"source":"vero"}"#, r#"{"channel":"sms"}"#] {
+        for when in [
+            r#"{"type":"opened"}"#,
+            r#"{"type":{"prefix":"user_"}}"#,
+            r#"{"source":"vero"}"#,
+            r#"{"channel":"sms"}"#,
+        ] {
             let idle = "webhooks.webhook.crm.rules[0].consent does nothing: a webhook says nothing about consent, and goes";
             assert_eq!(told("webhook", when, consent), [idle]);
         }
@@ -429,6 +436,8 @@ mod tests {
             ("webhook", r#"{"type":["track","sent"]}"#, consent),
             ("webhook", r#"{"source":"segment","/event":"A"}"#, consent),
             ("webhook", r#"{"source":{"prefix":"se"}}"#, consent),
+            ("webhook", r#"{"type":{"prefix":"t"}}"#, consent),
+            ("segment", r#"{"type":{"exists":false},"channel":"sms"}"#, ""),
             ("webhook", "{}", consent),
         ] {
             assert_eq!(told(destination, when, consent), [""; 0], "{when}");

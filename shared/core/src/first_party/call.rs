@@ -47,6 +47,11 @@ impl CallType {
         Self::NAMED.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, kind)| *kind)
     }
 
+    /// Every value of `type`, as Segment's spec has it.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::NAMED.iter().map(|(name, _)| *name)
+    }
+
     /// The value of `type`, as Segment's spec has it.
     pub fn as_str(self) -> &'static str {
         Self::NAMED.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)

@@ -139,6 +139,7 @@ impl<'a> Object<'a> {
             return;
         }
         self.take_all(|key, _| key == to);
+        self.keep_last(from);
         if let Some(at) = self.find(from) {
             self.fields[at] = Field::new(to.to_owned().into(), quote(to).into(), self.fields[at].raw());
         }
@@ -241,6 +242,9 @@ mod tests {
         object.rename("b", "c");
         object.rename("a", "c");
         object.rename("nobody", "d");
+        let mut twice = Object::parse(raw(r#"{"a":1,"b":2,"a":3}"#)).unwrap();
+        twice.rename("a", "c");
+        assert_eq!(twice.rest().unwrap(), r#"{"b":2,"c":3}"#);
         assert_eq!(object.rest().unwrap(), r#"{"a":3,"c":2,"\"":4}"#);
         assert_eq!(object.get_ignoring_case("A").map(Json::get), Some("3"));
     }

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::AddressPolicy;
-use super::event::{RuledEvent, call_type};
+use super::event::RuledEvent;
 use super::find_address::{Unescaped, addresses_in, is_address};
 use crate::envelope::EventId;
 use crate::identity;
@@ -83,11 +83,13 @@ impl<'e> From<RuledEvent<'e, 'e>> for Subject<'e> {
 
 /// A message without addresses.
 pub fn hidden(message: &str, subject: &Subject<'_>, policy: AddressPolicy, key: &AddressKey) -> String {
-    let hider = Hider::of(subject, policy, key);
-    let fields = Object::parse(Json::written(message)).filter(|_| policy == AddressPolicy::Omit);
-    let Some(mut fields) = fields.filter(|fields| call_type(fields).is_some()) else {
-        return hider.rewritten(message);
-    };
+    Hider::of(subject, policy, key).rewritten(message)
+}
+
+/// A call of Segment's spec without addresses. Where it says who the user is, none stands instead.
+pub fn left_out_of_call(message: &str, subject: &Subject<'_>, key: &AddressKey) -> String {
+    let hider = Hider::of(subject, AddressPolicy::Omit, key);
+    let mut fields = Object::parse(Json::written(message)).unwrap_or_default();
     let id = quote(subject.id.as_str());
     let is_address = |value: Json<'_>| value.as_str().is_some_and(|text| hider.look(&text) != Look::Clean);
     let ids = ["userId", "anonymousId"];

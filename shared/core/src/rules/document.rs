@@ -121,7 +121,7 @@ impl Scope {
 
     /// Whether this is the type of a call that goes there, as conditions spell it.
     fn has_call(&self, kind: &str) -> bool {
-        self.takes_first_party && CallType::named(kind).is_some_and(|call| call.as_str() == kind)
+        self.takes_first_party && CallType::names().any(|call| call == kind)
     }
 }
 
@@ -288,16 +288,20 @@ impl Rule {
     fn may_meet(&self, source: Source, scope: &Scope) -> bool {
         let needs_campaign = { self.when.iter() }
             .any(|(field, test)| matches!(field, Field::Property(_)) && *test != Test::Exists(false));
-        let may_be = |kind| match (source, documented(kind)) {
-            (Source::Segment, _) => scope.has_call(kind),
-            (Source::Vero, Some(row)) => row.layout == Layout::Message || !needs_campaign,
+        let of_webhook = |kind: &str| match documented(kind) {
+            Some(row) => row.layout == Layout::Message || !needs_campaign,
             // Vero may have it one day.
-            (Source::Vero, None) => !scope.has_call(kind),
+            None => !scope.has_call(kind),
+        };
+        let is_type = |test: &Test| match (source, test) {
+            (Source::Segment, test) => CallType::names().any(|call| test.holds_of(call)),
+            (Source::Vero, Test::OneOf(types)) => types.iter().any(|kind| of_webhook(kind)),
+            (Source::Vero, _) => true,
         };
         let is_source = |test: &Test| test.holds_of(source.as_str());
         self.when.get(&Field::Source).is_none_or(is_source)
             && !(needs_campaign && source == Source::Segment)
-            && (self.types().next().is_none() || self.types().any(may_be))
+            && self.when.get(&Field::Type).is_none_or(is_type)
             && !self.when.values().any(Test::never_holds)
     }
 

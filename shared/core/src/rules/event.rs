@@ -1,7 +1,7 @@
 //! An event that rules are applied to, be it a webhook or a first-party event.
 
 use crate::envelope::{Envelope, Payload};
-use crate::first_party::{Call, CallType, FirstParty};
+use crate::first_party::{Call, FirstParty};
 use crate::identity::{self, User};
 use crate::json::{Json, Object};
 use crate::webhook::Webhook;
@@ -69,7 +69,12 @@ impl<'e, 'a> RuledEvent<'e, 'a> {
 
     /// The id of the device that an event of nobody comes from.
     pub(super) fn anonymous_id(self) -> Option<String> {
-        Object::parse(self.payload()?)?.get("anonymousId").and_then(identity::id)
+        match self {
+            RuledEvent::Webhook(_) => None,
+            RuledEvent::FirstParty { .. } => {
+                Object::parse(self.payload()?)?.get("anonymousId").and_then(identity::id)
+            }
+        }
     }
 
     /// A property, by its name at Segment; of a webhook alone.
@@ -88,24 +93,21 @@ impl<'e, 'a> RuledEvent<'e, 'a> {
         }
     }
 
-    /// Whether neither a lack of consent nor a share keeps it back. A webhook is none: Vero says nothing of consent.
-    pub(super) fn is_withdrawal(self) -> bool {
-        match self {
-            RuledEvent::Webhook(_) => false,
-            RuledEvent::FirstParty { event, .. } => event.is_withdrawal(),
-        }
-    }
-
-    /// Whether the user has agreed to these categories. A webhook says nothing of it, and goes.
+    /// Whether the user has agreed to these categories, or need not. A webhook says nothing of it, and goes.
     pub(super) fn has_consent(self, categories: &[String]) -> bool {
         match self {
             RuledEvent::Webhook(_) => true,
-            RuledEvent::FirstParty { event, .. } => event.has_consent(categories),
+            RuledEvent::FirstParty { event, .. } => event.is_withdrawal() || event.has_consent(categories),
         }
     }
-}
 
-/// What call of Segment's spec a message is, if it is one.
-pub(super) fn call_type(message: &Object<'_>) -> Option<CallType> {
-    message.get("type").and_then(|kind| CallType::named(kind.as_str()?.trim()))
+    /// Whether it is in every share: what a user wants done is not for chance to decide.
+    pub(super) fn is_wish(self) -> bool {
+        match self {
+            RuledEvent::Webhook(_) => false,
+            RuledEvent::FirstParty { event, .. } => {
+                matches!(event.call, Call::Unsubscribe | Call::Resubscribe | Call::Delete)
+            }
+        }
+    }
 }

@@ -20,8 +20,7 @@ impl Unescaped {
             if !plain.text.contains(['%', '\\']) {
                 break;
             }
-            // Bytes that are no text stand for themselves; what is beside them is undone all the same.
-            let Some(undone) = plain.undone(false).or_else(|| plain.undone(true)) else { break };
+            let undone = plain.undone();
             if undone.text.len() == plain.text.len() {
                 break;
             }
@@ -30,27 +29,19 @@ impl Unescaped {
         plain
     }
 
-    /// `None`: what comes out is no text.
-    fn undone(&self, is_ascii_alone: bool) -> Option<Self> {
-        let bytes = self.text.as_bytes();
-        let (mut text, mut sources) = (Vec::with_capacity(bytes.len()), Vec::with_capacity(bytes.len()));
+    /// Once less encoded. Bytes that are no text stay as they are.
+    fn undone(&self) -> Self {
+        let mut undone = Unescaped { text: String::with_capacity(self.text.len()), sources: Vec::new() };
         let mut at = 0;
-        while at < bytes.len() {
-            let percent = percent_encoded(&bytes[at..]).filter(|byte| byte.is_ascii() || !is_ascii_alone);
-            let mut buffer = [0; 4];
-            let (part, length) = match (percent, escaped(&bytes[at..])) {
-                (Some(byte), _) => {
-                    buffer[0] = byte;
-                    (&buffer[..1], 3)
-                }
-                (None, Some((c, length))) => (c.encode_utf8(&mut buffer).as_bytes(), length),
-                (None, None) => (&bytes[at..=at], 1),
-            };
-            text.extend_from_slice(part);
-            sources.extend(part.iter().map(|_| self.source(at, at + length)));
+        while let Some(written) = self.text[at..].chars().next() {
+            let rest = &self.text.as_bytes()[at..];
+            let (c, length) = { percent_encoded(rest).or_else(|| escaped(rest)) }
+                .unwrap_or_else(|| (written, written.len_utf8()));
+            undone.text.push(c);
+            undone.sources.extend((0..c.len_utf8()).map(|_| self.source(at, at + length)));
             at += length;
         }
-        Some(Unescaped { text: String::from_utf8(text).ok()?, sources })
+        undone
     }
 
     /// Where a part of the text comes from.
@@ -62,10 +53,17 @@ impl Unescaped {
     }
 }
 
-/// The byte that a text begins with as `%40`.
-fn percent_encoded(bytes: &[u8]) -> Option<u8> {
-    let digits = bytes.strip_prefix(b"%")?.get(..2)?;
-    u8::try_from(hexadecimal(digits)?).ok()
+/// The character that a text begins with as `%40` or `%C3%A9`, and how long that is.
+fn percent_encoded(bytes: &[u8]) -> Option<(char, usize)> {
+    let mut octets = [0; 4];
+    for (place, escape) in bytes.chunks(3).take(octets.len()).enumerate() {
+        let digits = escape.strip_prefix(b"%").filter(|digits| digits.len() == 2)?;
+        octets[place] = u8::try_from(hexadecimal(digits)?).ok()?;
+        if let Ok(text) = str::from_utf8(&octets[..=place]) {
+            return text.chars().next().map(|c| (c, 3 * (place + 1)));
+        }
+    }
+    None
 }
 
 /// Before what is five times a text within a text. A longer run is none of JSON's, and must not be counted at each step.
@@ -188,6 +186,27 @@ mod tests {
         {
             assert!(found(none).is_empty(), "{none}");
         }
+    }
+
+    #[test]
+    fn percent_encoding_is_undone_character_by_character() {
+        for (text, plain) in [
+            ("%C3%A9%aa%40x", "é%aa@x"),
+            ("%25%34%30", "@"),
+            ("%E2%82%AC%f0%9f%98%80", "€😀"),
+            ("é%C3%C3%A9%C3", "é%C3é%C3"),
+            ("%4", "%4"),
+            ("%+4%4g%4é", "%+4%4g%4é"),
+            ("%", "%"),
+            // As JSON writes a text within a text, once and twice.
+            (r#"\"a\/b\nc\rd\te\x"#, r#""a/b c d e\x"#),
+            (r#"\\"a\\/b\\u0040\ud800"#, "\"a/b@\u{fffd}"),
+            (r"\u004", r"\u004"),
+        ] {
+            assert_eq!(Unescaped::of(text).text, plain, "{text}");
+        }
+        let undone = Unescaped::of("a%C3%A9%2540b");
+        assert_eq!((&*undone.text, undone.source(1, 3), undone.source(3, 4)), ("aé@b", (1, 7), (7, 12)));
     }
 
     #[test]

@@ -25,9 +25,6 @@ use crate::mapping::segment::{TooLarge, changed_messages, messages};
 use crate::mapping::vero_track::{Skip, VeroRequest, from_webhook};
 use crate::names::{Naming, normalised};
 
-use address::Subject;
-use event::call_type;
-
 pub use address::AddressKey;
 pub use document::{AddressPolicy, DestinationRules, Rule, WebhookRules};
 pub use event::{RuledEvent, RuledWebhook};
@@ -205,7 +202,8 @@ impl WebhookRules {
         } else {
             payload.to_owned()
         };
-        Ok(rules.without_addresses(payload, &Subject::from(event), key))
+        let is_call = matches!(event, RuledEvent::FirstParty { .. });
+        Ok(rules.without_addresses(payload, event, is_call, key))
     }
 }
 
@@ -234,14 +232,13 @@ impl DestinationRules {
         if !rule.send {
             return Err(Skip::Dropped.into());
         }
-        if event.is_withdrawal() {
-            return Ok(rule);
-        }
         if !event.has_consent(&rule.consent) {
             return Err(Skip::NoConsent.into());
         }
         match &rule.sample {
-            Some(sample) if !sample.has(rule.sample_by, event) => Err(Skip::NotSampled.into()),
+            Some(sample) if !event.is_wish() && !sample.has(rule.sample_by, event) => {
+                Err(Skip::NotSampled.into())
+            }
             _ => Ok(rule),
         }
     }
@@ -300,13 +297,21 @@ impl DestinationRules {
         key: &AddressKey,
     ) -> String {
         let message = if self.changes(rule, event) { self.reshaped(rule, event, &message) } else { message };
-        self.without_addresses(message, &Subject::from(event), key)
+        self.without_addresses(message, event, true, key)
     }
 
-    fn without_addresses(&self, message: String, subject: &Subject<'_>, key: &AddressKey) -> String {
-        match self.address {
-            AddressPolicy::Keep => message,
-            policy => address::hidden(&message, subject, policy, key),
+    /// `is_call`: the message is a call of Segment's spec.
+    fn without_addresses(
+        &self,
+        message: String,
+        event: RuledEvent<'_, '_>,
+        is_call: bool,
+        key: &AddressKey,
+    ) -> String {
+        match (self.address, is_call) {
+            (AddressPolicy::Keep, _) => message,
+            (AddressPolicy::Omit, true) => address::left_out_of_call(&message, &event.into(), key),
+            (policy, _) => address::hidden(&message, &event.into(), policy, key),
         }
     }
 
@@ -331,7 +336,8 @@ impl DestinationRules {
             call.keep_last("event");
             call.set("event", Json::written(name));
         }
-        let content = match call_type(call) {
+        let kind = call.get("type").and_then(|kind| CallType::named(kind.as_str()?.trim()));
+        let content = match kind {
             Some(CallType::Identify | CallType::Group) => "traits",
             Some(CallType::Track | CallType::Page | CallType::Screen) => "properties",
             Some(CallType::Alias | CallType::Delete) | None => return,
@@ -340,12 +346,17 @@ impl DestinationRules {
             return;
         }
         call.keep_last(content);
-        // What is no object is none to whoever reads it. An identify's traits may stand in its context instead.
+        // What is no object is none to whoever reads it.
         if call.open(&[content]).is_none() {
             call.take(&[content]);
-            if content == "properties" && rule.properties.adds() {
-                call.set(content, Json::written("{}"));
-            }
+        }
+        let is_bare = call.open(&[content]).is_none_or(|content| content.is_empty());
+        // Some SDKs have an identify's traits in its context, and none of ours may stand in their way.
+        if is_bare && kind == Some(CallType::Identify) && matches!(event, RuledEvent::FirstParty { .. }) {
+            return;
+        }
+        if call.get(content).is_none() && rule.properties.adds() {
+            call.set(content, Json::written("{}"));
         }
         if let Some(content) = call.open(&[content]) {
             self.shape(rule, event, content, false);

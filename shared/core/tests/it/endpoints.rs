@@ -183,11 +183,13 @@ fn a_first_party_event_needs_the_consent_and_is_in_the_share_of_its_rule() {
         (&tenth, &ten, false),
         (&tenth, &device, true),
         (&none, &nine, false),
-        // Whoever wants no messages, or to be forgotten, need not agree to it, and is in every share.
+        // Whoever wants no messages, or to be forgotten, need not agree to it. No such wish is left to chance.
         (&ads, &unsubscribe, true),
         (&ads, &delete, true),
         (&none, &unsubscribe, true),
+        (&none, &resubscribe, true),
         (&none, &delete, true),
+        (&none, &alias, false),
     ] {
         let sent = first_party_at_endpoint(payload, &one_rule(rule));
         assert_eq!(sent.len(), if goes { 2 } else { 0 }, "{rule} {payload}");
@@ -265,6 +267,12 @@ fn a_rule_changes_of_a_first_party_event_what_its_type_says() {
         ),
         (
             &usual,
+            r#"{"type":"identify","traits":{},"context":{"traits":{"plan":1}}}"#,
+            json!({"type": "identify", "traits": {}, "context": {"traits": {"plan": 1}}}),
+        ),
+        (&usual, r#"{"type":"group"}"#, json!({"type": "group", "traits": {"team": "growth"}})),
+        (
+            &usual,
             r#"{"type":"alias","previousId":"a","userId":"b"}"#,
             json!({"type": "alias", "previousId": "a", "userId": "b"}),
         ),
@@ -284,7 +292,9 @@ fn a_rule_changes_of_a_first_party_event_what_its_type_says() {
         assert_eq!(serde_json::from_str::<Value>(in_segment_s_form).unwrap(), expected, "{payload}");
     }
     let twice = r#"{"type":"track","event":"A","event":"B","userId":"u"}"#;
-    for message in first_party_at_endpoint(twice, &usual) {
+    let sent = first_party_at_endpoint(twice, &usual);
+    assert_eq!(sent.len(), 2);
+    for message in sent {
         assert!(!message.contains(r#""A""#) && message.contains(r#""event":"N""#), "{message}");
     }
 }
@@ -307,7 +317,9 @@ fn what_never_goes_does_not_go_by_a_second_key_of_the_same_name() {
         document(&json!({"webhook": {"own": {"omit": ["/payload/context/page/ip", "/context/page/ip"]}}}));
     let payload = r#"{"type":"track","event":"E","userId":"u",
         "context":{"page":{"ip":"1.2.3.4"}},"context":{"page":{"ip":"1.2.3.4"},"page":{"a":1}}}"#;
-    for message in first_party_at_endpoint(payload, &omits) {
+    let sent = first_party_at_endpoint(payload, &omits);
+    assert_eq!(sent.len(), 2);
+    for message in sent {
         assert!(!message.contains("1.2.3.4") && message.contains(r#""page":{"a":1}"#), "{message}");
     }
 }

@@ -88,6 +88,7 @@ fn rule() -> impl Strategy<Value = Value> {
         Just(json!({"user_id": {"prefix": "1"}})),
         Just(json!({"/campaign/locale": {"exists": true}})),
         Just(json!({"campaign_tag": "a", "/event/data": {"exists": false}})),
+        Just(json!({"source": "segment"})),
         Just(json!({})),
     ];
     let shape = prop_oneof![
@@ -356,6 +357,7 @@ fn a_document_tells_what_of_it_holds_for_an_event() {
         "webhook": {"own": {"rules": [{"when": {"source": "segment"}, "note": "ours"}]}},
     }));
     let rules = blueprint.webhooks();
+    assert_eq!(rules.endpoints().collect::<Vec<_>>(), ["own"]);
     let held = |destination: &str, event: RuledEvent<'_, '_>| {
         let holding = rules.holding(destination, event)?;
         Some((holding.destination, holding.rule, holding.note.map(str::to_owned)))

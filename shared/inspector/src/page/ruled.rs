@@ -192,4 +192,11 @@ mod tests {
         );
         assert!(page.contains("by webhooks.webhook.crm.address"), "{page}");
     }
+
+    #[test]
+    fn an_event_without_consent_is_kept_back_by_the_rule_that_asks_for_it() {
+        let document = r#"{"version":2,"webhooks":{"webhook":{"crm":{"rules":[{"consent":["ads"]}]}}}}"#;
+        let page = ruled("segment", r#"{"type":"page","userId":"u"}"#, document);
+        assert!(page.contains("Kept back by <bdi>webhooks.webhook.crm.rules[0]</bdi>"), "{page}");
+    }
 }
