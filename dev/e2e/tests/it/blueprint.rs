@@ -147,6 +147,24 @@ fn each_wish_in_the_docs_is_its_file() -> anyhow::Result<()> {
 }
 
 #[test]
+fn each_document_in_the_docs_can_be_used() -> anyhow::Result<()> {
+    let schema = jsonschema::draft202012::new(&serde_json::from_str(SCHEMA)?)?;
+    for (page, count) in [("rules", 11), ("endpoints", 2), ("first-party", 1)] {
+        let docs = format!("{}/../../docs/{page}.md", env!("CARGO_MANIFEST_DIR"));
+        let docs = std::fs::read_to_string(docs)?;
+        let blocks = docs.split("```json").skip(1).filter_map(|block| block.split("```").next());
+        let documents: Vec<&str> =
+            blocks.filter(|block| block.contains("\"version\"") || block.contains("\"deny\"")).collect();
+        assert_eq!(documents.len(), count, "{page}");
+        for document in documents {
+            assert!(Blueprint::parse(document)?.oddities().is_empty(), "{page}: {document}");
+            assert!(schema.is_valid(&serde_json::from_str(document)?), "{page}: {document}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn schema_and_worker_agree_about_endpoints() -> anyhow::Result<()> {
     let schema = jsonschema::draft202012::new(&serde_json::from_str(ENDPOINTS_SCHEMA)?)?;
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
