@@ -223,6 +223,8 @@ mod tests {
             "ana@example.org",
             "tom&jerry@example.org",
             "tom/jerry@example.org",
+            "a=b/c@example.org",
+            "a&b/c@example.org",
             "bounces+1-ana=example.org@em.x.com",
             "ana@exa$mple.org",
             r#""ana b"@example.org"#,
