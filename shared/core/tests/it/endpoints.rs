@@ -166,8 +166,8 @@ fn a_first_party_event_needs_the_consent_and_is_in_the_share_of_its_rule() {
         )
     };
     // Of user 9 the hash is in a tenth, of 10 it is not.
-    let (nine, ten, device) =
-        (track(r#""userId":"9""#), track(r#""userId":10"#), track(r#""anonymousId":"9""#));
+    let (nine, ten) = (track(r#""userId":"9""#), track(r#""userId":10"#));
+    let device = |id: &str| track(&format!(r#""anonymousId":"{id}""#));
     let [unsubscribe, resubscribe] = ["unsubscribe", "Resubscribe"]
         .map(|name| format!(r#"{{"type":"track","event":"{name}","userId":"10"}}"#));
     let delete = r#"{"type":"delete","userId":"10"}"#.to_owned();
@@ -181,7 +181,8 @@ fn a_first_party_event_needs_the_consent_and_is_in_the_share_of_its_rule() {
         (&ads, &alias, false),
         (&tenth, &nine, true),
         (&tenth, &ten, false),
-        (&tenth, &device, true),
+        (&tenth, &device("9"), true),
+        (&tenth, &device("10"), false),
         (&none, &nine, false),
         // Whoever wants no messages, or to be forgotten, need not agree to it. No such wish is left to chance.
         (&ads, &unsubscribe, true),
