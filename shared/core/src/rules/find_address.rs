@@ -72,10 +72,7 @@ const MOST_SLASHES: usize = 31;
 /// The character that a text begins with as JSON writes it within a text, `\u0040` or `\n`, and how long that is. Each time
 /// that such a text is in another, there are more backslashes.
 fn escaped(bytes: &[u8]) -> Option<(char, usize)> {
-    let slashes = bytes.iter().take(MOST_SLASHES + 1).take_while(|byte| **byte == b'\\').count();
-    if slashes > MOST_SLASHES {
-        return None;
-    }
+    let slashes = bytes.iter().take(MOST_SLASHES).take_while(|byte| **byte == b'\\').count();
     let rest = &bytes[slashes..];
     match rest.first().filter(|_| slashes > 0)? {
         b'n' | b'r' | b't' => Some((' ', slashes + 1)),

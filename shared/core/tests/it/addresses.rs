@@ -193,7 +193,7 @@ fn a_first_party_address_of_any_form_has_the_hash_of_the_whole() {
 #[test]
 fn addresses_side_by_side_are_both_hidden() {
     let key = AddressKey::new("secret");
-    let traits = json!({"email": "&x@mail.org", "note": "ana@example.org&x@mail.org"});
+    let traits = json!({"cc": "&x@mail.org", "note": "ana@example.org&x@mail.org"});
     let event = json!({"type": "identify", "userId": "u", "traits": traits}).to_string();
     let message: Value = serde_json::from_str(&first_party_at_endpoint(&event, &hiding("hash"))[1]).unwrap();
     let [ana, x] = ["ana@example.org", "&x@mail.org"].map(|address| key.hash(address));
