@@ -144,10 +144,10 @@ impl<'h> Hider<'h> {
         if known.iter().any(|address| lower.contains(address)) {
             message_id = "";
         }
-        // In a URL fewer marks are taken for a part of an address.
+        // In a URL fewer marks are taken for a part of an address than elsewhere.
         let is_odd = |address: &&String| {
             let in_url = format!("?a={address}");
-            addresses_in(address) != [(0, address.len())] || addresses_in(&in_url) != [(3, in_url.len())]
+            addresses_in(&in_url) != [(3, in_url.len())]
         };
         let odd = known.iter().filter(is_odd).take(MAX_ODD + 1).cloned().collect();
         Hider { known, odd, message_id, policy, key }
@@ -395,6 +395,13 @@ mod tests {
             let key = AddressKey::default();
             assert_eq!(Hider::of(&subject, AddressPolicy::Omit, &key).look("to 7,@a.b"), look, "{many}");
         }
+        // Usual ones do not count.
+        let usual: Vec<String> = (0..2 * MAX_ODD).map(|number| format!("u{number}@a.b")).collect();
+        let payload = serde_json::json!(usual).to_string();
+        let subject = Subject { payload: Some(Json::written(&payload)), ..subject_of(&id) };
+        let key = AddressKey::default();
+        let look = Hider::of(&subject, AddressPolicy::Omit, &key).look("to u7@a.b");
+        assert_eq!(look, Look::Replaced("to [address]".to_owned()));
     }
 
     fn subject_of(id: &EventId) -> Subject<'_> {
