@@ -379,6 +379,31 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_for_a_source_takes_all_that_comes_from_there() {
+        let told = |rules: &str| {
+            let document = format!(r#"{{"version":2,"webhooks":{{"webhook":{{"crm":{rules}}}}}}}"#);
+            let oddities = Blueprint::parse(&document).unwrap().oddities();
+            let at = |odd: DocumentError| odd.path.trim_start_matches("webhooks.webhook.crm.").to_owned();
+            oddities.into_iter().map(at).collect::<Vec<_>>()
+        };
+        let of_segment = r#"{"when":{"source":"segment"}}"#;
+        for (rules, path) in [
+            (
+                format!(r#"{{"rules":[{of_segment},{{"when":{{"type":"track","/event":"A"}}}}]}}"#),
+                Some("rules[1]"),
+            ),
+            (format!(r#"{{"rules":[{of_segment},{{"when":{{"type":"opened"}}}},{{}}]}}"#), None),
+            (
+                r#"{"rules":[{"when":{"source":["vero","segment"]}}],"default":{"send":false}}"#.to_owned(),
+                Some("default"),
+            ),
+            (format!(r#"{{"rules":[{of_segment}],"default":{{"send":false}}}}"#), None),
+        ] {
+            assert_eq!(told(&rules), path.into_iter().collect::<Vec<_>>(), "{rules}");
+        }
+    }
+
+    #[test]
     fn rules_that_never_hold_are_told() {
         let told = |destination: &str, when: &str, more: &str| {
             let rules = format!(r#"{{"rules":[{{"when":{when}{more}}}]}}"#);
@@ -434,6 +459,7 @@ mod tests {
             ("segment", r#"{"type":{"prefix":"user"},"channel":"sms"}"#, ""),
             ("segment", r#"{"source":"vero","campaign_name":{"prefix":"EU "}}"#, ""),
             ("webhook", r#"{"type":["track","sent"]}"#, consent),
+            ("webhook", r#"{"type":["unsubscribe","resubscribe"]}"#, ""),
             ("webhook", r#"{"source":"segment","/event":"A"}"#, consent),
             ("webhook", r#"{"source":{"prefix":"se"}}"#, consent),
             ("webhook", r#"{"type":{"prefix":"t"}}"#, consent),

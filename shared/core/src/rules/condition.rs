@@ -208,7 +208,10 @@ pub fn holds<'a>(
         None => *test == Test::Exists(false),
     };
     match field {
-        Field::Type => of_text(event.kind()),
+        Field::Type => {
+            let (kind, asked) = event.kinds();
+            of_text(kind) || asked.is_some_and(|asked| test.holds_of(asked))
+        }
         Field::Source => test.holds_of(event.envelope().source.as_str()),
         Field::UserId => of_text(event.user().id.as_deref()),
         Field::Property(name) => test.holds(event.property(name)),

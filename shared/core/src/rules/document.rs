@@ -12,7 +12,7 @@ use crate::blueprint::mistake_in_name;
 use crate::destinations::is_endpoint_name;
 use crate::document::DocumentError;
 use crate::envelope::Source;
-use crate::first_party::CallType;
+use crate::first_party::{CallType, RESUBSCRIBE, UNSUBSCRIBE};
 use crate::names::{Layout, documented};
 
 /// What is done with webhooks, at each destination.
@@ -121,8 +121,13 @@ impl Scope {
 
     /// Whether this is the type of a call that goes there, as conditions spell it.
     fn has_call(&self, kind: &str) -> bool {
-        self.takes_first_party && CallType::names().any(|call| call == kind)
+        self.takes_first_party && call_types().any(|call| call == kind)
     }
+}
+
+/// The types that a first-party event may have.
+fn call_types() -> impl Iterator<Item = &'static str> {
+    CallType::names().chain([UNSUBSCRIBE, RESUBSCRIBE])
 }
 
 const SEGMENT: Scope = Scope {
@@ -203,14 +208,16 @@ impl WebhookRules {
         let mut found = Vec::new();
         for (scope, DestinationRules { rules, default, .. }) in self.destinations() {
             for (later, rule) in rules.iter().enumerate() {
-                if let Some(earlier) = rules[..later].iter().position(|earlier| earlier.takes_all_of(rule)) {
+                if let Some(earlier) =
+                    rules[..later].iter().position(|earlier| earlier.takes_all_of(rule, &scope))
+                {
                     found.push(DocumentError::new(
                         format!("webhooks.{}.rules[{later}]", scope.name),
                         format!("is never reached: rules[{earlier}] takes all that it is for"),
                     ));
                 }
             }
-            if let Some(all) = rules.iter().position(|rule| rule.when.is_empty())
+            if let Some(all) = rules.iter().position(|rule| rule.takes_all_of(&Rule::default(), &scope))
                 && *default != Rule::default()
             {
                 found.push(DocumentError::new(
@@ -258,9 +265,15 @@ impl DestinationRules {
 }
 
 impl Rule {
-    fn takes_all_of(&self, other: &Rule) -> bool {
-        { self.when.iter() }
-            .all(|(field, test)| other.when.get(field).is_some_and(|narrower| test.follows_from(narrower)))
+    fn takes_all_of(&self, other: &Rule, scope: &Scope) -> bool {
+        let sources = [Source::Vero, Source::Segment];
+        let mut of_other =
+            sources.into_iter().filter(|source| scope.takes(*source) && other.may_meet(*source, scope));
+        self.when.iter().all(|(field, test)| match (field, other.when.get(field)) {
+            (_, Some(narrower)) => test.follows_from(narrower),
+            (Field::Source, None) => of_other.all(|source| test.holds_of(source.as_str())),
+            (_, None) => false,
+        })
     }
 
     /// What is odd about it: the field, and what.
@@ -294,7 +307,7 @@ impl Rule {
             None => !scope.has_call(kind),
         };
         let is_type = |test: &Test| match (source, test) {
-            (Source::Segment, test) => CallType::names().any(|call| test.holds_of(call)),
+            (Source::Segment, test) => call_types().any(|call| test.holds_of(call)),
             (Source::Vero, Test::OneOf(types)) => types.iter().any(|kind| of_webhook(kind)),
             (Source::Vero, _) => true,
         };
@@ -308,7 +321,8 @@ impl Rule {
     fn check(&self, scope: &Scope, top: &str) -> Result<(), DocumentError> {
         if !scope.takes_first_party && !self.consent.is_empty() {
             let problem = "has no place here: a webhook says nothing about consent. If your own event that set it off \
-                carries it, name its path in `when`. The `consent` of first-party events stands at the document's top";
+                carries it, name its path in `when`. For first-party events `consent` stands in the rules of an endpoint, and for Vero \
+                at the document's top";
             return mistake(format!("{top}.consent"), problem);
         }
         if let Some(problem) = self.rename.as_deref().and_then(mistake_in_name) {

@@ -1,7 +1,7 @@
 //! An event that rules are applied to, be it a webhook or a first-party event.
 
 use crate::envelope::{Envelope, Payload};
-use crate::first_party::{Call, FirstParty};
+use crate::first_party::{Call, FirstParty, RESUBSCRIBE, UNSUBSCRIBE};
 use crate::identity::{self, User};
 use crate::json::{Json, Object};
 use crate::webhook::Webhook;
@@ -52,11 +52,18 @@ impl<'e, 'a> RuledEvent<'e, 'a> {
         }
     }
 
-    /// Its type: a first-party event's as Segment's spec spells it.
-    pub(super) fn kind(self) -> Option<&'e str> {
+    /// Its types: a first-party event's as Segment's spec spells it, and what a track of a name of its own asks for.
+    pub(super) fn kinds(self) -> (Option<&'e str>, Option<&'static str>) {
         match self {
-            RuledEvent::Webhook(RuledWebhook { webhook, .. }) => webhook.kind.as_deref(),
-            RuledEvent::FirstParty { event, .. } => Some(event.kind.as_str()),
+            RuledEvent::Webhook(RuledWebhook { webhook, .. }) => (webhook.kind.as_deref(), None),
+            RuledEvent::FirstParty { event, .. } => {
+                let asked = match event.call {
+                    Call::Unsubscribe => Some(UNSUBSCRIBE),
+                    Call::Resubscribe => Some(RESUBSCRIBE),
+                    _ => None,
+                };
+                (Some(event.kind.as_str()), asked)
+            }
         }
     }
 

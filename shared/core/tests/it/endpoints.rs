@@ -156,6 +156,18 @@ fn rules_of_an_endpoint_hold_for_first_party_events() {
         let blueprint = one_rule(&json!({"when": when, "send": false}));
         assert_eq!(first_party_at_endpoint(payload, &blueprint).len(), goes, "{when}");
     }
+    // A track of these names asks for something, however it is spelled.
+    for (name, when, goes) in [
+        ("unSubscribe", json!("unsubscribe"), 0),
+        ("unSubscribe", json!("track"), 0),
+        ("RESUBSCRIBE", json!(["resubscribe", "delete"]), 0),
+        ("RESUBSCRIBE", json!("unsubscribe"), 2),
+        ("Ping", json!(["unsubscribe", "resubscribe"]), 2),
+    ] {
+        let track = json!({"type": "track", "event": name, "userId": "u"}).to_string();
+        let blueprint = one_rule(&json!({"when": {"type": when}, "send": false}));
+        assert_eq!(first_party_at_endpoint(&track, &blueprint).len(), goes, "{name} {when}");
+    }
 }
 
 #[test]
