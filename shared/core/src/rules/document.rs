@@ -11,9 +11,6 @@ use super::shape::{OWN, Shape};
 use crate::blueprint::mistake_in_name;
 use crate::destinations::is_endpoint_name;
 use crate::document::DocumentError;
-use crate::envelope::Source;
-use crate::first_party::{CallType, RESUBSCRIBE, UNSUBSCRIBE};
-use crate::names::{Layout, documented};
 
 /// What is done with webhooks, at each destination.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -102,8 +99,8 @@ impl Default for Rule {
 }
 
 /// What a destination is called in a document, and what of it may be changed.
-struct Scope {
-    name: Cow<'static, str>,
+pub(super) struct Scope {
+    pub(super) name: Cow<'static, str>,
     /// Where the fields are that may go.
     contents: &'static [&'static str],
     /// Vero's `data` has no lists and no objects (Track API reference).
@@ -111,23 +108,7 @@ struct Scope {
     /// It knows its users by them.
     needs_addresses: bool,
     /// Its rules hold for first-party events, too. On their way to Vero these go by the blueprint's `events`.
-    takes_first_party: bool,
-}
-
-impl Scope {
-    fn takes(&self, source: Source) -> bool {
-        source == Source::Vero || self.takes_first_party
-    }
-
-    /// Whether this is the type of a call that goes there, as conditions spell it.
-    fn has_call(&self, kind: &str) -> bool {
-        self.takes_first_party && call_types().any(|call| call == kind)
-    }
-}
-
-/// The types that a first-party event may have.
-fn call_types() -> impl Iterator<Item = &'static str> {
-    CallType::names().chain([UNSUBSCRIBE, RESUBSCRIBE])
+    pub(super) takes_first_party: bool,
 }
 
 const SEGMENT: Scope = Scope {
@@ -152,7 +133,7 @@ const ENDPOINT_CONTENTS: [&str; 4] = ["payload", "properties", "traits", "contex
 const MARKS: [&str; 2] = ["library", "integration"];
 
 impl WebhookRules {
-    fn destinations(&self) -> impl Iterator<Item = (Scope, &DestinationRules)> {
+    pub(super) fn destinations(&self) -> impl Iterator<Item = (Scope, &DestinationRules)> {
         let all = [(SEGMENT, &self.segment), (VERO_TRACK, &self.vero_track)];
         let all = all.into_iter().filter_map(|(scope, rules)| Some((scope, rules.as_ref()?)));
         all.chain(self.webhook.iter().map(|(name, rules)| {
@@ -187,46 +168,6 @@ impl WebhookRules {
     pub fn hashes_at(&self) -> Option<String> {
         let hashing = self.destinations().find(|(_, rules)| rules.address == AddressPolicy::Hash);
         hashing.map(|(scope, _)| format!("webhooks.{}.address", scope.name))
-    }
-
-    /// What is odd, but no mistake: rules that no event ever meets, and types that nobody documents.
-    pub(crate) fn oddities(&self) -> Vec<DocumentError> {
-        let mut found = self.unreachable();
-        for (scope, DestinationRules { rules, .. }) in self.destinations() {
-            for (place, rule) in rules.iter().enumerate() {
-                let told = rule.oddities(&scope).map(|(field, problem)| {
-                    DocumentError::new(format!("webhooks.{}.rules[{place}]{field}", scope.name), problem)
-                });
-                found.extend(told);
-            }
-        }
-        found
-    }
-
-    /// Rules that no event ever meets because of those before, and why.
-    fn unreachable(&self) -> Vec<DocumentError> {
-        let mut found = Vec::new();
-        for (scope, DestinationRules { rules, default, .. }) in self.destinations() {
-            for (later, rule) in rules.iter().enumerate() {
-                if let Some(earlier) =
-                    rules[..later].iter().position(|earlier| earlier.takes_all_of(rule, &scope))
-                {
-                    found.push(DocumentError::new(
-                        format!("webhooks.{}.rules[{later}]", scope.name),
-                        format!("is never reached: rules[{earlier}] takes all that it is for"),
-                    ));
-                }
-            }
-            if let Some(all) = rules.iter().position(|rule| rule.takes_all_of(&Rule::default(), &scope))
-                && *default != Rule::default()
-            {
-                found.push(DocumentError::new(
-                    format!("webhooks.{}.default", scope.name),
-                    format!("is never reached: rules[{all}] takes all events"),
-                ));
-            }
-        }
-        found
     }
 }
 
@@ -265,59 +206,6 @@ impl DestinationRules {
 }
 
 impl Rule {
-    fn takes_all_of(&self, other: &Rule, scope: &Scope) -> bool {
-        let sources = [Source::Vero, Source::Segment];
-        let mut of_other =
-            sources.into_iter().filter(|source| scope.takes(*source) && other.may_meet(*source, scope));
-        self.when.iter().all(|(field, test)| match (field, other.when.get(field)) {
-            (_, Some(narrower)) => test.follows_from(narrower),
-            (Field::Source, None) => of_other.all(|source| test.holds_of(source.as_str())),
-            (_, None) => false,
-        })
-    }
-
-    /// What is odd about it: the field, and what.
-    fn oddities(&self, scope: &Scope) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let meets = |source| scope.takes(source) && self.may_meet(source, scope);
-        let is_unknown = |kind| documented(kind).is_none() && !scope.has_call(kind);
-        let [of_vero, of_segment] = [Source::Vero, Source::Segment].map(meets);
-        let unknown = self.types().any(is_unknown).then_some(match scope.takes_first_party {
-            true => (".when.type", "names a type that neither Vero nor Segment's spec has, in lower case"),
-            false => (".when.type", "names a type that Vero does not document"),
-        });
-        let never = (!of_vero && !of_segment).then_some((".when", "never holds: no event meets all of it"));
-        let idle = of_vero && !of_segment && !self.consent.is_empty();
-        let idle =
-            idle.then_some((".consent", "does nothing: a webhook says nothing about consent, and goes"));
-        [unknown, never, idle].into_iter().flatten()
-    }
-
-    /// The types that its conditions name; none where they name none.
-    fn types(&self) -> impl Iterator<Item = &str> {
-        self.when.get(&Field::Type).into_iter().flat_map(Test::texts)
-    }
-
-    /// Whether an event that came so can meet all conditions.
-    fn may_meet(&self, source: Source, scope: &Scope) -> bool {
-        let needs_campaign = { self.when.iter() }
-            .any(|(field, test)| matches!(field, Field::Property(_)) && *test != Test::Exists(false));
-        let of_webhook = |kind: &str| match documented(kind) {
-            Some(row) => row.layout == Layout::Message || !needs_campaign,
-            // Vero may have it one day.
-            None => !scope.has_call(kind),
-        };
-        let is_type = |test: &Test| match (source, test) {
-            (Source::Segment, test) => call_types().any(|call| test.holds_of(call)),
-            (Source::Vero, Test::OneOf(types)) => types.iter().any(|kind| of_webhook(kind)),
-            (Source::Vero, _) => true,
-        };
-        let is_source = |test: &Test| test.holds_of(source.as_str());
-        self.when.get(&Field::Source).is_none_or(is_source)
-            && !(needs_campaign && source == Source::Segment)
-            && self.when.get(&Field::Type).is_none_or(is_type)
-            && !self.when.values().any(Test::never_holds)
-    }
-
     fn check(&self, scope: &Scope, top: &str) -> Result<(), DocumentError> {
         if !scope.takes_first_party && !self.consent.is_empty() {
             let problem = "has no place here: a webhook says nothing about consent. If your own event that set it off \

@@ -1,7 +1,7 @@
 //! Rules: which webhooks go to which destination, and in what form; at webhook endpoints first-party events, too. They are a
 //! part of the blueprint.
 //!
-//! - `document`: the part as a user writes it, and what is wrong with one.
+//! - `document`: the part as a user writes it, and what is wrong with one. `oddities`: what is odd about it.
 //! - `event`: what rules look at. `condition`: which events a rule is for. `sample`: which share of them.
 //! - `shape`: properties that are picked, left out, renamed, copied and set.
 //! - `address`: addresses that are hashed or left out. `find_address`: where they stand in a text.
@@ -14,6 +14,7 @@ mod condition;
 mod document;
 mod event;
 mod find_address;
+mod oddities;
 mod prefetcher;
 mod sample;
 mod shape;
