@@ -13,7 +13,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
     HttpService,
 };
-use object_store::{ClientOptions, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use relay_platform::aws::endpoint;
 use relay_platform::environment::Environment;
 use relay_platform::world::{self, Network, Over};
@@ -22,6 +22,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// All attempts together, well inside the time that is kept for handing over.
 const OPERATION: Duration = Duration::from_secs(10);
+/// Between two attempts. It is constant: `object_store` would draw it from chance of its own, which no simulation can repeat.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the client for S3 could not be made; is AWS_ENDPOINT_URL_S3 a URL with https, or http on loopback?")]
@@ -35,7 +37,8 @@ pub fn client(environment: &Environment, bucket: &str) -> Result<AmazonS3, S3Cli
         .with_connect_timeout(CONNECT)
         .with_timeout(ATTEMPT)
         .with_pool_idle_timeout(Duration::from_secs(20));
-    let retry = RetryConfig { max_retries: 5, retry_timeout: OPERATION, ..RetryConfig::default() };
+    let backoff = BackoffConfig { init_backoff: PAUSE, max_backoff: PAUSE, ..BackoffConfig::default() };
+    let retry = RetryConfig { max_retries: 5, retry_timeout: OPERATION, backoff };
     let mut builder =
         AmazonS3Builder::new().with_bucket_name(bucket).with_client_options(client).with_retry(retry);
     let variable = |name| environment.get(name).map(str::to_owned);
@@ -84,8 +87,8 @@ impl HttpService for OverNetwork {
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             let sent = self.0.send(http::Request::from_parts(head, body), Over::Any).await;
-            let response =
-                sent.map_err(|_| HttpError::new(HttpErrorKind::Request, io::Error::other("no response")))?;
+            let response = sent
+                .map_err(|_| HttpError::new(HttpErrorKind::Interrupted, io::Error::other("no response")))?;
             let broken = |error: Box<dyn Error + Send + Sync>| {
                 HttpError::new(HttpErrorKind::Interrupted, io::Error::other(error))
             };
