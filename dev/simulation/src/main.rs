@@ -64,7 +64,7 @@ fn one(options: &Options, seed: u64) -> Result<ExitCode> {
     }
     let (scenario, report) = match report.violations.is_empty() || options.whole {
         true => (scenario, report),
-        false => shrink(&scenario)?,
+        false => shrink(scenario, &report)?,
     };
     tell(&scenario, &report);
     Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
