@@ -9,11 +9,11 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::CONTENT_LENGTH;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::scenario::{MINUTE, SECOND};
+use crate::scenario::{MINUTE, Mishap, SECOND};
 use crate::state::{ARCHIVE, Simulation, State};
 
 /// The bucket's name.
@@ -47,12 +47,23 @@ pub async fn fill(simulation: Arc<Simulation>) {
 }
 
 impl State {
-    /// Answers a request to S3.
-    pub fn s3(&mut self, request: &Request<Bytes>) -> Response<Vec<u8>> {
+    /// Answers a request to S3, and says whether the answer's body breaks off.
+    pub fn s3(&mut self, request: &Request<Bytes>, mishap: Option<Mishap>) -> (Response<Vec<u8>>, bool) {
+        let refusal = match mishap {
+            Some(Mishap::Refused) => Some(StatusCode::INTERNAL_SERVER_ERROR),
+            Some(Mishap::Throttled) => Some(StatusCode::SERVICE_UNAVAILABLE),
+            Some(Mishap::Unauthorized) => Some(StatusCode::FORBIDDEN),
+            _ => None,
+        };
+        if let Some(status) = refusal {
+            let mut response = Response::default();
+            *response.status_mut() = status;
+            return (response, false);
+        }
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
         let mut response = self.bucket.answer(request.method(), target, request.headers(), request.body());
         let length = response.body().len();
         response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
-        response
+        (response, mishap == Some(Mishap::AnswerCut) && length > 0)
     }
 }

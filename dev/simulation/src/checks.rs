@@ -1,7 +1,7 @@
 //! What must hold when a seed has been played.
 
 use crate::ledger::{ARCHIVE, ENDPOINT, SEGMENT, VERO};
-use crate::scenario::{HOUR, MINUTE, Mishap, Place, SECOND, Scenario, Send, at_place};
+use crate::scenario::{HOUR, MINUTE, Place, SECOND, Scenario, Send, at_place};
 use crate::state::{DEAD_LETTERS, QUEUE, State};
 
 /// A destination that is well, and was so for an hour, has an event within this time, plus what follows.
@@ -139,7 +139,7 @@ fn check_promptness(state: &mut State) {
     });
     let before = BEFORE.max(largest.max().unwrap_or_default());
     let batches = (before / (concurrency * batch_size.div_ceil(2)) + 1) as u64;
-    let held_up = if state.scenario.has(Mishap::Slow, 0, u64::MAX) { SLOWED_DOWN } else { HELD_UP };
+    let held_up = if state.scenario.has_slow(0, u64::MAX) { SLOWED_DOWN } else { HELD_UP };
     let prompt = PROMPT + held_up * batches + 2 * batch_window;
     let mut late = Vec::new();
     for (id, event) in &state.ledger.events {

@@ -15,10 +15,12 @@ use hyper::body::Frame;
 use relay_core::endpoints::{Endpoints, HEADER_NAMES, Reach};
 use relay_platform::world::{Incoming, Network, NoResponse, Over};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 
-use crate::ledger::{CRM, endpoint_key};
+use crate::ledger::{CRM, endpoint_key, text_in};
+use crate::memory::Taken;
 use crate::scenario::{Mishap, Place, SECOND};
 use crate::services::unpacked;
 use crate::state::{EPOCH, Simulation, State, endpoint_settings};
@@ -131,10 +133,11 @@ impl Destinations {
         response.body(body).map_err(|_| NoResponse::Connect)
     }
 
-    /// S3 is always well: `object_store` has chance of its own, which nothing can repeat, between two tries.
     async fn bucket(&self, request: Request<Bytes>) -> Result<Incoming, NoResponse> {
-        sleep(Duration::from_millis(20)).await;
-        Ok(self.simulation.lock().s3(&request).map(body))
+        let serve = move |state: &mut State, mishap| (state.s3(&request, mishap), Vec::new());
+        let answer = self.simulation.call(Place::S3, serve).await;
+        let (response, is_cut) = answer.ok_or(NoResponse::Broken { was_kept: false })?;
+        Ok(response.map(|bytes| if is_cut { cut(bytes) } else { body(bytes) }))
     }
 }
 
@@ -150,9 +153,10 @@ fn body(bytes: impl Into<Bytes>) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>>
 }
 
 /// The first half of a body, and then nothing more.
-fn cut(text: String) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>> {
-    let (half, _) = text.split_at(text.len() / 2);
-    let frames = [Ok(Frame::data(Bytes::from(half.to_owned()))), Err("the connection is gone".into())];
+fn cut(bytes: impl Into<Bytes>) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>> {
+    let mut bytes = bytes.into();
+    bytes.truncate(bytes.len() / 2);
+    let frames = [Ok(Frame::data(bytes)), Err("the connection is gone".into())];
     StreamBody::new(stream::iter(frames)).boxed()
 }
 
@@ -238,9 +242,14 @@ impl State {
             return (Answer::of(400, "bad"), Vec::new());
         }
         let taken = self.ledger.delivered_whole(&events, self.now);
-        if self.scenario.passes_on {
-            let new = batch.iter().filter(|message| self.known_at_segment.insert((**message).to_owned()));
-            self.passed_on.extend(new.map(|message| (*message).to_owned()));
+        // What nobody knows is a violation already.
+        let known = if batch.len() == events.len() { &events[..] } else { &[] };
+        for (message, (event, _)) in batch.iter().zip(known) {
+            let message_id = text_in(message, "messageId").unwrap_or_default();
+            let is_new = self.is_new(Place::Segment, message_id, event);
+            if is_new && self.scenario.passes_on {
+                self.passed_on.push((*message).to_owned());
+            }
         }
         self.tell(|| format!("Segment has {}", taken.join(" ")));
         (Answer::taken(r#"{"success":true}"#, mishap), taken)
@@ -271,6 +280,39 @@ impl State {
         let taken = self.ledger.delivered_whole(&events, self.now);
         self.tell(|| format!("The endpoint has {}", taken.join(" ")));
         (Answer::taken("{}", mishap), taken)
+    }
+
+    /// Whether something is new to a destination, which compares it by `key`.
+    fn is_new(&mut self, place: Place, key: String, event: &str) -> bool {
+        match self.memory.take(place, key, event, self.now) {
+            Taken::New => true,
+            Taken::Known => false,
+            Taken::Mistaken(other) => {
+                let what = format!("{event} is dropped at {place:?}, because it looks like {other}");
+                self.ledger.violation(self.now, what);
+                false
+            }
+        }
+    }
+
+    /// Vero has taken a request about an event.
+    fn remember(&mut self, path: &str, body: &str, event: &str) {
+        let body: Value = serde_json::from_str(body).unwrap_or_default();
+        let user =
+            |body: &Value| ["id", "email"].iter().find_map(|key| body[*key].as_str().map(str::to_owned));
+        match path {
+            "/api/v2/events/track" => {
+                let parts =
+                    ["auth_token", "event_name", "identity", "data"].map(|part| body[part].to_string());
+                self.is_new(Place::Vero, parts.concat(), event);
+                user(&body["identity"]).into_iter().for_each(|user| self.memory.meet(&user));
+            }
+            "/api/v2/users/track" => user(&body).into_iter().for_each(|user| self.memory.meet(&user)),
+            "/api/v2/users/tags/edit" if !user(&body).is_some_and(|user| self.memory.has(&user)) => {
+                self.ledger.violation(self.now, format!("Vero gets tags of {event} before it has the user"));
+            }
+            _ => (),
+        }
     }
 
     /// Whether a request is signed, now and for these bytes, with a secret that the endpoint takes.
@@ -313,6 +355,9 @@ impl State {
             // In the body of a 200, as Vero may.
             let refusals = [r#"{"status":503,"message":"later"}"#, r#"{"status":400,"message":"no"}"#];
             return (Answer::of(200, refusals[self.rng.usize(..2)]), Vec::new());
+        }
+        if let [(event, _)] = &events[..] {
+            self.remember(path, &body, event);
         }
         let taken = self.ledger.delivered_whole(&events, self.now);
         self.tell(|| format!("Vero has {} by {path}", taken.join(" ")));

@@ -14,6 +14,7 @@ use relay_platform::environment::Environment;
 use replay::Replay;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 use worker::Worker;
 
@@ -38,11 +39,15 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// 10 s that a failing destination may hold an invocation (docs/delivery.md, "Time"), and what comes before and after.
 const HELD: u64 = 15 * SECOND;
 
+/// The operator starts a run that forgets so often, until one comes to its end.
+const FORGETS: u32 = 6;
+
 pub struct Lambda {
     pub simulation: Arc<Simulation>,
     workers: RefCell<Pool<Worker>>,
     ingests: RefCell<Pool<Ingest>>,
     replays: RefCell<Pool<Replay>>,
+    forgetting: Mutex<()>,
 }
 
 /// The instances of one function.
@@ -86,7 +91,8 @@ enum Failed {
 impl Lambda {
     pub fn new(simulation: Arc<Simulation>) -> Rc<Self> {
         let (workers, ingests) = (Pool::of(Place::Worker), Pool::of(Place::Ingest));
-        Rc::new(Lambda { simulation, workers, ingests, replays: Pool::of(Place::Replay) })
+        let (replays, forgetting) = (Pool::of(Place::Replay), Mutex::default());
+        Rc::new(Lambda { simulation, workers, ingests, replays, forgetting })
     }
 
     /// New instances from now on: the configuration has changed, or the code.
@@ -161,8 +167,9 @@ impl Lambda {
         let (place, kept) = {
             let mut pool = pool.borrow_mut();
             let mut state = self.simulation.lock();
-            // Lambda takes back what was idle for long.
-            let longest = state.rng.u64(5 * MINUTE..45 * MINUTE);
+            // Lambda takes back what was idle, and so frozen, for minutes or hours.
+            let most = [45 * MINUTE, 8 * HOUR][state.rng.usize(..2)];
+            let longest = state.rng.u64(5 * MINUTE..most);
             pool.idle.retain(|instance| now - instance.idle_since < longest);
             let which = (!pool.idle.is_empty()).then(|| state.rng.usize(..pool.idle.len()));
             (pool.place, which.map(|which| pool.idle.swap_remove(which)))
@@ -281,10 +288,13 @@ impl Lambda {
             }
             sleep(Duration::from_millis(window)).await;
             let batch = self.receive();
-            if !batch.is_empty() {
-                self.workers.borrow_mut().running += 1;
-                tokio::task::spawn_local(Rc::clone(&self).work(batch));
+            if batch.is_empty() {
+                // Too many are in flight, or SQS has given up what there was.
+                sleep(Duration::from_secs(1)).await;
+                continue;
             }
+            self.workers.borrow_mut().running += 1;
+            tokio::task::spawn_local(Rc::clone(&self).work(batch));
         }
     }
 
@@ -292,6 +302,8 @@ impl Lambda {
         let mut guard = self.simulation.lock();
         let state = &mut *guard;
         let at_most = state.rng.usize(state.scenario.batch_size.div_ceil(2)..=state.scenario.batch_size);
+        let in_flight = state.aws.in_flight(QUEUE, EPOCH + state.now);
+        let at_most = at_most.min(state.scenario.in_flight.saturating_sub(in_flight));
         state.aws.shuffle(QUEUE, |below| state.rng.usize(..below));
         let (batch, given_up) = state.aws.receive(QUEUE, at_most, EPOCH + state.now);
         for message in given_up {
@@ -388,7 +400,22 @@ impl Lambda {
 
     /// The archive forgets a user: what is in the bucket by now.
     pub async fn forget(self: Rc<Self>, user: u32) {
+        // One user after the other (docs/archive.md).
+        let _one = self.forgetting.lock().await;
         let address = address(user);
+        for _ in 0..FORGETS {
+            match self.run_forget(&address).await {
+                Some(true) => return,
+                // It goes on by itself.
+                Some(false) => return sleep(Duration::from_secs(3_600)).await,
+                None => sleep(Duration::from_secs(600)).await,
+            }
+        }
+    }
+
+    /// Starts a run that forgets, and looks at what it has done to the bucket. The result says whether it is done, if it
+    /// has not failed.
+    async fn run_forget(self: &Rc<Self>, address: &str) -> Option<bool> {
         let column = format!(r#""email":"{address}""#);
         let others = |state: &State, key: &str| -> Vec<String> {
             let text = unpacked(state.bucket.get(key).unwrap_or_default());
@@ -399,22 +426,21 @@ impl Lambda {
             let keys = state.bucket.keys().into_iter().filter(|key| key.starts_with("data/"));
             keys.map(|key| (key.clone(), others(&state, &key))).collect()
         };
-        let response = Rc::clone(&self).invoke_replay(json!({"forget": {"email": address}})).await;
-        if response.is_none_or(|response| response["continues"] != false) {
-            return;
-        }
+        let response = Rc::clone(self).invoke_replay(json!({"forget": {"email": address}})).await;
+        let is_done = response.map(|response| response["continues"] == false);
         let mut guard = self.simulation.lock();
         let state = &mut *guard;
         for (key, before) in objects {
-            if unpacked(state.bucket.get(&key).unwrap_or_default()).contains(&column) {
+            if is_done == Some(true) && unpacked(state.bucket.get(&key).unwrap_or_default()).contains(&column)
+            {
                 state.ledger.violation(state.now, format!("{key} still has rows of {address}"));
             }
             if others(state, &key) != before {
-                state
-                    .ledger
-                    .violation(state.now, format!("{key} has lost rows of others with those of {address}"));
+                let what = format!("{key} has lost rows of others with those of {address}");
+                state.ledger.violation(state.now, what);
             }
         }
+        is_done
     }
 
     /// Feeds replay from its own queue, which has its continuations.
@@ -461,7 +487,7 @@ impl State {
     fn check_duration(&mut self, began: u64) {
         let lately = began.saturating_sub(MINUTE);
         let is_free = self.scenario.is_calm(&[Place::Sqs, Place::Ssm], lately, self.now)
-            && !self.scenario.has(Mishap::Slow, lately, self.now);
+            && !self.scenario.has_slow(lately, self.now);
         let lasted = self.now - began;
         if is_free && lasted > HELD {
             self.ledger.violation(self.now, format!("an invocation of the worker took {lasted} ms"));

@@ -48,6 +48,8 @@ pub struct Event {
     received_at: i64,
     /// How often a worker had it that may call the part.
     tries: BTreeMap<&'static str, u32>,
+    /// How often a part was asked to take it.
+    asked: BTreeMap<&'static str, u32>,
     /// How often a part has refused it, whatever the reason.
     refusals: BTreeMap<&'static str, u32>,
     /// Until when a part has asked to be left alone with it.
@@ -177,7 +179,14 @@ impl Ledger {
         let implied = parts.contains(&VERO) && owed.contains(&TAGS) && !parts.contains(&TAGS);
         let parts: Vec<&'static str> = parts.into_iter().chain(implied.then_some(TAGS)).collect();
         for part in &parts {
-            *self.copies.entry((event.clone(), part)).or_default() += 1;
+            let copies = self.copies.entry((event.clone(), part)).or_default();
+            *copies += 1;
+            // It lies there once, and once more for each reason; its copy may lie beside each.
+            let most = 2 * (1 + self.events.get(&event).map_or(0, |event| event.excuses_at(part)));
+            if *copies > most {
+                let what = format!("{event} is owed to {part} by {copies} messages");
+                self.violation(now, what);
+            }
         }
         self.live.insert(message.to_owned(), Owed { event, parts });
     }

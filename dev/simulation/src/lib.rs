@@ -9,7 +9,8 @@
 //! The world:
 //! - [`state`]: what all of it shares: clock, chance, services, story.
 //! - [`instance`], [`lambda`]: processes, and what Lambda does with them.
-//! - [`services`]: SQS, SSM and Firehose. [`destinations`]: Segment and Vero. [`senders`]: whoever sends.
+//! - [`services`]: SQS, SSM and Firehose. [`destinations`]: Segment and Vero; [`memory`]: what they remember.
+//! - [`senders`]: whoever sends.
 //! - [`bucket`]: the archive. [`logs`]: what the functions write.
 
 pub mod bucket;
@@ -19,6 +20,7 @@ pub mod instance;
 pub mod lambda;
 pub mod ledger;
 pub mod logs;
+pub mod memory;
 pub mod play;
 pub mod scenario;
 pub mod senders;

@@ -33,7 +33,7 @@ struct Options {
     /// Ends at the first seed that fails.
     #[arg(long)]
     first: bool,
-    /// Plants each fault of `plants/`, or those whose names contain this, and tells how many seeds it takes to find it.
+    /// Plants each fault of `plants/`, or those whose names contain this, and tells which seed finds it.
     #[arg(long, num_args = 0..=1, default_missing_value = "")]
     plants: Option<String>,
     /// Prints the trace hash of each seed.
@@ -132,9 +132,10 @@ fn summary(reports: &BTreeMap<u64, Report>, failed: usize) {
         "{} events, {} deliveries, {} of them after the first; {} invocations of the worker failed",
         sum(|report| report.events),
         sum(|report| report.deliveries),
-        sum(|report| report.doubled),
+        sum(|report| report.repeated),
         sum(|report| report.failures as usize),
     );
+    println!("Segment and Vero took {} events again for new", sum(|report| report.doubled));
     let longest = reports.values().map(|report| report.healing).max().unwrap_or_default();
     println!("settled at the latest {} after the last trouble", Clock(longest));
     let mut mishaps: BTreeMap<(Place, Mishap), u64> = BTreeMap::new();

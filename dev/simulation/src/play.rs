@@ -36,6 +36,8 @@ pub struct Report {
     pub events: usize,
     pub deliveries: usize,
     /// Deliveries after the first.
+    pub repeated: usize,
+    /// What came to Segment or Vero again, and was taken for something new.
     pub doubled: usize,
     /// Invocations of the worker that died, ran out of time, or could not begin.
     pub failures: u64,
@@ -155,7 +157,8 @@ fn report(state: &mut State) -> Report {
         story: state.story.clone().unwrap_or_default(),
         events: ledger.events.len(),
         deliveries: deliveries().map(Vec::len).sum(),
-        doubled: deliveries().map(|times| times.len() - 1).sum(),
+        repeated: deliveries().map(|times| times.len() - 1).sum(),
+        doubled: state.memory.doubled,
         failures: ledger.failures,
         mishaps: state.mishaps.clone(),
         healing: state.now.saturating_sub(state.scenario.end),

@@ -28,6 +28,8 @@ pub enum Place {
     Queue,
     Ssm,
     Firehose,
+    /// The archive's bucket.
+    S3,
     Segment,
     Vero,
     /// A webhook endpoint.
@@ -149,8 +151,9 @@ pub enum Send {
     Webhook { kind: usize, user: u32 },
     /// A newsletter: so many webhooks within a second.
     Newsletter { recipients: u32 },
-    /// So many webhooks about a user in one request.
-    Array { webhooks: u32, user: u32 },
+    /// So many webhooks about a user in one request. If they are alike, only their times differ, as of clicks within
+    /// seconds.
+    Array { webhooks: u32, user: u32, alike: bool },
     /// So many events of an SDK in one request, about this user.
     Batch { events: u32, user: u32 },
     /// An identify with tags.
@@ -247,6 +250,8 @@ pub struct Scenario {
     pub has_archive: bool,
     /// Segment passes on to this relay whatever it gets from it.
     pub passes_on: bool,
+    /// SQS hands out no more messages while so many are in flight.
+    pub in_flight: usize,
     /// There is a webhook endpoint.
     pub endpoint: Option<Endpoint>,
     /// The blueprint, with rules.
@@ -268,9 +273,10 @@ impl Scenario {
         })
     }
 
-    /// Whether this goes wrong somewhere, at any time from `from` to `until`.
-    pub fn has(&self, mishap: Mishap, from: u64, until: u64) -> bool {
-        self.troubles.iter().any(|trouble| trouble.mishap == mishap && trouble.overlaps(from, until))
+    /// Whether a destination is slow, at any time from `from` to `until`.
+    pub fn has_slow(&self, from: u64, until: u64) -> bool {
+        let is_slow = |trouble: &&Trouble| trouble.mishap == Mishap::Slow && trouble.place != Place::S3;
+        self.troubles.iter().filter(is_slow).any(|trouble| trouble.overlaps(from, until))
     }
 
     /// Whether nothing goes wrong anywhere, at any time from `from` to `until`.

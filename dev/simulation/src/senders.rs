@@ -1,9 +1,8 @@
 //! Whoever sends: Vero, which never sends again, and SDKs, which do.
 
-use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
-use std::{mem, slice};
+use std::{iter, mem, slice};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -49,19 +48,35 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// An SDK gives up after so many tries.
 const TRIES: u32 = 12;
 
+/// What one webhook of several has of its own.
+#[derive(Default)]
+struct Part {
+    /// Its message.
+    message: u32,
+    /// How long after the first it happened.
+    seconds: u32,
+}
+
 impl Lambda {
     /// Sends what the scenario says. `number` is different for each.
     pub async fn send(self: Rc<Self>, number: usize, send: Send) {
         match send {
-            Send::Webhook { kind, user } => self.webhooks(TYPES[kind], user, number, 0..1).await,
-            Send::Array { webhooks, user } => self.webhooks("clicked", user, number, 0..webhooks).await,
+            Send::Webhook { kind, user } => {
+                self.webhooks(TYPES[kind], user, number, iter::once(Part::default())).await
+            }
+            Send::Array { webhooks, user, alike } => {
+                let message = |place| if alike { 0 } else { place };
+                let parts = (0..webhooks).map(|place| Part { message: message(place), seconds: place });
+                self.webhooks("clicked", user, number, parts).await;
+            }
             Send::Newsletter { recipients } => {
                 for recipient in 0..recipients {
                     let gap = self.simulation.lock().rng.u64(0..SECOND / u64::from(recipients) + 1);
                     sleep(Duration::from_millis(gap)).await;
                     let lambda = Rc::clone(&self);
                     tokio::task::spawn_local(async move {
-                        lambda.webhooks("sent", 100 + recipient, number, recipient..recipient + 1).await;
+                        let part = Part { message: recipient, ..Part::default() };
+                        lambda.webhooks("sent", 100 + recipient, number, iter::once(part)).await;
                     });
                 }
             }
@@ -113,7 +128,7 @@ impl Lambda {
     }
 
     /// Sends webhooks of one type about one user in one request: an object, or an array of more.
-    async fn webhooks(&self, kind: &str, user: u32, number: usize, parts: Range<u32>) {
+    async fn webhooks(&self, kind: &str, user: u32, number: usize, parts: impl Iterator<Item = Part>) {
         let (token, bodies) = {
             let mut guard = self.simulation.lock();
             let state = &mut *guard;
@@ -208,14 +223,15 @@ impl Lambda {
 }
 
 impl State {
-    fn webhook(&mut self, kind: &str, user: u32, number: usize, part: u32) -> Value {
+    fn webhook(&mut self, kind: &str, user: u32, number: usize, part: Part) -> Value {
+        let Part { message, seconds } = part;
         let mut body = json!({
             "type": kind,
-            "message_id": format!("m-{number}-{part}"),
+            "message_id": format!("m-{number}-{message}"),
             "user": {"id": user, "email": address(user)},
             "campaign": {"id": number, "name": format!("Campaign {number}"), "channel": "email"},
         });
-        body[format!("{kind}_at")] = ((EPOCH + self.now) / SECOND).into();
+        body[format!("{kind}_at")] = ((EPOCH + self.now) / SECOND + u64::from(seconds)).into();
         if kind == "user_updated" {
             body["changes"] = json!({"plan": {"after": number}, "_tags": {"add": ["a"], "remove": []}});
         }

@@ -1,6 +1,6 @@
 //! What all parts of a simulated world share: its clock, its chance, its services, its story.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
 use crate::ledger::{self, CRM, Ledger};
+use crate::memory::Memory;
 use crate::scenario::{
     ADDRESS_SECRET, Clock, Endpoint, MINUTE, Mishap, Mistake, Operation, Place, SECOND, Scenario, Trouble,
 };
@@ -53,8 +54,7 @@ pub struct State {
     pub tokens: Vec<String>,
     /// What Segment is about to pass on to this relay.
     pub passed_on: Vec<String>,
-    /// What Segment has got: it drops a message that comes again.
-    pub known_at_segment: BTreeSet<String>,
+    pub memory: Memory,
     /// The destination that the operator has paused.
     pub paused: &'static str,
     /// What the operator has got wrong.
@@ -87,7 +87,7 @@ impl Simulation {
             keys: BTreeMap::new(),
             tokens: vec![token(0)],
             passed_on: Vec::new(),
-            known_at_segment: BTreeSet::new(),
+            memory: Memory::default(),
             paused: "",
             mistake: None,
             mishaps: BTreeMap::new(),

@@ -170,6 +170,11 @@ impl AwsModel {
         messages.filter(|message| message.due_ms <= now_ms).count()
     }
 
+    /// How many messages of a queue were received and are hidden.
+    pub fn in_flight(&self, queue: &str, now_ms: u64) -> usize {
+        self.queues.get(queue).map_or(0, |queue| queue.in_flight(now_ms))
+    }
+
     /// When the next message of a queue becomes visible; a time in the past when one is.
     pub fn next_due_ms(&self, queue: &str) -> Option<u64> {
         self.queues.next_due_ms(Some(queue))

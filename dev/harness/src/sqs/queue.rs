@@ -163,10 +163,18 @@ impl Queues {
 }
 
 impl QueueState {
+    fn hidden(&self, now_ms: u64) -> impl Iterator<Item = &Stored> {
+        self.messages.iter().filter(move |message| message.due_ms > now_ms)
+    }
+
+    /// How many messages were received and are hidden.
+    pub(super) fn in_flight(&self, now_ms: u64) -> usize {
+        self.hidden(now_ms).filter(|message| message.receive_count > 0).count()
+    }
+
     pub(super) fn attributes(&self, name: &str, now_ms: u64) -> Map<String, Value> {
-        let hidden = |message: &&Stored| message.due_ms > now_ms;
-        let in_flight = self.messages.iter().filter(hidden).filter(|m| m.receive_count > 0).count();
-        let delayed = self.messages.iter().filter(hidden).count() - in_flight;
+        let in_flight = self.in_flight(now_ms);
+        let delayed = self.hidden(now_ms).count() - in_flight;
         let visible = self.messages.len() - in_flight - delayed;
         let mut all = Map::new();
         let mut put = |name: &str, value: String| all.insert(name.to_owned(), value.into());

@@ -20,6 +20,10 @@ const STALE: i64 = (16 * MINUTE) as i64;
 /// A younger one is not given up for its age: less what clocks may be apart.
 const NEARLY_STALE: i64 = (15 * MINUTE - SECOND) as i64;
 
+/// In one try a part may be asked about an event so often: twice at once, each over a second connection if the first is
+/// gone, and then without the address, or in ever smaller halves of its batch.
+const ASKED: u32 = 10;
+
 impl Ledger {
     /// A destination is asked to take what the mapping makes of events: which, and as what part.
     pub fn asked(&mut self, requests: &[&str], now: u64) -> Vec<(String, &'static str)> {
@@ -35,6 +39,16 @@ impl Ledger {
                 event.filter(|event| event.excuses_at(part) == 0).and_then(|event| event.waits.get(part));
             if waits.is_some_and(|until| now + SECOND < *until) {
                 self.violation(now, format!("{part} is asked about {id} sooner than it said"));
+            }
+            if let Some(event) = self.events.get_mut(&id) {
+                let asked = event.asked.entry(part).or_default();
+                *asked += 1;
+                let messages = event.messages.get(part).copied().unwrap_or(1) as u32;
+                let tries = event.tries.get(part).copied().unwrap_or_default();
+                if *asked > tries * messages * ASKED {
+                    let what = format!("{part} is asked about {id} {asked} times in {tries} tries");
+                    self.violation(now, what);
+                }
             }
             about.push((id, part));
         }

@@ -14,6 +14,9 @@ use super::{
 use crate::ledger::ENDPOINT;
 use crate::senders::{POISON, TYPES};
 
+/// Of a standard queue (SQS developer guide, "Message quotas").
+const IN_FLIGHT: usize = 120_000;
+
 const DESTINATION: &[Mishap] = &[
     Refused,
     Throttled,
@@ -31,7 +34,7 @@ const DESTINATION: &[Mishap] = &[
 ];
 
 /// Which mishaps a place knows; the endpoint's are drawn on their own, where there is one.
-const MISHAPS: [(Place, &[Mishap]); 10] = [
+const MISHAPS: [(Place, &[Mishap]); 11] = [
     (Place::Sqs, &[Refused, Throttled, Hangs, Breaks, AnswerLost, AnswerLate, Partly]),
     (Place::Queue, &[Twice, NotDeleted]),
     (Place::Ssm, &[Refused, Throttled, Hangs, Breaks]),
@@ -50,6 +53,7 @@ const MISHAPS: [(Place, &[Mishap]); 10] = [
             Misrouted,
         ],
     ),
+    (Place::S3, &[Refused, Throttled, Breaks, Slow, AnswerLost, AnswerCut, Unauthorized]),
     (Place::Segment, DESTINATION),
     (Place::Vero, DESTINATION),
     (Place::Logs, &[Refused, Throttled, Hangs, Breaks]),
@@ -93,7 +97,7 @@ impl Scenario {
         }
         let mut operations = Vec::new();
         for _ in 0..rng.usize(0..=3) {
-            let at = rng.u64(0..end);
+            let at = moment(&mut rng, end, &troubles);
             match rng.usize(..10) {
                 0 => operations.push((at, Operation::Deploy)),
                 1 => {
@@ -119,19 +123,23 @@ impl Scenario {
         with_changes_of_mind(seed, end, &mut troubles, &mut sends);
         with_mistake(seed, end, &mut operations, &mut sends);
         operations.sort_by_key(|(at, _)| *at);
+        let concurrency = if is_too_much { 2 } else { [2, 3, 10][rng.usize(..3)] };
+        let batch_size = if is_too_much { 100 } else { [1, 10, 10, 100][rng.usize(..4)] };
         Scenario {
             seed,
             end,
             troubles,
             sends,
             operations,
-            concurrency: if is_too_much { 2 } else { [2, 3, 10][rng.usize(..3)] },
-            batch_size: if is_too_much { 100 } else { [1, 10, 10, 100][rng.usize(..4)] },
+            concurrency,
+            batch_size,
             batch_window: [0, 0, SECOND, 20 * SECOND][rng.usize(..4)],
             skew: [0, 0, 50, 500][rng.usize(..4)],
             idle: [5 * SECOND, 60 * SECOND, 350 * SECOND][rng.usize(..3)],
             has_archive: !is_too_much && rng.usize(..5) > 0,
             passes_on: rng.usize(..4) == 0,
+            // What SQS allows, or what all workers get at once: then the messages of a dead one keep others back.
+            in_flight: [IN_FLIGHT, IN_FLIGHT, concurrency * batch_size][rng.usize(..3)],
             endpoint,
             rules: rules(seed),
         }
@@ -257,17 +265,21 @@ fn trouble(rng: &mut Rng, place: Place, mishap: Mishap, end: u64) -> Trouble {
     Trouble { place, mishap, from, until: (from + length).min(end), rate }
 }
 
+/// When something happens: in half of the cases while something goes wrong, because the rest of the day is long.
+fn moment(rng: &mut Rng, end: u64, troubles: &[Trouble]) -> u64 {
+    match troubles {
+        [_, ..] if rng.bool() => {
+            let Trouble { from, until, .. } = troubles[rng.usize(..troubles.len())];
+            rng.u64(from..until.max(from + 1))
+        }
+        _ => rng.u64(0..end),
+    }
+}
+
 fn sends(rng: &mut Rng, end: u64, troubles: &[Trouble]) -> Vec<(u64, Send)> {
     let mut sends = Vec::new();
     for number in 0..rng.u32(5..40) {
-        // Half of it while something goes wrong: the rest of the day is long.
-        let at = match troubles {
-            [_, ..] if rng.bool() => {
-                let Trouble { from, until, .. } = troubles[rng.usize(..troubles.len())];
-                rng.u64(from..until.max(from + 1))
-            }
-            _ => rng.u64(0..end),
-        };
+        let at = moment(rng, end, troubles);
         let user = rng.u32(..6);
         match rng.usize(..12) {
             0 => sends.push((at, Send::Newsletter { recipients: rng.u32(2..40) })),
@@ -284,7 +296,7 @@ fn sends(rng: &mut Rng, end: u64, troubles: &[Trouble]) -> Vec<(u64, Send)> {
                 sends.push(((at + gap).min(end), second));
             }
             6 if rng.usize(..4) == 0 => sends.push((at, Send::Later)),
-            7 => sends.push((at, Send::Array { webhooks: rng.u32(1..12), user })),
+            7 => sends.push((at, Send::Array { webhooks: rng.u32(1..12), user, alike: rng.bool() })),
             _ => sends.push((at, Send::Webhook { kind: rng.usize(..TYPES.len()), user })),
         }
     }
