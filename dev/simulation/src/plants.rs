@@ -8,7 +8,11 @@ use anyhow::{Context, Result, ensure};
 /// Where this crate is.
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Plants each fault whose name contains a text, in turn, and plays up to so many seeds.
+/// How the first line of a patch begins, before the seed that found the fault.
+const FOUND_BY: &str = "Found by seed ";
+
+/// Plants each fault whose name contains a text, in turn, and plays the seed of its patch. If that seed no longer finds the
+/// fault, because the world has grown, it plays up to so many seeds. It writes the one that does into the patch.
 ///
 /// # Errors
 /// If the copy cannot be made, a patch no longer applies, or what it makes does not compile.
@@ -24,28 +28,63 @@ pub fn all(named: &str, seeds: u64) -> Result<ExitCode> {
     for patch in patches()?.into_iter().filter(|patch| name(patch).contains(named)) {
         run(git(&copy).args(["checkout", "--quiet", "--", "."]))?;
         run(git(&copy).arg("apply").arg(&patch))?;
-        let mut cargo = Command::new("cargo");
-        cargo.current_dir(&copy).args([
-            "build",
-            "--quiet",
-            "--profile",
-            "simulation",
-            "--package",
-            "simulation",
-        ]);
-        // A planted fault may leave something unused.
-        let built = cargo.env("CARGO_TARGET_DIR", copy.join("target")).output()?;
-        ensure!(built.status.success(), "{}: {}", name(&patch), String::from_utf8_lossy(&built.stderr));
-        let played = Command::new(copy.join("target/simulation/simulation"))
-            .args(["--first", "--seeds", &seeds.to_string()])
-            .output()?;
-        let told = String::from_utf8_lossy(&played.stdout).into_owned();
-        let found = told.lines().find(|line| line.starts_with("seed ")).unwrap_or("NOT FOUND");
-        missed += u32::from(found == "NOT FOUND");
-        println!("{}: {found}", name(&patch));
+        build(&copy).with_context(|| name(&patch))?;
+        let found = match seed(&patch)? {
+            Some(seed) => first_failing(&copy, seed, 1)?,
+            None => None,
+        };
+        let found = match found {
+            Some(found) => Some(found),
+            None => first_failing(&copy, 0, seeds)?,
+        };
+        match found {
+            Some((seed, violation)) => {
+                keep(&patch, seed)?;
+                println!("{}: seed {seed}: {violation}", name(&patch));
+            }
+            None => {
+                missed += 1;
+                println!("{}: NOT FOUND", name(&patch));
+            }
+        }
     }
     run(git(&copy).args(["checkout", "--quiet", "--", "."]))?;
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn build(copy: &Path) -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(copy).args(["build", "--quiet", "--profile", "simulation", "--package", "simulation"]);
+    // A planted fault may leave something unused.
+    let built = cargo.env("CARGO_TARGET_DIR", copy.join("target")).output()?;
+    ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    Ok(())
+}
+
+/// The first of some seeds that fails in the copy, and how.
+fn first_failing(copy: &Path, from: u64, seeds: u64) -> Result<Option<(u64, String)>> {
+    let mut simulation = Command::new(copy.join("target/simulation/simulation"));
+    simulation.args(["--first", "--from", &from.to_string(), "--seeds", &seeds.to_string()]);
+    let told = simulation.output()?.stdout;
+    let told = String::from_utf8_lossy(&told);
+    let failed = told.lines().filter_map(|line| {
+        let (seed, violation) = line.strip_prefix("seed ")?.split_once(": ")?;
+        Some((seed.parse().ok()?, violation.to_owned()))
+    });
+    Ok(failed.min())
+}
+
+/// The seed that a patch names.
+fn seed(patch: &Path) -> Result<Option<u64>> {
+    let text = std::fs::read_to_string(patch)?;
+    Ok(text.lines().next().and_then(|line| line.strip_prefix(FOUND_BY)?.parse().ok()))
+}
+
+/// Writes into a patch which seed finds its fault.
+fn keep(patch: &Path, seed: u64) -> Result<()> {
+    let text = std::fs::read_to_string(patch)?;
+    let diff = text.find("diff --git").map_or(&*text, |at| &text[at..]);
+    Ok(std::fs::write(patch, format!("{FOUND_BY}{seed}\n{diff}"))?)
 }
 
 /// The patches, in the order of their names.
@@ -84,11 +123,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_patch_still_applies() {
+    fn every_patch_applies_and_names_a_seed_that_ci_plays() {
         let root = Path::new(HERE).join("../..");
         let patches = patches().unwrap();
         assert!(patches.len() >= 20);
         for patch in patches {
+            let seed = seed(&patch).unwrap();
+            assert!(seed.is_some_and(|seed| seed < 300), "{}: {seed:?}", name(&patch));
             let checked = git(&root).args(["apply", "--check"]).arg(&patch).output().unwrap();
             assert!(
                 checked.status.success(),
