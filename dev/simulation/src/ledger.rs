@@ -5,6 +5,7 @@ mod destinations;
 mod owed;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use relay_core::blueprint::Blueprint;
 use relay_core::endpoints::Form;
@@ -13,6 +14,7 @@ use relay_core::mapping::vero_track::{Consent, FirstPartySettings};
 use relay_core::names::Naming;
 use relay_core::rules::AddressKey;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::scenario::{ADDRESS_SECRET, Clock, MINUTE, Place, SECOND, Scenario, at_place};
 
@@ -87,6 +89,8 @@ pub struct Ledger {
     /// The ids of messages that Segment gets from us.
     ours: BTreeSet<String>,
     pub violations: Vec<String>,
+    /// There is a violation.
+    pub failed: Arc<Notify>,
     /// Sums of the metrics.
     pub metrics: BTreeMap<String, u64>,
     /// Events whose acceptance the worker has heard of, by part.
@@ -158,6 +162,7 @@ impl Ledger {
 
     pub fn violation(&mut self, now: u64, what: String) {
         self.violations.push(format!("{} {what}", Clock(now)));
+        self.failed.notify_one();
     }
 
     /// A message is on the queue, or in the dead-letter queue.

@@ -27,7 +27,7 @@ const REQUEUED: u64 = 2 * HOUR + 15 * MINUTE;
 #[derive(Debug, Clone)]
 pub struct Report {
     pub seed: u64,
-    /// What did not hold; empty if all did.
+    /// What did not hold first, and what with it; empty if all did.
     pub violations: Vec<String>,
     /// The hash of everything that happened.
     pub trace: u64,
@@ -66,12 +66,24 @@ pub fn play(scenario: Scenario, tells: bool) -> Result<Report> {
 async fn played(scenario: Scenario, tells: bool) -> Report {
     let simulation = Simulation::new(scenario.clone(), tells);
     let _reading = logs::read_along(&simulation);
-    let lambda = Lambda::new(Arc::clone(&simulation));
+    let failed = Arc::clone(&simulation.lock().ledger.failed);
+    // What comes after the first violation says little, and may be without end.
+    tokio::select! {
+        biased;
+        () = failed.notified() => (),
+        () = day(&simulation, &scenario) => (),
+    }
+    report(&simulation.lock())
+}
+
+/// From the beginning until everything has settled.
+async fn day(simulation: &Arc<Simulation>, scenario: &Scenario) {
+    let lambda = Lambda::new(Arc::clone(simulation));
     tokio::task::spawn_local(Rc::clone(&lambda).feed());
     tokio::task::spawn_local(Rc::clone(&lambda).requeue());
     tokio::task::spawn_local(Rc::clone(&lambda).go_on());
     tokio::task::spawn_local(Rc::clone(&lambda).pass_on());
-    tokio::spawn(bucket::fill(Arc::clone(&simulation)));
+    tokio::spawn(bucket::fill(Arc::clone(simulation)));
     tokio::task::spawn_local(operate(Rc::clone(&lambda), scenario.operations.clone()));
     for (number, (at, send)) in scenario.sends.iter().enumerate() {
         sleep(Duration::from_millis(at.saturating_sub(simulation.now()))).await;
@@ -107,7 +119,6 @@ async fn played(scenario: Scenario, tells: bool) -> Report {
         state.ledger.violation(state.now, "a worker never ends".to_owned());
     }
     checks::all(state);
-    report(state)
 }
 
 async fn operate(lambda: Rc<Lambda>, operations: Vec<(u64, Operation)>) {
@@ -147,7 +158,7 @@ fn is_later(body: &str) -> bool {
     body.contains(r#""version":2"#)
 }
 
-fn report(state: &mut State) -> Report {
+fn report(state: &State) -> Report {
     let ledger = &state.ledger;
     let deliveries = || ledger.events.values().flat_map(|event| event.deliveries.values());
     Report {
