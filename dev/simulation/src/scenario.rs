@@ -149,6 +149,8 @@ pub const ADDRESS_SECRET: &str = "a-secret-that-never-changes";
 pub enum Send {
     /// A webhook of Vero's, of the type at this place among [`crate::senders::TYPES`], about this user.
     Webhook { kind: usize, user: u32 },
+    /// Vero's test button: an example of each type, about a user of Vero's own.
+    TestButton,
     /// A newsletter: so many webhooks within a second.
     Newsletter { recipients: u32 },
     /// So many webhooks about a user in one request. If they are alike, only their times differ, as of clicks within

@@ -25,7 +25,7 @@ pub const POISON: [&str; 4] = [
     r#"{"version":1,"id":"NAME","source":"vero","received_at":"2026-11-21T05:04:03.123Z","payload":{"type":"sent"},"destinations":["nowhere"]}"#,
 ];
 
-/// The types of webhooks, and one that nobody knows.
+/// The twelve types of webhooks, and then one that nobody knows.
 pub const TYPES: [&str; 13] = [
     "sent",
     "delivered",
@@ -68,6 +68,11 @@ impl Lambda {
                 let message = |place| if alike { 0 } else { place };
                 let parts = (0..webhooks).map(|place| Part { message: message(place), seconds: place });
                 self.webhooks("clicked", user, number, parts).await;
+            }
+            Send::TestButton => {
+                for kind in &TYPES[..12] {
+                    self.webhooks(kind, 123, 0, iter::once(Part::default())).await;
+                }
             }
             Send::Newsletter { recipients } => {
                 for recipient in 0..recipients {

@@ -120,6 +120,7 @@ impl Scenario {
         }
         let endpoint = with_endpoint(seed, end, &mut troubles, &mut operations);
         with_both_down(seed, end, &mut troubles, &mut sends);
+        with_test_button(seed, end, &mut sends);
         with_changes_of_mind(seed, end, &mut troubles, &mut sends);
         with_mistake(seed, end, &mut operations, &mut sends);
         operations.sort_by_key(|(at, _)| *at);
@@ -199,6 +200,18 @@ fn with_both_down(seed: u64, end: u64, troubles: &mut Vec<Trouble>, sends: &mut 
         }
     }
     sends.sort_by_key(|(at, _)| *at);
+}
+
+/// In some seeds somebody presses Vero's test button, perhaps more than once: all webhooks of a type are alike then.
+fn with_test_button(seed: u64, end: u64, sends: &mut Vec<(u64, Send)>) {
+    let mut rng = Rng::with_seed(seed ^ 0x7e57);
+    if rng.usize(..10) == 0 {
+        let at = rng.u64(0..end);
+        for press in 0..rng.u64(1..4) {
+            sends.push(((at + press * 3 * SECOND).min(end), Send::TestButton));
+        }
+        sends.sort_by_key(|(at, _)| *at);
+    }
 }
 
 /// In some seeds users want messages again and then do not, while neither Vero nor the archive takes everything, so that
