@@ -123,6 +123,7 @@ impl Scenario {
         with_test_button(seed, end, &mut sends);
         with_changes_of_mind(seed, end, &mut troubles, &mut sends);
         with_mistake(seed, end, &mut operations, &mut sends);
+        with_forgotten_user(seed, end, &mut troubles, &mut operations, &mut sends);
         operations.sort_by_key(|(at, _)| *at);
         let concurrency = if is_too_much { 2 } else { [2, 3, 10][rng.usize(..3)] };
         let batch_size = if is_too_much { 100 } else { [1, 10, 10, 100][rng.usize(..4)] };
@@ -251,6 +252,33 @@ fn with_mistake(seed: u64, end: u64, operations: &mut Vec<(u64, Operation)>, sen
         }
         sends.sort_by_key(|(at, _)| *at);
     }
+}
+
+/// In some seeds the operator forgets a user whose webhooks are both on the queue and in the log, since SQS's answers were
+/// lost. Meanwhile S3 fails now and then.
+fn with_forgotten_user(
+    seed: u64,
+    end: u64,
+    troubles: &mut Vec<Trouble>,
+    operations: &mut Vec<(u64, Operation)>,
+    sends: &mut Vec<(u64, Send)>,
+) {
+    let mut rng = Rng::with_seed(seed ^ 0xf0);
+    if rng.usize(..10) > 0 {
+        return;
+    }
+    // The hourly run that reads the log comes last.
+    let (hour, user) = (rng.u64(0..end / HOUR) * HOUR, rng.u32(..6));
+    let (place, mishap, from) = (Place::Sqs, AnswerLost, hour + 5 * MINUTE);
+    troubles.push(Trouble { place, mishap, from, until: from + MINUTE, rate: 1.0 });
+    for _ in 0..rng.usize(1..4) {
+        let kind = rng.usize(..TYPES.len());
+        sends.push((from + rng.u64(0..MINUTE), Send::Webhook { kind, user }));
+    }
+    sends.sort_by_key(|(at, _)| *at);
+    operations.push((hour + rng.u64(20..45) * MINUTE, Operation::Forget { user }));
+    let (place, mishap) = (Place::S3, [Refused, Breaks, AnswerLost, AnswerCut, Unauthorized][rng.usize(..5)]);
+    troubles.push(Trouble { place, mishap, from, until: hour + HOUR, rate: 0.2 });
 }
 
 /// One of the documents in every third seed.
