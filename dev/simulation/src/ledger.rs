@@ -99,10 +99,6 @@ pub struct Ledger {
     message_ids: BTreeMap<String, String>,
     /// How often a sender sent an event again that may have been queued.
     sent_again: BTreeMap<String, usize>,
-    /// Messages that were sent again from the dead-letter queue.
-    pub redriven: usize,
-    /// Messages that replay sent.
-    pub replayed: usize,
     /// Invocations of the worker without a response.
     pub failures: u64,
     /// Those among them that had begun: lines are missing in their logs.
@@ -140,10 +136,12 @@ impl Event {
         self.excuses + at(Place::Sqs) + at(at_place(part))
     }
 
-    /// Whether a part got it more than once, but for what was sent again at once: that is dropped there.
+    /// Whether a part got it more than once for its own answers alone, but for what was sent again at once: that is dropped
+    /// there. What SQS, ingest or a sender did twice, no worker can count.
     pub fn is_doubled(&self, part: &str) -> bool {
+        let is_alone = self.excuses == 0 && self.unanswered.get(&Place::Sqs).is_none_or(|count| *count == 0);
         let times = self.deliveries.get(part).map(Vec::as_slice).unwrap_or_default();
-        times.windows(2).any(|pair| pair[1] > pair[0] + AT_ONCE)
+        is_alone && times.windows(2).any(|pair| pair[1] > pair[0] + AT_ONCE)
     }
 }
 
@@ -292,7 +290,6 @@ impl Ledger {
         if envelope.destinations.is_none() && archived_at.is_some_and(|at| at + REQUEUED < now) {
             self.violation(now, format!("{id} is requeued, although the archive has it"));
         }
-        self.replayed += 1;
         self.excuse(&[id]);
     }
 
@@ -349,7 +346,6 @@ impl Ledger {
 
     /// A message has another id now.
     pub fn moved(&mut self, old: &str, new: &str, body: &str, now: u64) {
-        self.redriven += 1;
         self.put(new, body, now);
         let id = self.event_of(new).cloned();
         self.excuse(&id);
