@@ -29,7 +29,7 @@ pub fn all(named: &str, seeds: u64) -> Result<ExitCode> {
         run(git(&copy).args(["checkout", "--quiet", "--", "."]))?;
         run(git(&copy).arg("apply").arg(&patch))?;
         build(&copy).with_context(|| name(&patch))?;
-        let found = match seed(&patch)? {
+        let found = match seed(&patch)?.filter(|seed| *seed < seeds) {
             Some(seed) => first_failing(&copy, seed, 1)?,
             None => None,
         };

@@ -224,10 +224,10 @@ fn with_changes_of_mind(seed: u64, end: u64, troubles: &mut Vec<Trouble>, sends:
     }
     let from = rng.u64(0..end - HOUR);
     let until = from + 20 * MINUTE;
-    for (place, rate) in [(Place::Vero, 0.8), (Place::Firehose, 1.0)] {
+    for (place, rate) in [(Place::Vero, 0.5), (Place::Firehose, 1.0)] {
         troubles.push(Trouble { place, mishap: Refused, from, until, rate });
     }
-    for user in 1_000..1_000 + rng.u32(20..60) {
+    for user in 1_000..1_000 + rng.u32(10..40) {
         let at = from + rng.u64(MINUTE..3 * MINUTE);
         sends.push((at, Send::Resubscribe { user }));
         sends.push((at + rng.u64(1..20) * SECOND, Send::Unsubscribe { user }));
