@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
@@ -28,6 +29,7 @@ pub struct S3 {
 struct State {
     bucket: Mutex<BucketModel>,
     calls: Mutex<Vec<String>>,
+    refuses_puts: AtomicBool,
 }
 
 /// A bucket without a server.
@@ -76,6 +78,11 @@ impl S3 {
         lock(&self.state.bucket).keys()
     }
 
+    /// From now on nobody may write below `data/`.
+    pub fn refuse_puts(&self) {
+        self.state.refuses_puts.store(true, Ordering::Relaxed);
+    }
+
     /// Every request so far, as method and path.
     pub fn calls(&self) -> Vec<String> {
         lock(&self.state.calls).clone()
@@ -85,6 +92,12 @@ impl S3 {
 impl Handler for State {
     async fn respond(&self, request: Request) -> Response {
         lock(&self.calls).push(format!("{} {}", request.method, request.path));
+        if self.refuses_puts.load(Ordering::Relaxed)
+            && request.method == Method::PUT
+            && request.path.contains("/data/")
+        {
+            return Ok(refuse(403, "AccessDenied").map(http::full));
+        }
         let mut bucket = lock(&self.bucket);
         let response = bucket.answer(&request.method, &request.path, &request.headers, &request.body);
         Ok(response.map(http::full))

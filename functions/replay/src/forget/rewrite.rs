@@ -36,12 +36,17 @@ pub async fn rewrite(
     let mut writer = BufWriter::with_capacity(store.client(), path, MAX_BUFFERED)
         .with_max_concurrency(PARTS_AT_ONCE)
         .with_attributes(attributes);
-    let written = write_without_user(request, store, object, Encoder::new(is_gzip), &mut writer).await;
-    if written.is_err() {
+    if let Err(error) = write_without_user(request, store, object, Encoder::new(is_gzip), &mut writer).await {
         // Parts without an end cost money, until the bucket's lifecycle ends them.
         let _ = writer.abort().await;
+        return Err(error);
     }
-    written
+    // If this fails, it ends the parts itself; a writer that was shut down must not be aborted.
+    writer.shutdown().await.map_err(|error| failed(object, &error))
+}
+
+fn failed(object: &ArchiveObject, error: &std::io::Error) -> StoreError {
+    StoreError::of_writer(CANNOT_WRITE, object.key(), error)
 }
 
 async fn write_without_user(
@@ -51,7 +56,7 @@ async fn write_without_user(
     mut encoder: Encoder,
     writer: &mut BufWriter,
 ) -> Result<(), StoreError> {
-    let failed = |error: std::io::Error| StoreError::of_writer(CANNOT_WRITE, object.key(), &error);
+    let failed = |error: std::io::Error| failed(object, &error);
     let mut lines = store.lines(object.clone());
     loop {
         match lines.next().await? {
@@ -72,7 +77,7 @@ async fn write_without_user(
     if store.object(object.key()).await?.etag() != object.etag() {
         return Err(StoreError::overwritten(object.key()));
     }
-    writer.shutdown().await.map_err(failed)
+    Ok(())
 }
 
 /// The object's content type and encoding, which stay.

@@ -26,3 +26,15 @@ async fn rows_of_a_user_are_deleted_and_no_others() {
     let under = |prefix: &str| keys.iter().filter(|key| key.starts_with(prefix)).count();
     assert_eq!((under("data/"), under("requeued/"), keys.len()), (14, 14, 28));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_written_stays_and_is_named() {
+    let setup = setup().await;
+    setup.archive();
+    let before = setup.s3.get("data/day=2026-11-20/source=vero/stream-0");
+    setup.s3.refuse_puts();
+    let error = setup.fails(&json!({"forget": {"user_id": "3"}})).await;
+    let what = "cannot write data/day=2026-11-20/source=vero/stream-0: the function's role does not allow it";
+    assert!(error.contains(what), "{error}");
+    assert_eq!(setup.s3.get("data/day=2026-11-20/source=vero/stream-0"), before);
+}
