@@ -1,14 +1,17 @@
-//! A few seeds; `cargo simulate` plays hundreds. What failed once is a test of the worker or a planted fault: a seed means
-//! another day as soon as the simulation knows more.
+//! A few seeds; `cargo simulate` plays hundreds. What failed once is a test of a function or a planted fault besides: a seed
+//! means another day as soon as the simulation knows more.
 
 use std::thread;
 
 use simulation::play::play;
 use simulation::scenario::Scenario;
 
+/// What they found in the functions is mended: an upload to S3 that was ended twice.
+const ONCE_FAILED: [u64; 2] = [1_229, 2_063];
+
 #[test]
 fn nothing_is_lost_late_or_doubled() {
-    let (even, odd): (Vec<u64>, Vec<u64>) = (0..10).partition(|seed| seed % 2 == 0);
+    let (even, odd): (Vec<u64>, Vec<u64>) = (0..10).chain(ONCE_FAILED).partition(|seed| seed % 2 == 0);
     let violations = |seeds: Vec<u64>| -> Vec<(u64, Vec<String>)> {
         let reports = seeds.into_iter().map(|seed| play(Scenario::of(seed, 24), false).unwrap());
         let failed = reports.filter(|report| !report.violations.is_empty());
