@@ -69,6 +69,8 @@ pub struct Event {
 struct Owed {
     event: String,
     parts: Vec<&'static str>,
+    /// Of this message: a sender's second try comes later than the first.
+    received_at: i64,
 }
 
 #[derive(Debug, Default)]
@@ -191,7 +193,8 @@ impl Ledger {
                 self.violation(now, what);
             }
         }
-        self.live.insert(message.to_owned(), Owed { event, parts });
+        let received_at = envelope.received_at.milliseconds();
+        self.live.insert(message.to_owned(), Owed { event, parts, received_at });
     }
 
     /// A copy goes back to the queue: it counts the tries, and only those.
@@ -209,20 +212,18 @@ impl Ledger {
     /// A worker gets these messages at once. It does not call the part that is paused.
     pub fn batched(&mut self, messages: &[&str], paused: &str) {
         self.handed_out += messages.len();
-        for Owed { event, parts } in messages.iter().filter_map(|message| self.live.get(*message)) {
+        for Owed { event, parts, .. } in messages.iter().filter_map(|message| self.live.get(*message)) {
             let Some(event) = self.events.get_mut(event) else { continue };
             for part in parts.iter().filter(|part| **part != paused) {
                 *event.tries.entry(part).or_default() += 1;
             }
         }
-        let events: Vec<String> =
-            messages.iter().filter_map(|message| self.event_of(message).cloned()).collect();
-        let consents: Vec<(String, String, Consent, i64)> = events
-            .into_iter()
-            .filter_map(|id| {
-                let event = self.events.get(&id)?;
-                let (user, consent) = event.consent.clone()?;
-                Some((id, user, consent, event.received_at))
+        let consents: Vec<(String, String, Consent, i64)> = messages
+            .iter()
+            .filter_map(|message| {
+                let Owed { event: id, received_at, .. } = self.live.get(*message)?;
+                let (user, consent) = self.events.get(id)?.consent.clone()?;
+                Some((id.clone(), user, consent, *received_at))
             })
             .collect();
         for (id, user, _, at) in consents.iter().filter(|(_, _, consent, _)| *consent == Consent::Given) {
@@ -325,7 +326,7 @@ impl Ledger {
 
     /// A message is gone from its queue: what it was owed must have been delivered, or lie somewhere else.
     pub fn deleted(&mut self, message: &str, now: u64) {
-        let Some(Owed { event, parts }) = self.live.remove(message) else { return };
+        let Some(Owed { event, parts, .. }) = self.live.remove(message) else { return };
         for part in parts {
             let copies = self.copies.entry((event.clone(), part)).or_default();
             *copies -= 1;
