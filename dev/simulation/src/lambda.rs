@@ -1,17 +1,18 @@
 //! Lambda: instances that begin cold, are frozen between invocations and end at any point; the event source mapping
-//! that feeds the worker; the Function URL before ingest.
+//! that feeds the worker; the Function URL before ingest. `replay`: what replay is run for.
+
+mod replay;
 
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
+use ::replay::Replay;
 use harness::{ReceivedMessage, kept_after, url_event};
 use ingest::Ingest;
-use relay_core::timestamp::Timestamp;
 use relay_platform::environment::Environment;
-use replay::Replay;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -22,8 +23,7 @@ use crate::bucket::BUCKET;
 use crate::instance::Process;
 use crate::ledger::CRM;
 use crate::scenario::{HOUR, MINUTE, Mishap, Mistake, Place, SECOND, WRONG};
-use crate::senders::{SEGMENT_TOKEN, WRITE_KEY, address};
-use crate::services::unpacked;
+use crate::senders::{SEGMENT_TOKEN, WRITE_KEY};
 use crate::state::{
     ADDRESS_SECRET_PARAMETER, ARCHIVE, BLUEPRINT_PARAMETER, DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE,
     REPLAY_QUEUE, Simulation, State, parameter,
@@ -32,15 +32,11 @@ use crate::state::{
 /// Of the template.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(25);
 const INGEST_TIMEOUT: Duration = Duration::from_secs(5);
-const REPLAY_TIMEOUT: Duration = Duration::from_secs(900);
 /// Lambda's own, of an init phase.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// 10 s that a failing destination may hold an invocation (docs/delivery.md, "Time"), and what comes before and after.
 const HELD: u64 = 15 * SECOND;
-
-/// The operator starts a run that forgets so often, until one comes to its end.
-const FORGETS: u32 = 6;
 
 pub struct Lambda {
     pub simulation: Arc<Simulation>,
@@ -375,110 +371,6 @@ impl Lambda {
         }
         self.workers.borrow_mut().running -= 1;
         self.simulation.queued.notify_one();
-    }
-}
-
-impl Lambda {
-    /// The hourly run that puts on the queue what only the log has.
-    pub async fn requeue(self: Rc<Self>) {
-        loop {
-            sleep(Duration::from_secs(3_600)).await;
-            tokio::task::spawn_local(Rc::clone(&self).invoke_replay(json!({"source": "log"})));
-        }
-    }
-
-    /// What the archive has of the last hours goes to a destination again.
-    pub async fn replay(self: Rc<Self>, hours: u64, destination: &'static str) {
-        let now = self.simulation.now();
-        let time = |at: u64| {
-            let wall = UNIX_EPOCH + Duration::from_millis(EPOCH + at);
-            Timestamp::from_system(wall).iso()
-        };
-        let from = time(now.saturating_sub(hours * HOUR));
-        self.invoke_replay(json!({"from": from, "to": time(now), "destinations": [destination]})).await;
-    }
-
-    /// The archive forgets a user: what is in the bucket by now.
-    pub async fn forget(self: Rc<Self>, user: u32) {
-        // One user after the other (docs/archive.md).
-        let _one = self.forgetting.lock().await;
-        let address = address(user);
-        for _ in 0..FORGETS {
-            match self.run_forget(&address).await {
-                Some(true) => return,
-                // It goes on by itself.
-                Some(false) => return sleep(Duration::from_secs(3_600)).await,
-                None => sleep(Duration::from_secs(600)).await,
-            }
-        }
-    }
-
-    /// Starts a run that forgets, and looks at what it has done to the bucket. The result says whether it is done, if it
-    /// has not failed.
-    async fn run_forget(self: &Rc<Self>, address: &str) -> Option<bool> {
-        let column = format!(r#""email":"{address}""#);
-        let others = |state: &State, key: &str| -> Vec<String> {
-            let text = unpacked(state.bucket.get(key).unwrap_or_default());
-            text.lines().filter(|line| !line.contains(&column)).map(str::to_owned).collect()
-        };
-        let objects: Vec<(String, Vec<String>)> = {
-            let state = self.simulation.lock();
-            let keys = state.bucket.keys().into_iter().filter(|key| key.starts_with("data/"));
-            keys.map(|key| (key.clone(), others(&state, &key))).collect()
-        };
-        let response = Rc::clone(self).invoke_replay(json!({"forget": {"email": address}})).await;
-        let is_done = response.map(|response| response["continues"] == false);
-        let mut guard = self.simulation.lock();
-        let state = &mut *guard;
-        for (key, before) in objects {
-            if is_done == Some(true) && unpacked(state.bucket.get(&key).unwrap_or_default()).contains(&column)
-            {
-                state.ledger.violation(state.now, format!("{key} still has rows of {address}"));
-            }
-            if others(state, &key) != before {
-                let what = format!("{key} has lost rows of others with those of {address}");
-                state.ledger.violation(state.now, what);
-            }
-        }
-        is_done
-    }
-
-    /// Feeds replay from its own queue, which has its continuations.
-    pub async fn go_on(self: Rc<Self>) {
-        loop {
-            sleep(Duration::from_secs(20)).await;
-            let batch = {
-                let mut guard = self.simulation.lock();
-                let state = &mut *guard;
-                state.aws.receive(REPLAY_QUEUE, 1, EPOCH + state.now).0
-            };
-            for message in batch {
-                let event = json!({"Records": [message.record]});
-                if Rc::clone(&self).invoke_replay(event).await.is_some() {
-                    self.simulation.lock().aws.delete(REPLAY_QUEUE, &message.receipt);
-                }
-            }
-        }
-    }
-
-    /// What it answers, if the invocation goes well.
-    async fn invoke_replay(self: Rc<Self>, event: Value) -> Option<Value> {
-        if !self.simulation.lock().scenario.has_archive {
-            return None;
-        }
-        self.simulation.lock().tell(|| format!("Replay gets {event}"));
-        let start = async |environment: &Environment| Replay::start(environment);
-        let instance = self.instance(&self.replays, start).await.ok()?;
-        let deadline = self.simulation.lock().wall() + REPLAY_TIMEOUT;
-        let event = to_raw(&event);
-        let handle = async move |replay: &Replay| replay.handle(&event, deadline).await;
-        let response = self.invoke(&self.replays, instance, REPLAY_TIMEOUT, handle).await;
-        self.simulation.lock().tell(|| match &response {
-            Ok(Ok(response)) => format!("Replay says {response}"),
-            Ok(Err(error)) => format!("Replay failed: {error}"),
-            Err(failed) => format!("Replay ended: {failed:?}"),
-        });
-        response.ok()?.ok()
     }
 }
 
