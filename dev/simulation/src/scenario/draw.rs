@@ -53,7 +53,7 @@ const MISHAPS: [(Place, &[Mishap]); 11] = [
             Misrouted,
         ],
     ),
-    (Place::S3, &[Refused, Throttled, Breaks, Slow, AnswerLost, AnswerCut, Unauthorized]),
+    (Place::S3, &[Refused, Throttled, Hangs, Breaks, Slow, AnswerLost, AnswerLate, AnswerCut, Unauthorized]),
     (Place::Segment, DESTINATION),
     (Place::Vero, DESTINATION),
     (Place::Logs, &[Refused, Throttled, Hangs, Breaks]),
@@ -277,7 +277,8 @@ fn with_forgotten_user(
     }
     sends.sort_by_key(|(at, _)| *at);
     operations.push((hour + rng.u64(20..45) * MINUTE, Operation::Forget { user }));
-    let (place, mishap) = (Place::S3, [Refused, Breaks, AnswerLost, AnswerCut, Unauthorized][rng.usize(..5)]);
+    let (place, mishap) =
+        (Place::S3, [Refused, Hangs, Breaks, AnswerLost, AnswerCut, Unauthorized][rng.usize(..6)]);
     troubles.push(Trouble { place, mishap, from, until: hour + HOUR, rate: 0.2 });
 }
 
