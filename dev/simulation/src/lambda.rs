@@ -32,6 +32,8 @@ use crate::state::{
 /// Of the template.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(25);
 const INGEST_TIMEOUT: Duration = Duration::from_secs(5);
+const RETENTION: u64 = 7 * 24 * HOUR;
+const DEAD_LETTER_RETENTION: u64 = 14 * 24 * HOUR;
 /// Lambda's own, of an init phase.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -297,6 +299,7 @@ impl Lambda {
     fn receive(&self) -> Vec<ReceivedMessage> {
         let mut guard = self.simulation.lock();
         let state = &mut *guard;
+        state.expire();
         let at_most = state.rng.usize(state.scenario.batch_size.div_ceil(2)..=state.scenario.batch_size);
         let in_flight = state.aws.in_flight(QUEUE, EPOCH + state.now);
         let at_most = at_most.min(state.scenario.in_flight.saturating_sub(in_flight));
@@ -375,6 +378,16 @@ impl Lambda {
 }
 
 impl State {
+    /// SQS deletes what it has kept for its time, whether anybody has seen it or not.
+    fn expire(&mut self) {
+        for (queue, retention) in [(QUEUE, RETENTION), (DEAD_LETTERS, DEAD_LETTER_RETENTION)] {
+            for message in self.aws.expire(queue, (EPOCH + self.now).saturating_sub(retention)) {
+                self.tell(|| format!("{message} is too old for {queue}"));
+                self.ledger.deleted(&message, self.now);
+            }
+        }
+    }
+
     /// A destination that fails holds an invocation no longer than it may; one that takes all, if slowly, may longer.
     fn check_duration(&mut self, began: u64) {
         let lately = began.saturating_sub(MINUTE);

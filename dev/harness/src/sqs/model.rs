@@ -128,6 +128,15 @@ impl AwsModel {
         count(&self.queues) < before
     }
 
+    /// Deletes what was sent before a time: SQS keeps a message for so long and no longer. The ids of what is gone.
+    pub fn expire(&mut self, queue: &str, sent_before_ms: u64) -> Vec<String> {
+        let messages = self.queues.get_mut(queue).map(|queue| &mut queue.messages);
+        let expired = messages
+            .into_iter()
+            .flat_map(|messages| messages.extract_if(.., |message| message.sent_ms < sent_before_ms));
+        expired.map(|message| message.id).collect()
+    }
+
     /// Puts the messages of a queue into another order: SQS knows none. `below` gives a number below another.
     pub fn shuffle(&mut self, queue: &str, mut below: impl FnMut(usize) -> usize) {
         let Ok(queue) = self.queues.get_mut(queue) else { return };

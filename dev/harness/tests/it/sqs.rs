@@ -3,7 +3,7 @@
 use std::io::Error;
 use std::time::{Duration, Instant};
 
-use harness::{Fault, MessageState, Queue, QueueSettings, REGION, Sqs, When};
+use harness::{AwsModel, Fault, MessageState, Queue, QueueSettings, REGION, Sqs, When};
 use serde_json::{Value, json};
 
 use crate::raw;
@@ -206,4 +206,18 @@ async fn says_yes_without_an_acknowledgement() {
         assert_ne!(sent["MD5OfMessageBody"], "5d41402abc4b2a76b9719d911017c592");
     }
     assert_eq!(queue.messages().len(), 2);
+}
+
+#[test]
+fn a_message_is_kept_for_its_time_even_in_the_dead_letter_queue() {
+    let (mut aws, visibility) = (AwsModel::default(), Duration::from_millis(1));
+    let settings = QueueSettings { visibility, max_receive_count: 1, dead_letter: Some("dead".to_owned()) };
+    aws.add_queue("main", settings);
+    let (dead, kept) = (aws.put("main", "one", 0).unwrap(), aws.put("main", "two", 10).unwrap());
+    aws.receive("main", 1, 11);
+    assert_eq!(aws.receive("main", 1, 20).1, [&*dead]);
+    assert!(aws.expire("main", 10).is_empty());
+    // There the time goes on from the first send.
+    assert_eq!(aws.expire("dead", 10), [dead]);
+    assert_eq!(aws.expire("main", 11), [kept]);
 }
