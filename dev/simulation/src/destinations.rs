@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -19,6 +19,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 
+use crate::heap::{Outside, outside};
 use crate::ledger::{CRM, endpoint_key, text_in};
 use crate::memory::Taken;
 use crate::scenario::{Mishap, Place, SECOND};
@@ -95,7 +96,7 @@ impl Destinations {
         }
     }
 
-    async fn exchange(&self, request: Request<Bytes>, over: Over) -> Result<Incoming, NoResponse> {
+    async fn exchange(&self, request: Request<Bytes>, over: Over) -> Result<Sent, NoResponse> {
         let place = match request.uri().host() {
             Some("segment.test") => Place::Segment,
             Some("endpoint.test") => Place::Endpoint,
@@ -119,9 +120,9 @@ impl Destinations {
             Place::Endpoint => state.endpoint(&request, mishap),
             _ => state.vero(&request, mishap),
         };
-        let response = self.simulation.call(place, serve).await;
+        let answer = self.simulation.call(place, serve).await;
         self.simulation.passing.notify_one();
-        let Some(Answer { status, retry_after, body: text, is_cut }) = response else {
+        let Some(Answer { status, retry_after, body, is_cut }) = answer else {
             return Err(NoResponse::Broken { was_kept });
         };
         self.answered(place, over, status);
@@ -129,32 +130,64 @@ impl Destinations {
         if let Some(wait) = retry_after {
             response = response.header("retry-after", wait);
         }
-        let body = if is_cut { cut(text) } else { body(text) };
-        response.body(body).map_err(|_| NoResponse::Connect)
+        let response = response.body(body.into_bytes()).map_err(|_| NoResponse::Connect)?;
+        Ok(Sent { response, is_cut })
     }
 
-    async fn bucket(&self, request: Request<Bytes>) -> Result<Incoming, NoResponse> {
+    async fn bucket(&self, request: Request<Bytes>) -> Result<Sent, NoResponse> {
         let serve = move |state: &mut State, mishap| (state.s3(&request, mishap), Vec::new());
         let answer = self.simulation.call(Place::S3, serve).await;
         let (response, is_cut) = answer.ok_or(NoResponse::Broken { was_kept: false })?;
-        Ok(response.map(|bytes| if is_cut { cut(bytes) } else { body(bytes) }))
+        Ok(Sent { response, is_cut })
     }
+}
+
+/// A response on its way to the process.
+struct Sent {
+    response: Response<Vec<u8>>,
+    /// The second half of its body does not come.
+    is_cut: bool,
 }
 
 impl Network for Destinations {
     fn send(&self, request: Request<Bytes>, over: Over) -> BoxFuture<'_, Result<Incoming, NoResponse>> {
-        Box::pin(self.exchange(request, over))
+        Box::pin(async move {
+            let there = outside(|| copied(&request));
+            let Sent { response, is_cut } = Outside::of(self.exchange(there, over)).await?;
+            let bytes = Bytes::copy_from_slice(response.body());
+            let mut here = Response::new(if is_cut { cut(bytes) } else { body(bytes) });
+            *here.status_mut() = response.status();
+            *here.headers_mut() = copied_headers(response.headers());
+            outside(|| drop(response));
+            Ok(here)
+        })
     }
 }
 
-fn body(bytes: impl Into<Bytes>) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>> {
+fn copied(request: &Request<Bytes>) -> Request<Bytes> {
+    let mut copy = Request::new(Bytes::copy_from_slice(request.body()));
+    copy.method_mut().clone_from(request.method());
+    *copy.uri_mut() = request.uri().to_string().parse().unwrap_or_default();
+    *copy.headers_mut() = copied_headers(request.headers());
+    copy
+}
+
+/// Clones would share their bytes.
+fn copied_headers(headers: &HeaderMap) -> HeaderMap {
+    let copied = |(name, value): (&HeaderName, &HeaderValue)| {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(value.as_bytes()).ok()?))
+    };
+    headers.iter().filter_map(copied).collect()
+}
+
+fn body(bytes: Bytes) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>> {
     let never = |error: std::convert::Infallible| -> Box<dyn Error + Send + Sync> { match error {} };
-    Full::new(bytes.into()).map_err(never).boxed()
+    Full::new(bytes).map_err(never).boxed()
 }
 
 /// The first half of a body, and then nothing more.
-fn cut(bytes: impl Into<Bytes>) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>> {
-    let mut bytes = bytes.into();
+fn cut(mut bytes: Bytes) -> BoxBody<Bytes, Box<dyn Error + Send + Sync>> {
     bytes.truncate(bytes.len() / 2);
     let frames = [Ok(Frame::data(bytes)), Err("the connection is gone".into())];
     StreamBody::new(stream::iter(frames)).boxed()

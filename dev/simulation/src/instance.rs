@@ -13,6 +13,7 @@ use fastrand::Rng;
 use relay_platform::world::{self, Network, World};
 
 use crate::destinations::Destinations;
+use crate::heap::Heap;
 use crate::scenario::Place;
 use crate::services;
 use crate::state::Simulation;
@@ -26,6 +27,7 @@ pub struct Process {
     rng: Cell<Rng>,
     /// By how much its clock is ahead, in milliseconds.
     skew: Cell<i64>,
+    heap: Cell<Heap>,
     network: Arc<Destinations>,
 }
 
@@ -43,6 +45,7 @@ impl Process {
             place,
             rng: Cell::new(rng),
             skew: Cell::new(skew),
+            heap: Cell::default(),
         })
     }
 
@@ -57,8 +60,31 @@ impl Process {
 
     /// Runs something in this process. `None`: the process ended at the given step of it.
     pub fn run<F: Future>(self: &Rc<Self>, future: F, dies_at: Option<u32>) -> Run<F> {
-        let (world, simulation) = (Rc::clone(self) as Rc<dyn World>, Arc::clone(&self.simulation));
-        Run { world, simulation, future: Some(Box::pin(future)), steps_left: dies_at }
+        let (world, process) = (Rc::clone(self) as Rc<dyn World>, Rc::clone(self));
+        Run { world, process, future: Some(Box::pin(future)), steps_left: dies_at }
+    }
+
+    /// Its work is done: what it holds now it holds until the next invocation.
+    pub fn rest(&self) {
+        self.simulation.lock().rests(self.place, &self.name, self.heap.get().held);
+    }
+
+    /// A step of what it does; none if it panics.
+    fn step<T>(&self, step: impl FnOnce() -> Poll<T>) -> Option<Poll<T>> {
+        let mut heap = self.heap.get();
+        let most = heap.most;
+        // A panic would leave the count where it is.
+        let result = heap.count(|| catch_unwind(AssertUnwindSafe(step)));
+        self.heap.set(heap);
+        let mut state = self.simulation.lock();
+        if heap.most > most {
+            state.grew(self.place, &self.name, heap.most);
+        }
+        if result.is_err() {
+            let now = state.now;
+            state.ledger.violation(now, format!("{} panics", self.name));
+        }
+        result.ok()
     }
 }
 
@@ -88,7 +114,7 @@ impl World for Process {
 /// Something that runs in a process, and ends with it.
 pub struct Run<F> {
     world: Rc<dyn World>,
-    simulation: Arc<Simulation>,
+    process: Rc<Process>,
     future: Option<Pin<Box<F>>>,
     steps_left: Option<u32>,
 }
@@ -108,13 +134,10 @@ impl<F: Future> Future for Run<F> {
         }
         let Some(future) = &mut this.future else { return Poll::Ready(None) };
         let step = || world::within(&this.world, || future.as_mut().poll(context));
-        match catch_unwind(AssertUnwindSafe(step)) {
-            Ok(step) => step.map(Some),
-            Err(_) => {
+        match this.process.step(step) {
+            Some(step) => step.map(Some),
+            None => {
                 this.future = None;
-                let mut state = this.simulation.lock();
-                let now = state.now;
-                state.ledger.violation(now, "a function panics".to_owned());
                 Poll::Ready(None)
             }
         }

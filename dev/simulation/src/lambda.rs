@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use worker::Worker;
 
 use crate::bucket::BUCKET;
+use crate::heap::outside;
 use crate::instance::Process;
 use crate::ledger::CRM;
 use crate::scenario::{HOUR, MINUTE, Mishap, Mistake, Place, SECOND, WRONG};
@@ -213,6 +214,7 @@ impl Lambda {
         let name = &instance.process.name;
         match result {
             Ok(Some(response)) => {
+                instance.process.rest();
                 let mut pool = pool.borrow_mut();
                 if instance.deployment == pool.deployment {
                     pool.idle.push(Instance { idle_since: self.simulation.now(), ..instance });
@@ -243,10 +245,11 @@ impl Lambda {
             Ok(instance) => instance,
             Err(_) => return (502, Value::Null),
         };
-        let handle = async move |ingest: &Ingest| {
+        let handle = async |ingest: &Ingest| {
             let response = ingest.handle(ingest::http::request::read(&event).into()).await;
-            let (head, body) = response.into_parts();
-            (head.status.as_u16(), serde_json::from_slice(&body).unwrap_or_default())
+            outside(|| {
+                (response.status().as_u16(), serde_json::from_slice(response.body()).unwrap_or_default())
+            })
         };
         let answer = self.invoke(&self.ingests, instance, INGEST_TIMEOUT, handle).await;
         answer.unwrap_or((502, Value::Null))
@@ -340,15 +343,17 @@ impl Lambda {
                     state.ledger.batched(&ids, instance.paused);
                     state.wall() + WORKER_TIMEOUT
                 };
-                let handle = async move |worker: &Worker| worker.handle(&event, deadline).await;
+                let handle = async |worker: &Worker| {
+                    let response = worker.handle(&event, deadline).await.ok();
+                    outside(|| response.as_ref().and_then(|response| serde_json::to_vec(response).ok()))
+                };
                 self.invoke(&self.workers, instance, WORKER_TIMEOUT, handle).await
             }
             Err(failed) => Err(failed),
         };
         let has_begun = !matches!(response, Err(Failed::Init));
-        let response = response.ok().and_then(Result::ok);
-        let bytes = response.as_ref().and_then(|response| serde_json::to_vec(response).ok());
-        let kept = kept_after(bytes.as_deref(), &ids);
+        let response = response.ok().flatten();
+        let kept = kept_after(response.as_deref(), &ids);
         {
             let mut guard = self.simulation.lock();
             let state = &mut *guard;

@@ -8,7 +8,7 @@
 //!
 //! The world:
 //! - [`state`]: what all of it shares: clock, chance, services, story.
-//! - [`instance`], [`lambda`]: processes, and what Lambda does with them.
+//! - [`instance`], [`lambda`]: processes, and what Lambda does with them. [`heap`]: the memory of a process.
 //! - [`services`]: SQS, SSM and Firehose. [`destinations`]: Segment and Vero; [`memory`]: what they remember.
 //! - [`senders`]: whoever sends.
 //! - [`bucket`]: the archive. [`logs`]: what the functions write.
@@ -16,6 +16,7 @@
 pub mod bucket;
 pub mod checks;
 pub mod destinations;
+pub mod heap;
 pub mod instance;
 pub mod lambda;
 pub mod ledger;

@@ -9,6 +9,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::heap::outside;
 use crate::state::{EPOCH, Simulation};
 
 /// Reads along on this thread, until the guard is dropped.
@@ -21,6 +22,12 @@ struct Reader(Arc<Simulation>);
 
 impl<S: Subscriber> Layer<S> for Reader {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        outside(|| self.read(event));
+    }
+}
+
+impl Reader {
+    fn read(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
         let mut state = self.0.lock();

@@ -10,6 +10,7 @@ use std::thread;
 
 use anyhow::Result;
 use clap::Parser;
+use simulation::heap::Heap;
 use simulation::play::{Report, play};
 use simulation::scenario::{Clock, Mishap, Place, Scenario};
 use simulation::shrink::shrink;
@@ -138,6 +139,13 @@ fn summary(reports: &BTreeMap<u64, Report>, failed: usize) {
     println!("Segment and Vero took {} events again for new", sum(|report| report.doubled));
     let longest = reports.values().map(|report| report.healing).max().unwrap_or_default();
     println!("settled at the latest {} after the last trouble", Clock(longest));
+    let mut heaps: BTreeMap<Place, Heap> = BTreeMap::new();
+    for (place, heap) in reports.values().flat_map(|report| &report.heaps) {
+        heaps.entry(*place).or_default().widen(heap);
+    }
+    for (place, Heap { held, most }) in heaps {
+        println!("{place:?} had at most {most} bytes on its heap, and held {held} between two invocations");
+    }
     let mut mishaps: BTreeMap<(Place, Mishap), u64> = BTreeMap::new();
     for (kind, count) in reports.values().flat_map(|report| &report.mishaps) {
         *mishaps.entry(*kind).or_default() += count;

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::bucket;
 use crate::checks;
+use crate::heap::Heap;
 use crate::lambda::Lambda;
 use crate::logs;
 use crate::scenario::{HOUR, MINUTE, Mishap, Mistake, Operation, Place, Scenario};
@@ -42,6 +43,8 @@ pub struct Report {
     /// Invocations of the worker that died, ran out of time, or could not begin.
     pub failures: u64,
     pub mishaps: BTreeMap<(Place, Mishap), u64>,
+    /// The most that a process of each function held on its heap when it was done, and ever had.
+    pub heaps: BTreeMap<Place, Heap>,
     /// How long it took until all was settled after the last trouble, in milliseconds.
     pub healing: u64,
 }
@@ -172,6 +175,7 @@ fn report(state: &State) -> Report {
         doubled: state.memory.doubled,
         failures: ledger.failures,
         mishaps: state.mishaps.clone(),
+        heaps: state.heaps.clone(),
         healing: state.now.saturating_sub(state.scenario.end),
     }
 }

@@ -1,5 +1,6 @@
 //! AWS, behind the connector seam of its SDK: SQS, SSM and Firehose as `harness` models them, with mishaps.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::{io, slice};
 
@@ -17,6 +18,7 @@ use relay_core::delivery::MAX_ATTEMPTS;
 use relay_core::envelope::Envelope;
 use serde_json::{Value, json};
 
+use crate::heap::{Outside, outside};
 use crate::ledger;
 use crate::scenario::{HOUR, Mishap, Place, at_place};
 use crate::state::{DEAD_LETTERS, DELIVERIES, EPOCH, QUEUE, REPLAY_QUEUE, Simulation, State};
@@ -40,38 +42,62 @@ impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (simulation, caller) = (Arc::clone(&self.0), self.1);
         HttpConnectorFuture::new(async move {
-            let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
-            let body: Value =
-                request.body().bytes().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-            let place = match target.split('.').next() {
-                Some("AmazonSSM") => Place::Ssm,
-                Some("Firehose_20150804") => Place::Firehose,
-                Some("Logs_20140328") => Place::Logs,
-                _ => Place::Sqs,
+            let asked = outside(|| Asked::of(&request));
+            let answer = Outside::of(exchange(simulation, caller, asked)).await;
+            let Some(answer) = answer else {
+                return Err(ConnectorError::io(io::Error::other("broken").into()));
             };
-            let asked = (place == Place::Sqs && caller == Place::Worker).then(|| events(&body));
-            simulation.lock().ledger.untaken(asked.iter().flatten());
-            let serve =
-                move |state: &mut State, mishap: Option<Mishap>| state.serve(caller, &target, &body, mishap);
-            let answer = simulation.call(place, serve).await;
-            let answer = answer.ok_or_else(|| ConnectorError::io(io::Error::other("broken").into()))?;
-            // A part of a batch that was refused is asked for again.
-            if answer.status == 200 && answer.body["Failed"].as_array().is_none_or(Vec::is_empty) {
-                simulation.lock().ledger.taken(asked.iter().flatten());
-            }
-            let content_type = "application/x-amz-json-1.0";
-            let mut response = http::Response::builder()
-                .status(answer.status)
-                .header("content-type", content_type)
-                .header("x-amzn-requestid", "simulated");
-            if let Some(error) = answer.query_error {
-                response = response.header("x-amzn-query-error", error);
-            }
-            let response = response.body(SdkBody::from(answer.body.to_string()));
-            let response = response.map_err(|error| ConnectorError::other(error.into(), None))?;
-            HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
+            let response = response(&answer);
+            outside(|| drop(answer));
+            response.map_err(|error| ConnectorError::other(error, None))
         })
     }
+}
+
+/// What a service is asked to do.
+struct Asked {
+    target: String,
+    body: Value,
+}
+
+impl Asked {
+    fn of(request: &HttpRequest) -> Self {
+        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+        let body = request.body().bytes().and_then(|body| serde_json::from_slice(body).ok());
+        Asked { target, body: body.unwrap_or_default() }
+    }
+}
+
+/// `None`: the connection broke.
+async fn exchange(simulation: Arc<Simulation>, caller: Place, asked: Asked) -> Option<ApiAnswer> {
+    let Asked { target, body } = asked;
+    let place = match target.split('.').next() {
+        Some("AmazonSSM") => Place::Ssm,
+        Some("Firehose_20150804") => Place::Firehose,
+        Some("Logs_20140328") => Place::Logs,
+        _ => Place::Sqs,
+    };
+    let sent = (place == Place::Sqs && caller == Place::Worker).then(|| events(&body));
+    simulation.lock().ledger.untaken(sent.iter().flatten());
+    let serve = move |state: &mut State, mishap: Option<Mishap>| state.serve(caller, &target, &body, mishap);
+    let answer = simulation.call(place, serve).await?;
+    // A part of a batch that was refused is asked for again.
+    if answer.status == 200 && answer.body["Failed"].as_array().is_none_or(Vec::is_empty) {
+        simulation.lock().ledger.taken(sent.iter().flatten());
+    }
+    Some(answer)
+}
+
+/// A copy of an answer, as it comes over the wire.
+fn response(answer: &ApiAnswer) -> Result<HttpResponse, Box<dyn Error + Send + Sync>> {
+    let mut response = http::Response::builder()
+        .status(answer.status)
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amzn-requestid", "simulated");
+    if let Some(error) = &answer.query_error {
+        response = response.header("x-amzn-query-error", &**error);
+    }
+    Ok(HttpResponse::try_from(response.body(SdkBody::from(answer.body.to_string()))?)?)
 }
 
 impl State {

@@ -13,11 +13,17 @@ use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
+use crate::heap::Heap;
 use crate::ledger::{self, CRM, Ledger};
 use crate::memory::Memory;
 use crate::scenario::{
     ADDRESS_SECRET, Clock, Endpoint, MINUTE, Mishap, Mistake, Operation, Place, SECOND, Scenario, Trouble,
 };
+
+/// The most that a process may hold on its heap between two invocations, and have at all, in bytes: a few times what it
+/// needs, whatever the day.
+const HELD: i64 = 256 << 10;
+const MOST: i64 = 4 << 20;
 
 /// When the simulation begins, in milliseconds since 1970.
 pub const EPOCH: u64 = 1_796_040_000_000;
@@ -61,6 +67,8 @@ pub struct State {
     pub mistake: Option<Mistake>,
     /// How often each mishap has met something.
     pub mishaps: BTreeMap<(Place, Mishap), u64>,
+    /// The most that any process of a function held when it was done, and ever had.
+    pub heaps: BTreeMap<Place, Heap>,
     /// Milliseconds since the simulation began.
     pub now: u64,
     trace: u64,
@@ -91,6 +99,7 @@ impl Simulation {
             paused: "",
             mistake: None,
             mishaps: BTreeMap::new(),
+            heaps: BTreeMap::new(),
             now: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             story: tells.then(Vec::new),
@@ -204,6 +213,24 @@ impl State {
             *self.mishaps.entry((place, mishap)).or_default() += 1;
         }
         meets
+    }
+
+    /// A process is done with an invocation, and holds so many bytes.
+    pub fn rests(&mut self, place: Place, name: &str, held: i64) {
+        let heap = self.heaps.entry(place).or_default();
+        heap.held = heap.held.max(held);
+        if held > HELD {
+            self.ledger.violation(self.now, format!("{name} holds {held} bytes, and has nothing to do"));
+        }
+    }
+
+    /// A process has so many bytes.
+    pub fn grew(&mut self, place: Place, name: &str, bytes: i64) {
+        let heap = self.heaps.entry(place).or_default();
+        heap.most = heap.most.max(bytes);
+        if bytes > MOST {
+            self.ledger.violation(self.now, format!("{name} has {bytes} bytes"));
+        }
     }
 
     fn latency(&mut self) -> Duration {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{Lambda, to_raw};
+use crate::heap::outside;
 use crate::scenario::HOUR;
 use crate::senders::address;
 use crate::services::unpacked;
@@ -114,7 +115,10 @@ impl Lambda {
         let instance = self.instance(&self.replays, start).await.ok()?;
         let deadline = self.simulation.lock().wall() + REPLAY_TIMEOUT;
         let event = to_raw(&event);
-        let handle = async move |replay: &Replay| replay.handle(&event, deadline).await;
+        let handle = async |replay: &Replay| {
+            let response = replay.handle(&event, deadline).await;
+            outside(|| response.as_ref().map(Value::clone).map_err(ToString::to_string))
+        };
         let response = self.invoke(&self.replays, instance, REPLAY_TIMEOUT, handle).await;
         self.simulation.lock().tell(|| match &response {
             Ok(Ok(response)) => format!("Replay says {response}"),
