@@ -3,7 +3,7 @@
 
 mod replay;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,8 +46,6 @@ pub struct Lambda {
     workers: RefCell<Pool<Worker>>,
     ingests: RefCell<Pool<Ingest>>,
     replays: RefCell<Pool<Replay>>,
-    /// Invocations of the worker in a row that had no response.
-    failed: Cell<usize>,
     forgetting: Mutex<()>,
 }
 
@@ -93,7 +91,7 @@ impl Lambda {
     pub fn new(simulation: Arc<Simulation>) -> Rc<Self> {
         let (workers, ingests) = (Pool::of(Place::Worker), Pool::of(Place::Ingest));
         let (replays, forgetting) = (Pool::of(Place::Replay), Mutex::default());
-        Rc::new(Lambda { simulation, workers, ingests, replays, failed: Cell::new(0), forgetting })
+        Rc::new(Lambda { simulation, workers, ingests, replays, forgetting })
     }
 
     /// New instances from now on: the configuration has changed, or the code.
@@ -275,9 +273,7 @@ impl Lambda {
                 let is_full = visible >= state.scenario.batch_size;
                 let window = state.scenario.batch_window.max(20);
                 let wait = if is_full { 0 } else { state.rng.u64(0..=window) };
-                // While invocations fail it has fewer at a time. A message that comes back is no failure.
-                let concurrency = (state.scenario.concurrency >> self.failed.get().min(8)).max(1);
-                (concurrency, wait, state.meets(Place::Worker, Mishap::Starved))
+                (state.scenario.concurrency, wait, state.meets(Place::Worker, Mishap::Starved))
             };
             if is_starved {
                 // It receives them all the same, and they come back by their visibility.
@@ -361,12 +357,8 @@ impl Lambda {
         {
             let mut guard = self.simulation.lock();
             let state = &mut *guard;
-            match response {
-                Some(_) => self.failed.set(0),
-                None => {
-                    self.failed.set(self.failed.get() + 1);
-                    state.ledger.count_failure(has_begun);
-                }
+            if response.is_none() {
+                state.ledger.count_failure(has_begun);
             }
             state.check_duration(began);
             for message in &batch {
