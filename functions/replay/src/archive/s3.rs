@@ -20,12 +20,12 @@ use relay_platform::world::{self, Network, Over};
 use tokio::time::timeout;
 
 const CONNECT: Duration = Duration::from_secs(2);
-const ATTEMPT: Duration = Duration::from_secs(5);
-/// With the first attempt at most 17 s, inside the time that is kept for handing over. `object_store` also has a limit for
-/// all attempts together, but measures it by a clock that no simulation can set.
+const ATTEMPT: Duration = Duration::from_secs(4);
+/// A call ends within 16 s: three attempts and two pauses. `object_store` also has a limit for all attempts together, but
+/// it measures that by a clock that no simulation can set.
 const RETRIES: usize = 2;
 /// Between two attempts. It is constant: `object_store` would draw it from chance of its own, which no simulation can repeat.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the client for S3 could not be made; is AWS_ENDPOINT_URL_S3 a URL with https, or http on loopback?")]
