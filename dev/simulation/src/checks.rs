@@ -2,7 +2,8 @@
 
 use crate::ledger::{ARCHIVE, ENDPOINT, SEGMENT, VERO};
 use crate::scenario::{HOUR, MINUTE, Place, SECOND, Scenario, Send, at_place};
-use crate::state::{DEAD_LETTERS, QUEUE, State};
+use crate::services::unpacked;
+use crate::state::{DEAD_LETTERS, QUEUE, REPLAY_DEAD_LETTERS, State};
 
 /// A destination that is well, and was so for an hour, has an event within this time, plus what follows.
 const PROMPT: u64 = 60 * SECOND;
@@ -19,6 +20,7 @@ const BEFORE: usize = 80;
 pub fn all(state: &mut State) {
     check_later(state);
     check_poison(state);
+    check_forgotten(state);
     check_metrics(state);
     check_delivery_log(state);
     check_promptness(state);
@@ -48,6 +50,20 @@ fn check_poison(state: &mut State) {
         let letters = state.aws.messages(DEAD_LETTERS).filter(|(_, body)| is_it(body)).count();
         if matches!(send, Send::Poison { .. }) && *at < state.now && letters == 0 {
             state.ledger.violation(state.now, format!("{name} is no dead letter"));
+        }
+    }
+}
+
+/// A run that forgets and went on by itself has come to its end, unless its continuation failed too often.
+fn check_forgotten(state: &mut State) {
+    if state.aws.messages(REPLAY_DEAD_LETTERS).next().is_some() {
+        return;
+    }
+    for (column, keys) in std::mem::take(&mut state.forgetting) {
+        for key in keys {
+            if unpacked(state.bucket.get(&key).unwrap_or_default()).contains(&column) {
+                state.ledger.violation(state.now, format!("{key} still has rows with {column}"));
+            }
         }
     }
 }

@@ -7,13 +7,26 @@ use std::task::{Context, Poll};
 
 use allocation_counter::{measure, opt_out};
 
+use crate::scenario::Place;
+
 /// Bytes on the heap of a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Heap {
-    /// Now. What a process frees that was there before it began makes this negative.
+    /// What it holds now. It is negative if the process freed what others had made.
     pub held: i64,
     /// The most that it ever had.
     pub most: i64,
+}
+
+/// What a process of a function may hold between two invocations, and have at all: about twice what it needs, whatever
+/// the day.
+pub fn limits(place: Place) -> Heap {
+    let held = match place {
+        Place::Ingest => 32 << 10,
+        Place::Replay => 64 << 10,
+        _ => 256 << 10,
+    };
+    Heap { held, most: 2 << 20 }
 }
 
 impl Heap {

@@ -25,62 +25,67 @@ pub struct Process {
     simulation: Arc<Simulation>,
     /// Chance of its own: what a function draws changes nothing of what happens to it.
     rng: Cell<Rng>,
-    /// By how much its clock is ahead, in milliseconds.
+    /// By how much its clock is ahead, in milliseconds; at most by so much; and when it is set.
     skew: Cell<i64>,
+    most_skew: i64,
+    clock: Cell<Rng>,
     heap: Cell<Heap>,
     network: Arc<Destinations>,
 }
 
 impl Process {
     pub fn new(simulation: &Arc<Simulation>, place: Place, name: String) -> Rc<Self> {
-        let (skew, rng) = {
+        let (most_skew, seed) = {
             let mut state = simulation.lock();
-            let most = state.scenario.skew as i64;
-            (state.rng.i64(-most..=most), Rng::with_seed(state.rng.u64(..)))
+            (state.scenario.skew as i64, state.rng.u64(..))
         };
+        let mut clock = Rng::with_seed(!seed);
         Rc::new(Process {
             network: Arc::new(Destinations::new(simulation)),
             simulation: Arc::clone(simulation),
             name,
             place,
-            rng: Cell::new(rng),
-            skew: Cell::new(skew),
+            rng: Cell::new(Rng::with_seed(seed)),
+            skew: Cell::new(clock.i64(-most_skew..=most_skew)),
+            most_skew,
+            clock: Cell::new(clock),
             heap: Cell::default(),
         })
     }
 
-    /// Now and then its clock is set.
-    pub fn set_clock(&self) {
-        let mut state = self.simulation.lock();
-        let most = state.scenario.skew as i64;
-        if state.rng.usize(..10) == 0 {
-            self.skew.set(state.rng.i64(-most..=most));
+    /// Now and then its clock is set, also in the midst of its work.
+    fn set_clock(&self) {
+        let mut rng = self.clock.take();
+        if rng.usize(..100) == 0 {
+            let most = self.most_skew;
+            self.skew.set(rng.i64(-most..=most));
         }
+        self.clock.set(rng);
     }
 
     /// Runs something in this process. `None`: the process ended at the given step of it.
     pub fn run<F: Future>(self: &Rc<Self>, future: F, dies_at: Option<u32>) -> Run<F> {
-        let (world, process) = (Rc::clone(self) as Rc<dyn World>, Rc::clone(self));
-        Run { world, process, future: Some(Box::pin(future)), steps_left: dies_at }
+        Run { process: Rc::clone(self), future: Some(Box::pin(future)), steps_left: dies_at }
     }
 
     /// Its work is done: what it holds now it holds until the next invocation.
     pub fn rest(&self) {
-        self.simulation.lock().rests(self.place, &self.name, self.heap.get().held);
+        self.simulation.lock().rests(self.place, &self.name, self.heap.get());
+    }
+
+    fn world(self: &Rc<Self>) -> Rc<dyn World> {
+        Rc::clone(self) as Rc<dyn World>
     }
 
     /// A step of what it does; none if it panics.
     fn step<T>(&self, step: impl FnOnce() -> Poll<T>) -> Option<Poll<T>> {
+        self.set_clock();
         let mut heap = self.heap.get();
-        let most = heap.most;
-        // A panic would leave the count where it is.
+        // The count does not survive a panic, so that a panic is caught within.
         let result = heap.count(|| catch_unwind(AssertUnwindSafe(step)));
         self.heap.set(heap);
-        let mut state = self.simulation.lock();
-        if heap.most > most {
-            state.grew(self.place, &self.name, heap.most);
-        }
         if result.is_err() {
+            let mut state = self.simulation.lock();
             let now = state.now;
             state.ledger.violation(now, format!("{} panics", self.name));
         }
@@ -113,7 +118,6 @@ impl World for Process {
 
 /// Something that runs in a process, and ends with it.
 pub struct Run<F> {
-    world: Rc<dyn World>,
     process: Rc<Process>,
     future: Option<Pin<Box<F>>>,
     steps_left: Option<u32>,
@@ -126,14 +130,14 @@ impl<F: Future> Future for Run<F> {
         let this = &mut *self;
         if let Some(left) = &mut this.steps_left {
             if *left == 0 {
-                let (world, future) = (Rc::clone(&this.world), this.future.take());
-                world::within(&world, || drop(future));
+                this.end();
                 return Poll::Ready(None);
             }
             *left -= 1;
         }
         let Some(future) = &mut this.future else { return Poll::Ready(None) };
-        let step = || world::within(&this.world, || future.as_mut().poll(context));
+        let world = this.process.world();
+        let step = || world::within(&world, || future.as_mut().poll(context));
         match this.process.step(step) {
             Some(step) => step.map(Some),
             None => {
@@ -144,9 +148,15 @@ impl<F: Future> Future for Run<F> {
     }
 }
 
+impl<F> Run<F> {
+    fn end(&mut self) {
+        let future = self.future.take();
+        world::within(&self.process.world(), || drop(future));
+    }
+}
+
 impl<F> Drop for Run<F> {
     fn drop(&mut self) {
-        let future = self.future.take();
-        world::within(&self.world, || drop(future));
+        self.end();
     }
 }

@@ -33,8 +33,9 @@ use crate::state::{
 /// Of the template.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(25);
 const INGEST_TIMEOUT: Duration = Duration::from_secs(5);
-const RETENTION: u64 = 7 * 24 * HOUR;
-const DEAD_LETTER_RETENTION: u64 = 14 * 24 * HOUR;
+/// SQS keeps a message for so long. The template has a week, which no day reaches; nothing may lie on the queue for half a
+/// day either.
+const RETENTION: u64 = 12 * HOUR;
 /// Lambda's own, of an init phase.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -174,7 +175,6 @@ impl Lambda {
             (pool.place, which.map(|which| pool.idle.swap_remove(which)))
         };
         if let Some(instance) = kept {
-            instance.process.set_clock();
             return Ok(instance);
         }
         let (name, deployment) = {
@@ -385,11 +385,9 @@ impl Lambda {
 impl State {
     /// SQS deletes what it has kept for its time, whether anybody has seen it or not.
     fn expire(&mut self) {
-        for (queue, retention) in [(QUEUE, RETENTION), (DEAD_LETTERS, DEAD_LETTER_RETENTION)] {
-            for message in self.aws.expire(queue, (EPOCH + self.now).saturating_sub(retention)) {
-                self.tell(|| format!("{message} is too old for {queue}"));
-                self.ledger.deleted(&message, self.now);
-            }
+        for message in self.aws.expire(QUEUE, (EPOCH + self.now).saturating_sub(RETENTION)) {
+            self.tell(|| format!("SQS has kept {message} for its time"));
+            self.ledger.deleted(&message, self.now);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::heap::Heap;
 use crate::lambda::Lambda;
 use crate::logs;
 use crate::scenario::{HOUR, MINUTE, Mishap, Mistake, Operation, Place, Scenario};
-use crate::state::{QUEUE, Simulation, State};
+use crate::state::{QUEUE, REPLAY_QUEUE, Simulation, State};
 
 /// After the last trouble everything has settled within this time.
 const HEALING: u64 = 4 * HOUR;
@@ -54,6 +54,17 @@ pub struct Report {
 /// # Errors
 /// If a function panics.
 pub fn play(scenario: Scenario, tells: bool) -> Result<Report> {
+    // What a program makes once, and keeps, must not count for the first process that needs it.
+    static MADE: Once = Once::new();
+    MADE.call_once(|| {
+        for seed in 0..10 {
+            let _ = play_anew(Scenario::of(seed, 4), false);
+        }
+    });
+    play_anew(scenario, tells)
+}
+
+fn play_anew(scenario: Scenario, tells: bool) -> Result<Report> {
     let seed = scenario.seed;
     let playing = thread::Builder::new().stack_size(16 << 20).spawn(move || {
         // The SDK's own chance.
@@ -152,9 +163,10 @@ async fn operate(lambda: Rc<Lambda>, operations: Vec<(u64, Operation)>) {
     }
 }
 
-/// How many messages are on the queue, but for those of a later release.
+/// How many messages are on the queue, but for those of a later release, and on that of replay.
 fn left(state: &State) -> usize {
-    state.aws.messages(QUEUE).filter(|(_, body)| !is_later(body)).count()
+    let queues = [QUEUE, REPLAY_QUEUE].into_iter();
+    queues.flat_map(|queue| state.aws.messages(queue)).filter(|(_, body)| !is_later(body)).count()
 }
 
 fn is_later(body: &str) -> bool {

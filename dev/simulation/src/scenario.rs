@@ -166,6 +166,8 @@ pub enum Send {
     Unsubscribe { user: u32 },
     /// Somebody has put on the queue what a later release wrote.
     Later,
+    /// An envelope as the first release wrote it, without what came later.
+    Earlier { kind: usize, user: u32 },
     /// Somebody has put on the queue what is no event, of this kind among [`crate::senders::POISON`].
     Poison { kind: usize },
 }

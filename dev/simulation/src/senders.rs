@@ -6,6 +6,7 @@ use std::{iter, mem, slice};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use relay_core::timestamp::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -113,6 +114,19 @@ impl Lambda {
                 let now = EPOCH + state.now;
                 state.aws.put(QUEUE, &body, now);
                 drop(state);
+                self.simulation.queued.notify_one();
+            }
+            Send::Earlier { kind, user } => {
+                let mut guard = self.simulation.lock();
+                let state = &mut *guard;
+                let payload = state.webhook(TYPES[kind], user, number, Part::default());
+                let received_at = Timestamp::from_system(state.wall()).iso();
+                let body = json!({"version": 1, "id": format!("earlier-{number}"), "source": "vero",
+                    "received_at": received_at, "attempt": 0, "payload": payload});
+                let (body, now) = (body.to_string(), EPOCH + state.now);
+                let id = state.aws.put(QUEUE, &body, now).unwrap_or_default();
+                state.ledger.put(&id, &body, state.now);
+                drop(guard);
                 self.simulation.queued.notify_one();
             }
             Send::Poison { kind } => {

@@ -13,17 +13,12 @@ use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
-use crate::heap::Heap;
+use crate::heap::{self, Heap};
 use crate::ledger::{self, CRM, Ledger};
 use crate::memory::Memory;
 use crate::scenario::{
     ADDRESS_SECRET, Clock, Endpoint, MINUTE, Mishap, Mistake, Operation, Place, SECOND, Scenario, Trouble,
 };
-
-/// The most that a process may hold on its heap between two invocations, and have at all, in bytes: a few times what it
-/// needs, whatever the day.
-const HELD: i64 = 256 << 10;
-const MOST: i64 = 4 << 20;
 
 /// When the simulation begins, in milliseconds since 1970.
 pub const EPOCH: u64 = 1_796_040_000_000;
@@ -36,6 +31,7 @@ pub const BLUEPRINT_PARAMETER: &str = "/relay/blueprint";
 pub const ADDRESS_SECRET_PARAMETER: &str = "/relay/address-secret";
 /// Continuations of replay.
 pub const REPLAY_QUEUE: &str = "relay-replay";
+pub const REPLAY_DEAD_LETTERS: &str = "relay-replay-dead";
 
 /// The world of one seed.
 pub struct Simulation {
@@ -61,6 +57,8 @@ pub struct State {
     /// What Segment is about to pass on to this relay.
     pub passed_on: Vec<String>,
     pub memory: Memory,
+    /// What replay still forgets, through its own queue: how such a row is known, and the objects.
+    pub forgetting: Vec<(String, Vec<String>)>,
     /// The destination that the operator has paused.
     pub paused: &'static str,
     /// What the operator has got wrong.
@@ -83,7 +81,7 @@ impl Simulation {
         let dead_letter = Some(DEAD_LETTERS.to_owned());
         aws.add_queue(QUEUE, QueueSettings { visibility, max_receive_count: 10, dead_letter });
         let visibility = Duration::from_secs(960);
-        let dead_letter = Some(format!("{REPLAY_QUEUE}-dead"));
+        let dead_letter = Some(REPLAY_DEAD_LETTERS.to_owned());
         aws.add_queue(REPLAY_QUEUE, QueueSettings { visibility, max_receive_count: 5, dead_letter });
         aws.add_stream(ARCHIVE);
         aws.add_stream(DELIVERIES);
@@ -96,6 +94,7 @@ impl Simulation {
             tokens: vec![token(0)],
             passed_on: Vec::new(),
             memory: Memory::default(),
+            forgetting: Vec::new(),
             paused: "",
             mistake: None,
             mishaps: BTreeMap::new(),
@@ -215,21 +214,16 @@ impl State {
         meets
     }
 
-    /// A process is done with an invocation, and holds so many bytes.
-    pub fn rests(&mut self, place: Place, name: &str, held: i64) {
-        let heap = self.heaps.entry(place).or_default();
-        heap.held = heap.held.max(held);
-        if held > HELD {
-            self.ledger.violation(self.now, format!("{name} holds {held} bytes, and has nothing to do"));
+    /// A process is done with an invocation, and has this on its heap.
+    pub fn rests(&mut self, place: Place, name: &str, heap: Heap) {
+        self.heaps.entry(place).or_default().widen(&heap);
+        let limits = heap::limits(place);
+        if heap.held > limits.held {
+            self.ledger
+                .violation(self.now, format!("{name} holds {} bytes between two invocations", heap.held));
         }
-    }
-
-    /// A process has so many bytes.
-    pub fn grew(&mut self, place: Place, name: &str, bytes: i64) {
-        let heap = self.heaps.entry(place).or_default();
-        heap.most = heap.most.max(bytes);
-        if bytes > MOST {
-            self.ledger.violation(self.now, format!("{name} has {bytes} bytes"));
+        if heap.most > limits.most {
+            self.ledger.violation(self.now, format!("{name} had {} bytes on its heap", heap.most));
         }
     }
 

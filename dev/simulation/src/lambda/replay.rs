@@ -11,13 +11,16 @@ use tokio::time::sleep;
 
 use super::{Lambda, to_raw};
 use crate::heap::outside;
-use crate::scenario::HOUR;
+use crate::scenario::{HOUR, SECOND};
 use crate::senders::address;
 use crate::services::unpacked;
 use crate::state::{EPOCH, REPLAY_QUEUE, State};
 
 /// Of the template.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(900);
+
+/// The AWS CLI waits so long for a response, and then invokes again.
+const MOST_DIRECT: u64 = 60 * SECOND;
 
 /// The operator starts a run that forgets so often, until one comes to its end.
 const FORGETS: u32 = 6;
@@ -72,6 +75,10 @@ impl Lambda {
         };
         let response = Rc::clone(self).invoke_replay(json!({"forget": {"email": address}})).await;
         let is_done = response.map(|response| response["continues"] == false);
+        if is_done == Some(false) {
+            let keys = objects.iter().map(|(key, _)| key.clone()).collect();
+            self.simulation.lock().forgetting.push((column.clone(), keys));
+        }
         let mut guard = self.simulation.lock();
         let state = &mut *guard;
         for (key, before) in objects {
@@ -114,17 +121,23 @@ impl Lambda {
         let start = async |environment: &Environment| Replay::start(environment);
         let instance = self.instance(&self.replays, start).await.ok()?;
         let deadline = self.simulation.lock().wall() + REPLAY_TIMEOUT;
-        let event = to_raw(&event);
+        let (is_direct, event) = (event["Records"].is_null(), to_raw(&event));
+        let began = self.simulation.now();
         let handle = async |replay: &Replay| {
             let response = replay.handle(&event, deadline).await;
             outside(|| response.as_ref().map(Value::clone).map_err(ToString::to_string))
         };
         let response = self.invoke(&self.replays, instance, REPLAY_TIMEOUT, handle).await;
-        self.simulation.lock().tell(|| match &response {
+        let mut state = self.simulation.lock();
+        state.tell(|| match &response {
             Ok(Ok(response)) => format!("Replay says {response}"),
             Ok(Err(error)) => format!("Replay failed: {error}"),
             Err(failed) => format!("Replay ended: {failed:?}"),
         });
+        let (now, lasted) = (state.now, state.now - began);
+        if is_direct && lasted > MOST_DIRECT {
+            state.ledger.violation(now, format!("an invocation of replay took {lasted} ms"));
+        }
         response.ok()?.ok()
     }
 }

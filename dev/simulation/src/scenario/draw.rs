@@ -337,7 +337,11 @@ fn sends(rng: &mut Rng, end: u64, troubles: &[Trouble]) -> Vec<(u64, Send)> {
                 sends.push((at, first));
                 sends.push(((at + gap).min(end), second));
             }
-            6 if rng.usize(..4) == 0 => sends.push((at, Send::Later)),
+            6 => match rng.usize(..4) {
+                0 => sends.push((at, Send::Later)),
+                1 => sends.push((at, Send::Earlier { kind: rng.usize(..TYPES.len()), user })),
+                _ => sends.push((at, Send::Webhook { kind: rng.usize(..TYPES.len()), user })),
+            },
             7 => sends.push((at, Send::Array { webhooks: rng.u32(1..12), user, alike: rng.bool() })),
             _ => sends.push((at, Send::Webhook { kind: rng.usize(..TYPES.len()), user })),
         }
