@@ -18,11 +18,11 @@ pub struct Heap {
     pub most: i64,
 }
 
-/// What a process of a function may hold between two invocations, and have at all: about twice what it needs, whatever
+/// What a process of a function may hold between two invocations, and have at all: little more than it needs, whatever
 /// the day.
 pub fn limits(place: Place) -> Heap {
     let held = match place {
-        Place::Ingest => 32 << 10,
+        Place::Ingest => 20 << 10,
         Place::Replay => 64 << 10,
         _ => 256 << 10,
     };

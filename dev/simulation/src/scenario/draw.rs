@@ -279,7 +279,8 @@ fn with_forgotten_user(
     operations.push((hour + rng.u64(20..45) * MINUTE, Operation::Forget { user }));
     let (place, mishap) =
         (Place::S3, [Refused, Hangs, Breaks, AnswerLost, AnswerCut, Unauthorized][rng.usize(..6)]);
-    troubles.push(Trouble { place, mishap, from, until: hour + HOUR, rate: 0.2 });
+    let rate = [0.2, 0.6][rng.usize(..2)];
+    troubles.push(Trouble { place, mishap, from, until: hour + HOUR, rate });
 }
 
 /// One of the documents in every third seed.
