@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::CONTENT_LENGTH;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -49,10 +49,12 @@ pub async fn fill(simulation: Arc<Simulation>) {
 impl State {
     /// Answers a request to S3, and says whether the answer's body breaks off.
     pub fn s3(&mut self, request: &Request<Bytes>, mishap: Option<Mishap>) -> (Response<Vec<u8>>, bool) {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let refusal = match mishap {
             Some(Mishap::Refused) => Some(StatusCode::INTERNAL_SERVER_ERROR),
             Some(Mishap::Throttled) => Some(StatusCode::SERVICE_UNAVAILABLE),
-            Some(Mishap::Unauthorized) => Some(StatusCode::FORBIDDEN),
+            // Mostly the role may read, and not write.
+            Some(Mishap::Unauthorized) if !is_read || self.rng.usize(..8) == 0 => Some(StatusCode::FORBIDDEN),
             _ => None,
         };
         if let Some(status) = refusal {

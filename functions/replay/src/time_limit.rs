@@ -7,8 +7,8 @@ use tokio::time::Instant;
 /// Kept for the current batch, for handing over, and for the response.
 const RESERVE: Duration = Duration::from_secs(20);
 
-/// A direct invoker waits for the response, and the AWS CLI gives up after 60 s and invokes again. Two calls in a row that
-/// S3 does not answer take 32 s, and a batch and the hand-over that SQS does not answer 24 s.
+/// A direct invoker waits for the response, and the AWS CLI gives up after 60 s and invokes again. Before that there is
+/// time for two calls in a row that S3 does not answer, or for a batch and the hand-over that SQS does not answer.
 const MAX_DIRECT: Duration = Duration::from_secs(25);
 
 /// Used if the deadline is unknown.
