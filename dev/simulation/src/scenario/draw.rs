@@ -219,7 +219,7 @@ fn with_test_button(seed: u64, end: u64, sends: &mut Vec<(u64, Send)>) {
 /// one of the two is owed here and the other one there.
 fn with_changes_of_mind(seed: u64, end: u64, troubles: &mut Vec<Trouble>, sends: &mut Vec<(u64, Send)>) {
     let mut rng = Rng::with_seed(seed ^ 0xc0);
-    if rng.usize(..8) > 0 {
+    if rng.usize(..4) > 0 {
         return;
     }
     let from = rng.u64(0..end - HOUR);
