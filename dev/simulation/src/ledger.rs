@@ -221,9 +221,11 @@ impl Ledger {
         let consents: Vec<(String, String, Consent, i64)> = messages
             .iter()
             .filter_map(|message| {
-                let Owed { event: id, received_at, .. } = self.live.get(*message)?;
+                let Owed { event: id, parts, received_at } = self.live.get(*message)?;
                 let (user, consent) = self.events.get(id)?.consent.clone()?;
-                Some((id.clone(), user, consent, *received_at))
+                // A copy that Vero is not owed subscribes nobody again.
+                let counts = consent == Consent::Withdrawn || parts.contains(&VERO);
+                counts.then(|| (id.clone(), user, consent, *received_at))
             })
             .collect();
         for (id, user, _, at) in consents.iter().filter(|(_, _, consent, _)| *consent == Consent::Given) {
