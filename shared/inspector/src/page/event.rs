@@ -6,14 +6,14 @@ use maud::{Markup, html};
 use relay_core::envelope::Envelope;
 use serde_json::Value;
 
+use super::curl::curl;
 use super::json::{Before, Side, tree};
 use super::rows::{View, clock, outcome};
 use super::ruled::{Ruled, RuledRequest};
-use super::text::{is_odd, shown};
+use super::text::shown;
 use crate::backend::Route;
 use crate::feed::{Event, Exchange, Received};
 use crate::links::{self, Links};
-use crate::model::letter::is_plain;
 use crate::model::mapping::requests;
 use crate::model::state::Stack;
 use crate::model::story::{DestinationStory, State};
@@ -313,36 +313,6 @@ fn attempts(part: &DestinationStory, event: &Event, now: At) -> Markup {
     }
 }
 
-/// The event as a command; URL and key are the user's to fill in. By `-d`, curl would send the file that an `@` names.
-fn curl(body: &str, route: Route, kind: Option<&str>) -> String {
-    let quoted = quoted(body);
-    let to = match route {
-        Route::Vero => "\"$WEBHOOK_URL\"".to_owned(),
-        Route::Segment => "\"$SEGMENT_WEBHOOK_URL\"".to_owned(),
-        Route::Sdk => {
-            let kind = kind.filter(|kind| is_plain(kind)).unwrap_or("track").to_lowercase();
-            format!("-u \"$WRITE_KEY:\" \"$SDK_HOST/v1/{kind}\"")
-        }
-    };
-    format!("curl -H 'content-type: application/json' --data-raw {quoted} {to}")
-}
-
-/// As one word of a shell. What acts on a terminal is written by its bytes.
-fn quoted(text: &str) -> String {
-    if !text.contains(is_odd) {
-        return format!("'{}'", text.replace('\'', r"'\''"));
-    }
-    let word: String = text
-        .chars()
-        .map(|c| match c {
-            '\\' | '\'' => format!("\\{c}"),
-            c if is_odd(c) => c.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
-            c => c.to_string(),
-        })
-        .collect();
-    format!("$'{word}'")
-}
-
 fn pretty(body: &str) -> String {
     let value: Option<Value> = serde_json::from_str(body).ok();
     value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| body.to_owned())
@@ -354,16 +324,6 @@ mod tests {
     use crate::model::known::Known;
     use crate::model::log_line::LogLine;
     use crate::model::story::Delivery;
-
-    #[test]
-    fn a_copied_command_sends_the_body_and_nothing_else() {
-        let to = |body: &str| curl(body, Route::Vero, None);
-        let command = "curl -H 'content-type: application/json' --data-raw ";
-        assert_eq!(to("@/etc/passwd"), format!("{command}'@/etc/passwd' \"$WEBHOOK_URL\""));
-        assert_eq!(to("a'b\\"), format!(r"{command}'a'\''b\' ") + "\"$WEBHOOK_URL\"");
-        let odd = "'\\\u{1b}\u{9b}\u{202e}é\r";
-        assert_eq!(to(odd), format!(r"{command}$'\'\\\x1b\xc2\x9b\xe2\x80\xaeé\x0d' ") + "\"$WEBHOOK_URL\"");
-    }
 
     #[test]
     fn a_try_that_the_breaker_held_back_says_so() {

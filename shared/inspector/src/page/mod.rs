@@ -1,6 +1,7 @@
 //! The page's HTML. Whatever came from others is text here: maud escapes it, [`text`] shows what acts on text, and the
 //! page's policy lets no script run but its own.
 
+mod curl;
 pub(crate) mod event;
 mod json;
 pub(crate) mod numbers;
