@@ -10,7 +10,8 @@ use crate::console::{BOLD, Console, DIM, GREEN, RED, styled, table};
 use crate::model::figures::Figures;
 use crate::model::known::Known;
 use crate::model::state::{Queue, StackState};
-use crate::model::story::{first_names, is_off};
+use crate::model::story::first_names;
+use crate::model::switches::is_off;
 use crate::model::time::for_people;
 
 pub(super) async fn run(cloud: &Cloud, console: Console) -> Done {

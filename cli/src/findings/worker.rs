@@ -5,7 +5,7 @@ use relay_core::destinations::{self, Access};
 use super::Severity::{Fault, Warning};
 use super::{Check, Verdicts, when};
 use crate::model::state::{Function, StackState};
-use crate::model::story::{endpoint_parameter, is_off};
+use crate::model::switches::{endpoint_parameter, is_off};
 use crate::model::time::for_people;
 
 pub(super) const CHECKS: &[Check] = &[

@@ -7,4 +7,5 @@ pub mod log_line;
 pub mod mapping;
 pub mod state;
 pub mod story;
+pub mod switches;
 pub mod time;

@@ -11,12 +11,12 @@ use relay_core::envelope::Envelope;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::figures::prefix;
 use super::known::Known;
 use super::letter::Letter;
 use super::log_line::LogLine;
 use super::mapping::{Mapping, map};
 use super::state::Stack;
+use super::switches::is_off;
 use super::time::At;
 
 /// A row of the delivery log.
@@ -501,28 +501,5 @@ fn state(
         None => State::Unknown {
             may_be: "no failure is known, so it was accepted or skipped, or it still waits; without an archive there is no record",
         },
-    }
-}
-
-/// Whether a destination is off, by the parameter that switches it on.
-pub fn is_off(stack: &Stack, row: &DestinationRow) -> bool {
-    let value = stack.parameter(&switch_parameter(row));
-    value.is_empty() || value == "false"
-}
-
-/// The template's parameter that switches a destination on: named after the variable of its key, or after itself.
-pub fn switch_parameter(row: &DestinationRow) -> String {
-    match &row.access {
-        Access::Api { key, .. } => format!("{}Parameter", prefix(&key.name.to_lowercase())),
-        Access::Stream { .. } => prefix(row.name),
-        Access::Endpoints { names, .. } => prefix(&names.name.to_lowercase()),
-    }
-}
-
-/// The template's parameter with a destination's base URL; `None` if it has none.
-pub fn endpoint_parameter(row: &DestinationRow) -> Option<String> {
-    match &row.access {
-        Access::Api { endpoint, .. } => Some(prefix(&endpoint.name.to_lowercase())),
-        Access::Stream { .. } | Access::Endpoints { .. } => None,
     }
 }
