@@ -12,7 +12,7 @@ pub fn is_off(stack: &Stack, row: &DestinationRow) -> bool {
 }
 
 /// The template's parameter that switches a destination on: named after the variable of its key, or after itself.
-pub fn switch_parameter(row: &DestinationRow) -> String {
+fn switch_parameter(row: &DestinationRow) -> String {
     match &row.access {
         Access::Api { key, .. } => format!("{}Parameter", prefix(&key.name.to_lowercase())),
         Access::Stream { .. } => prefix(row.name),
