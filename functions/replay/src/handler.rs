@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_cloudwatchlogs::Client;
 use relay_core::timestamp::Timestamp;
 use relay_platform::aws::{Aws, Timeouts};
 use relay_platform::environment::Environment;
@@ -32,7 +31,7 @@ const SQS: Timeouts = Timeouts {
 };
 
 /// FilterLogEvents looks through a range of the log for seconds before it gives a page.
-const LOGS: Timeouts = Timeouts {
+pub(crate) const LOGS: Timeouts = Timeouts {
     connect: Duration::from_secs(1),
     attempt: Duration::from_secs(15),
     operation: Duration::from_secs(18),
@@ -70,7 +69,7 @@ impl Replay {
         let logs = Aws::from_environment(environment, LOGS).of_service(environment, "CLOUDWATCH_LOGS");
         Ok(Replay {
             store: Store::s3(environment, &config.bucket)?,
-            log: LogGroup::new(Client::new(&logs), config.log_group.clone()),
+            log: LogGroup::new(&logs, config.log_group.clone()),
             queue: Queue::new(sqs.clone(), config.queue_url.clone()),
             own_queue: Queue::new(sqs, config.replay_queue_url.clone()),
             config,

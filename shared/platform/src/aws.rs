@@ -95,8 +95,8 @@ impl Aws {
         }
     }
 
-    /// What the client of any other service is made from. The variable `AWS_ENDPOINT_URL_` with the service's id, such
-    /// as `CLOUDWATCH_LOGS`, says where else it may be.
+    /// What the client of any other service is made from, with [`unlimited_retries`]. The variable `AWS_ENDPOINT_URL_`
+    /// with the service's id, such as `CLOUDWATCH_LOGS`, says where else it may be.
     pub fn of_service(&self, environment: &Environment, id: &str) -> SdkConfig {
         let mut config = self.shared.clone().into_builder();
         config.set_endpoint_url(endpoint(environment, id));
@@ -105,7 +105,8 @@ impl Aws {
 
     /// A client for SQS.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        let mut config = aws_sdk_sqs::config::Builder::from(&self.shared).retry_partition(unlimited("sqs"));
+        let mut config =
+            aws_sdk_sqs::config::Builder::from(&self.shared).retry_partition(unlimited_retries("sqs"));
         config.set_endpoint_url(self.sqs_endpoint.clone());
         aws_sdk_sqs::Client::from_conf(config.build())
     }
@@ -125,15 +126,16 @@ impl Aws {
     /// # Errors
     /// SSM's code, such as `AccessDeniedException`, or in words what kept it from answering.
     pub(crate) async fn get_parameters(&self, names: Vec<String>) -> Result<Vec<Parameter>, String> {
-        let mut config = aws_sdk_ssm::config::Builder::from(&self.shared).retry_partition(unlimited("ssm"));
+        let mut config =
+            aws_sdk_ssm::config::Builder::from(&self.shared).retry_partition(unlimited_retries("ssm"));
         config.set_endpoint_url(self.ssm_endpoint.clone());
         ssm::get_parameters(&aws_sdk_ssm::Client::from_conf(config.build()), names).await
     }
 }
 
 /// The SDK's default bucket of retry tokens runs dry in an outage, just when retries count; time and number bound them
-/// here.
-fn unlimited(service: &'static str) -> RetryPartition {
+/// here. All clients of a process share that bucket, and what emptied it says nothing about the next call.
+pub fn unlimited_retries(service: &'static str) -> RetryPartition {
     RetryPartition::custom(service).token_bucket(TokenBucket::unlimited()).build()
 }
 

@@ -1,8 +1,11 @@
 //! The log of `ingest` in CloudWatch Logs.
 
+use aws_config_types::SdkConfig;
 use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::config::Builder;
 use aws_sdk_cloudwatchlogs::error::ProvideErrorMetadata;
 use relay_core::timestamp::Timestamp;
+use relay_platform::aws::unlimited_retries;
 use relay_platform::known;
 
 use super::ingest_log::{IngestLog, LogError, LogPage};
@@ -15,8 +18,9 @@ pub struct LogGroup {
 }
 
 impl LogGroup {
-    pub fn new(client: Client, name: String) -> Self {
-        LogGroup { client, name }
+    pub fn new(config: &SdkConfig, name: String) -> Self {
+        let config = Builder::from(config).retry_partition(unlimited_retries("logs"));
+        LogGroup { client: Client::from_conf(config.build()), name }
     }
 }
 
@@ -43,5 +47,51 @@ impl IngestLog for LogGroup {
             response.events.ok_or_else(|| LogError("an answer without a list of events".to_owned()))?;
         let lines = events.into_iter().filter_map(|event| event.message);
         Ok(LogPage { lines: lines.collect(), next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+    use aws_smithy_types::body::SdkBody;
+    use relay_platform::aws::Aws;
+    use relay_platform::environment::Environment;
+
+    use super::*;
+    use crate::handler::LOGS;
+
+    /// CloudWatch Logs, which is down, and how often it was asked.
+    #[derive(Debug, Clone, Default)]
+    struct Down(Arc<AtomicUsize>);
+
+    impl HttpConnector for Down {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let status = http::StatusCode::SERVICE_UNAVAILABLE.into();
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::empty())))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_makes_all_its_attempts_however_many_have_failed_before() {
+        let variables =
+            [("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key")];
+        let environment = Environment::of(variables);
+        let down = Down::default();
+        let connector = SharedHttpConnector::new(down.clone());
+        let config = Aws::from_environment(&environment, LOGS).of_service(&environment, "CLOUDWATCH_LOGS");
+        let config = config.into_builder().http_client(http_client_fn(move |_, _| connector.clone())).build();
+        let log = LogGroup::new(&config, "log".to_owned());
+        let hour = Timestamp::parse("2026-11-20T00:00:00Z").unwrap();
+        for _ in 0..50 {
+            log.page(hour, hour, None).await.unwrap_err();
+        }
+        assert_eq!(down.0.load(Ordering::Relaxed), 50 * LOGS.attempts as usize);
     }
 }
