@@ -26,6 +26,10 @@ fn nothing_is_lost_late_or_doubled() {
 
 #[test]
 fn a_seed_is_the_same_twice() {
-    let trace = || play(Scenario::of(3, 24), false).unwrap().trace;
-    assert_eq!(trace(), trace());
+    // In the second one of them CloudWatch Logs fails so often that the SDK's bucket of retry tokens ran dry, which was one
+    // for all processes.
+    for seed in [3, 1_039] {
+        let trace = || play(Scenario::of(seed, 24), false).unwrap().trace;
+        assert_eq!(trace(), trace(), "seed {seed}");
+    }
 }
