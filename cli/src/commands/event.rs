@@ -9,10 +9,11 @@ use super::Done;
 use crate::cloud::{Cloud, Group, Table};
 use crate::console::{BOLD, Console, DIM, GREEN, RED, YELLOW, printable, styled};
 use crate::error::Error;
+use crate::model::evidence::{Delivery, Evidence};
 use crate::model::known::Known;
 use crate::model::letter::{Letter, bare_id, is_plain};
 use crate::model::state::Stack;
-use crate::model::story::{Delivery, Evidence, State, Story, tell};
+use crate::model::story::{State, Story, tell};
 use crate::model::time::At;
 use crate::options::Event;
 

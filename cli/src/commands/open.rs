@@ -19,10 +19,11 @@ use super::{Done, token};
 use crate::cloud::{Cloud, Group};
 use crate::console::{BOLD, Console, styled};
 use crate::error::Error;
+use crate::model::evidence::Evidence;
 use crate::model::known::Known;
 use crate::model::letter::{Letter, is_plain};
 use crate::model::state::Stack;
-use crate::model::story::{Evidence, tell};
+use crate::model::story::tell;
 use crate::model::time::At;
 use crate::options::{Open, Selection};
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::model::story::Evidence;
+use crate::model::evidence::Evidence;
 use crate::model::time::At;
 
 /// So many events are kept.

@@ -1,5 +1,7 @@
-//! What commands show and judge, without I/O: a stack's state, its figures, dead letters, log lines, an event's story.
+//! What commands show and judge, without I/O: a stack's state, its figures, dead letters, log lines, what was found of
+//! an event, and its story.
 
+pub mod evidence;
 pub mod figures;
 pub mod known;
 pub mod letter;

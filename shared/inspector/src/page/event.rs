@@ -321,9 +321,9 @@ fn pretty(body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::evidence::Delivery;
     use crate::model::known::Known;
     use crate::model::log_line::LogLine;
-    use crate::model::story::Delivery;
 
     #[test]
     fn a_try_that_the_breaker_held_back_says_so() {
