@@ -30,14 +30,6 @@ const SQS: Timeouts = Timeouts {
     attempts: 10,
 };
 
-/// FilterLogEvents looks through a range of the log for seconds before it gives a page.
-pub(crate) const LOGS: Timeouts = Timeouts {
-    connect: Duration::from_secs(1),
-    attempt: Duration::from_secs(15),
-    operation: Duration::from_secs(18),
-    attempts: 5,
-};
-
 /// A stopped task goes on after this time, doubled each time, up to SQS's longest delay.
 const FIRST_DELAY: Duration = Duration::from_secs(30);
 const MAX_DELAY: Duration = Duration::from_secs(900);
@@ -66,10 +58,9 @@ impl Replay {
     pub fn start(environment: &Environment) -> Result<Self, StartError> {
         let config = Config::read(environment)?;
         let sqs = Aws::from_environment(environment, SQS).sqs();
-        let logs = Aws::from_environment(environment, LOGS).of_service(environment, "CLOUDWATCH_LOGS");
         Ok(Replay {
             store: Store::s3(environment, &config.bucket)?,
-            log: LogGroup::new(&logs, config.log_group.clone()),
+            log: LogGroup::new(environment, config.log_group.clone()),
             queue: Queue::new(sqs.clone(), config.queue_url.clone()),
             own_queue: Queue::new(sqs, config.replay_queue_url.clone()),
             config,

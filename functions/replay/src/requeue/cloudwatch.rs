@@ -1,15 +1,25 @@
 //! The log of `ingest` in CloudWatch Logs.
 
-use aws_config_types::SdkConfig;
+use std::time::Duration;
+
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::config::Builder;
 use aws_sdk_cloudwatchlogs::error::ProvideErrorMetadata;
 use relay_core::timestamp::Timestamp;
-use relay_platform::aws::unlimited_retries;
+use relay_platform::aws::{Aws, Timeouts, unlimited_retries};
+use relay_platform::environment::Environment;
 use relay_platform::known;
 
 use super::ingest_log::{IngestLog, LogError, LogPage};
 use super::unqueued::FILTER;
+
+/// FilterLogEvents looks through a range of the log for seconds before it gives a page.
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(1),
+    attempt: Duration::from_secs(15),
+    operation: Duration::from_secs(18),
+    attempts: 5,
+};
 
 #[derive(Debug, Clone)]
 pub struct LogGroup {
@@ -18,8 +28,9 @@ pub struct LogGroup {
 }
 
 impl LogGroup {
-    pub fn new(config: &SdkConfig, name: String) -> Self {
-        let config = Builder::from(config).retry_partition(unlimited_retries("logs"));
+    pub fn new(environment: &Environment, name: String) -> Self {
+        let config = Aws::from_environment(environment, TIMEOUTS).of_service(environment, "CLOUDWATCH_LOGS");
+        let config = Builder::from(&config).retry_partition(unlimited_retries("logs"));
         LogGroup { client: Client::from_conf(config.build()), name }
     }
 }
@@ -60,11 +71,8 @@ mod tests {
     };
     use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
     use aws_smithy_types::body::SdkBody;
-    use relay_platform::aws::Aws;
-    use relay_platform::environment::Environment;
 
     use super::*;
-    use crate::handler::LOGS;
 
     /// CloudWatch Logs, which is down, and how often it was asked.
     #[derive(Debug, Clone, Default)]
@@ -82,16 +90,15 @@ mod tests {
     async fn a_call_makes_all_its_attempts_however_many_have_failed_before() {
         let variables =
             [("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key")];
-        let environment = Environment::of(variables);
+        let mut log = LogGroup::new(&Environment::of(variables), "log".to_owned());
         let down = Down::default();
         let connector = SharedHttpConnector::new(down.clone());
-        let config = Aws::from_environment(&environment, LOGS).of_service(&environment, "CLOUDWATCH_LOGS");
-        let config = config.into_builder().http_client(http_client_fn(move |_, _| connector.clone())).build();
-        let log = LogGroup::new(&config, "log".to_owned());
+        let client = http_client_fn(move |_, _| connector.clone());
+        log.client = Client::from_conf(log.client.config().to_builder().http_client(client).build());
         let hour = Timestamp::parse("2026-11-20T00:00:00Z").unwrap();
         for _ in 0..50 {
             log.page(hour, hour, None).await.unwrap_err();
         }
-        assert_eq!(down.0.load(Ordering::Relaxed), 50 * LOGS.attempts as usize);
+        assert_eq!(down.0.load(Ordering::Relaxed), 50 * TIMEOUTS.attempts as usize);
     }
 }
